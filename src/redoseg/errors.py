@@ -1,0 +1,25 @@
+"""What goes wrong through no fault of the program: each error is one line that says what to do."""
+
+
+class RedosegError(Exception):
+    """A mistake that the user can mend. The command prints its text on one line and exits with 1."""
+
+
+class ConfigError(RedosegError):
+    """An option that doesn't exist, is out of range or contradicts another."""
+
+
+class DataError(RedosegError):
+    """A data set that can't be opened or used."""
+
+
+class ModelError(RedosegError):
+    """A model, run or checkpoint that can't be found, read or used for what was asked."""
+
+
+class CollapseError(RedosegError):
+    """Training collapsed more often than it was allowed to."""
+
+
+class DivergenceError(RedosegError):
+    """A loss is not finite."""
