@@ -1,0 +1,55 @@
+# What people and CI do with a checkout. Needs make and Python 3.11 or later; everything else goes into .venv.
+.DEFAULT_GOAL := help
+.PHONY: help setup check format test demo clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTHONS = $(or $(PYTHON),python3.11 python3)
+USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(READY)  ## make .venv and install the package into it (PYTHON=... picks the interpreter)
+
+# pip names servers and folders of the machine at hand: that stays in its log, and what is shown of a failure
+# leaves them out.
+$(READY): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+	  python=; \
+	  for candidate in $(PYTHONS); do \
+	    if "$$candidate" -c '$(USABLE)' 2>/dev/null; then python=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "make: no Python 3.11 or later with venv among: $(PYTHONS)." \
+	      "Install one (Debian, Ubuntu: also python3-venv) or say make PYTHON=/path/to/python" >&2; \
+	    exit 1; \
+	  fi; \
+	  "$$python" -m venv --clear $(VENV) || exit 1; \
+	fi
+	@echo "Installing into $(VENV) (PyTorch is large: this can take minutes; progress: $(VENV)/pip.log)"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+	  -c constraints.txt -e '.[dev]' >$(VENV)/pip.log 2>&1 || { \
+	    tail -n 25 $(VENV)/pip.log | sed -E "/^(Looking|WARNING)/d; s#[a-z+]+://[^ '\")]+#<address>#g; \
+	      s#host='[^']*'#host=<host>#g" >&2; exit 1; }
+	@touch $(READY)
+
+check: $(READY)  ## format, lint, strict typing; changes nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(READY)  ## put the format right and mend what the linter can
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
+	$(BIN)/pytest $(TEST_ARGS)
+
+demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
+	$(BIN)/redoseg demo $(DEMO_ARGS)
+
+clean:  ## remove .venv, caches and build outputs; runs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

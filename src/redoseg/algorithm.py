@@ -1,0 +1,169 @@
+"""Algorithm 1 of the paper: the generators' update and the discriminator's."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from redoseg.compositing import assemble, choose_regions, redraw
+from redoseg.config import TrainConfig
+from redoseg.errors import DivergenceError
+from redoseg.losses import (
+    binarisation,
+    code_error,
+    discriminator_hinge,
+    generator_hinge,
+    minimal_region,
+)
+from redoseg.networks.build import Networks, build_networks
+from redoseg.networks.layers import frozen
+from redoseg.networks.mask import MaskNetwork
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What is drawn at random for one batch: the regions i (B,), ascending, and codes z (B, n, code_size)."""
+
+    regions: Tensor
+    z: Tensor
+
+    @classmethod
+    def sample(cls, config: TrainConfig, generator: torch.Generator) -> "Codes":
+        z = torch.randn(config.batch, config.n, config.code_size, generator=generator)
+        return cls(choose_regions(config.batch, config.n, generator), z)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """G_F's output: `fakes` (F, 3, S, S) for D, `read` (R, 3, S, S) for delta, with what was drawn there:
+    codes (R, n, code_size) and `redrawn` (R, n), 1 for a redrawn region. `masks` (B, n, S, S)."""
+
+    masks: Tensor
+    fakes: Tensor
+    read: Tensor
+    codes: Tensor
+    redrawn: Tensor
+
+
+def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: Codes) -> Drawing:
+    """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
+    M = f(I)  # (B, n, S, S)
+    z = drawn.z.to(I.device, non_blocking=True)
+    n = M.shape[1]
+    if config.redraw == "one":
+        redrawn = torch.eye(n, device=I.device)[drawn.regions.to(I.device)]  # (B, n)
+        fakes, start = [], 0
+        for k, count in enumerate(torch.bincount(drawn.regions, minlength=n).tolist()):
+            at = slice(start, start := start + count)
+            if count:
+                M_k = M[at, k : k + 1]
+                fakes.append(redraw(I[at], M_k, G[k](M_k, z[at, k])))
+        image = torch.cat(fakes)
+        return Drawing(M, image, image, z, redrawn)
+
+    V = torch.stack([G_k(M[:, k : k + 1], z[:, k]) for k, G_k in enumerate(G)], 1)  # (B, n, 3, S, S)
+    generated = assemble(M, V)
+    everything = torch.ones(len(I), n, device=I.device)
+    if config.redraw == "all":
+        return Drawing(M, generated, generated, z, everything)
+    each = redraw(I[:, None], M[:, :, None], V).flatten(0, 1)  # (B * n, 3, S, S), one region redrawn in each
+    if config.delta_input == "generated":
+        return Drawing(M, each, generated, z, everything)
+    codes = z.repeat_interleave(n, 0)
+    return Drawing(M, each, each, codes, torch.eye(n, device=I.device).repeat(len(I), 1))
+
+
+class Game:
+    """The networks, their optimisers, and the two updates."""
+
+    def __init__(self, config: TrainConfig, seed: int, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.networks: Networks = build_networks(config, seed, device)
+        net = self.networks
+        self.optimisers = {
+            "f": self._adam(net.f, config.lr_f, config.weight_decay_f),
+            "G": self._adam(net.G, config.lr),
+            "D": self._adam(net.D, config.lr),
+            "delta": self._adam(net.delta, config.lr),
+        }
+
+    def _adam(self, network: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+        fused = self.device.type in ("cpu", "cuda")
+        return torch.optim.Adam(
+            network.parameters(), lr, betas=(0.0, 0.9), weight_decay=weight_decay, fused=fused
+        )
+
+    @property
+    def f(self) -> MaskNetwork:
+        """The mask network to use: the moving average where one is kept."""
+        return self.networks.f if self.networks.f_ema is None else self.networks.f_ema
+
+    def generator_update(self, I: Tensor, drawn: Codes, step: int) -> Losses:
+        """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0."""
+        config, net = self.config, self.networks
+        with frozen(net.D):
+            with self._precision():
+                drawing = draw(config, net.f, net.G, I, drawn)
+                recovered = net.delta(drawing.read)
+                score = net.D(drawing.fakes)
+            L_z = code_error(recovered, drawing.codes, drawing.redrawn) / (config.n * config.code_size)
+            L_G = generator_hinge(score)
+            loss = L_G + config.lambda_z * L_z + self._mask_terms(drawing.masks, step)
+            self._move(loss, ("f", "G", "delta"), step)
+        self._average(step)
+        return {"L_G": L_G.detach(), "L_z": L_z.detach() * config.n}
+
+    def discriminator_update(self, I_real: Tensor, I_input: Tensor, drawn: Codes, step: int) -> Losses:
+        """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""
+        net = self.networks
+        with self._precision():
+            with torch.no_grad(), frozen(net.G):
+                fakes = draw(self.config, net.f, net.G, I_input, drawn).fakes
+            score = net.D(torch.cat((I_real, fakes)))
+        L_D = discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
+        self._move(L_D, ("D",), step)
+        return {"L_D": L_D.detach()}
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16", cache_enabled=False
+        )
+
+    def _mask_terms(self, masks: Tensor, step: int) -> Tensor:
+        config, terms = self.config, torch.zeros((), device=masks.device)
+        if config.min_region:
+            terms = terms + config.min_region_weight * minimal_region(masks, config.min_region)
+        if config.binarise and step >= config.binarise_from:
+            grown = min(1.0, (step - config.binarise_from) / config.binarise_from)
+            terms = terms + config.binarise * grown * binarisation(masks)
+        return terms
+
+    def _move(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"the loss of {', '.join(names)} is {loss.item()} at step {step}: nothing was changed by this "
+                "step; try a smaller --lr and --lr-f, or --precision float32"
+            )
+        for name in names:
+            self.optimisers[name].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name in names:
+            if name == "f" and self.config.lr_f_warmup:
+                grown = min(1.0, (step + 1) / self.config.lr_f_warmup)
+                self.optimisers[name].param_groups[0]["lr"] = self.config.lr_f * grown
+            self.optimisers[name].step()
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """The moving average of f; its half-life grows with the run, as in StyleGAN2-ADA."""
+        if self.networks.f_ema is None:
+            return
+        batch = self.config.batch
+        half_life = min(self.config.ema_half_life, 0.05 * batch * (step + 1))
+        weight = 1 - 0.5 ** (batch / half_life)
+        torch._foreach_lerp_(
+            list(self.networks.f_ema.parameters()), list(self.networks.f.parameters()), weight
+        )

@@ -1,0 +1,299 @@
+"""Every option of a training run, declared once: command line, `run.json` and Python all read `TrainConfig`.
+
+Recipes (the algorithm) and settings (a data set's values) are tables of such options, not branches in code.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tyro
+
+from redoseg.errors import ConfigError
+
+Recipe = Literal["default", "paper", "authors"]
+Settings = Literal["none", "lfw", "flowers", "cub", "digits"]
+Box = tuple[float, float, float, float]
+
+SIZES = (32, 64, 128, 256)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. `TrainConfig.of(...)` lays explicit options over settings over a recipe."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Folders or archives (.tar, .zip) of images, whose union is trained on; or the drawn scenes 'digits' or
+    'digit'."""
+
+    out: Path
+    """Folder of the run. If it holds one already, with the same options, that run is continued."""
+
+    recipe: Recipe = "default"
+    """The algorithm: 'default' is what measures best here, 'paper' follows the text, 'authors' their code."""
+
+    settings: Settings = "none"
+    """The paper's values for a data set: lambda_z, the generators' width, n, size of the code."""
+
+    n: int = 2
+    """Regions, background included."""
+
+    size: int = 128
+    """Side of the square images in pixels: 32, 64, 128 or 256."""
+
+    batch: int = 25
+    """Images in a batch."""
+
+    steps: int = 30_000
+    """Updates of the generators; each is followed by one of the discriminator."""
+
+    minutes: float | None = None
+    """Stop after so many minutes of training, restarts and earlier sessions included. None: steps decide."""
+
+    seed: int = 0
+    """Decides initial weights, batches, regions and codes."""
+
+    width: int | None = None
+    """Channels of D and delta at full size. None: half the size, at most 64."""
+
+    g_width: int | None = None
+    """Channels of the generators at full size. None: half the size, at most 64."""
+
+    f_width: int = 16
+    """Channels of the mask network at full size."""
+
+    f_blocks: int = 3
+    """Residual blocks of the mask network."""
+
+    code_size: int = 32
+    """Length of a region's code z."""
+
+    redraw: Literal["one", "each", "all"] = "one"
+    """Regions redrawn: 'one' at random in each image (the paper), 'each' in turn, so that every image gives n
+    fakes (the authors' code), or 'all' in one image (what the paper rejects)."""
+
+    delta_input: Literal["composed", "generated"] = "composed"
+    """What delta reads codes from: the composed image, or the sum of all regions generated."""
+
+    fakes: Literal["new", "same"] = "new"
+    """The discriminator's fakes: of new images and codes, or the generators' ones drawn again."""
+
+    attention: bool = True
+    """Self-attention in G and D."""
+
+    delta_attention: bool = False
+    """Self-attention in delta."""
+
+    g_norm: Literal["instance", "batch"] = "instance"
+    """Kind of the conditional normalisation in G."""
+
+    init: Literal["pytorch", "orthogonal", "orthogonal-free"] = "pytorch"
+    """Initial weights: the library's; orthogonal everywhere; or orthogonal where no spectral norm is, which is
+    what the authors' code amounts to."""
+
+    init_gain: float = 0.8
+    """Gain of an orthogonal initialisation."""
+
+    centred_start: bool = True
+    """Start with every mask near 1 / n."""
+
+    lambda_z: float = 5.0
+    """Weight of the code's recovery: lambda_z / (n * code_size) times the squared error."""
+
+    lr: float = 5e-4
+    """Adam's learning rate of G, D and delta."""
+
+    lr_f: float = 2e-4
+    """Adam's learning rate of the mask network."""
+
+    lr_f_warmup: int = 800
+    """Steps over which the mask network's rate grows from 0."""
+
+    weight_decay_f: float = 1e-4
+    """Weight decay of the mask network (Adam's, as a part of the gradient)."""
+
+    d_updates: int = 1
+    """Updates of D for each of G."""
+
+    ema_half_life: float = 10_000.0
+    """Half-life, in images, of the moving average of the mask network's weights. 0: none is kept."""
+
+    min_region: float = 0.0
+    """A region smaller than this share of an image is pushed to grow. 0: off."""
+
+    min_region_weight: float = 1.0
+    """Weight of that push."""
+
+    binarise: float = 0.0
+    """Weight of the term that draws masks towards 0 and 1. 0: off."""
+
+    binarise_from: int = 1_000
+    """Step from which it grows, over as many steps again, to its full weight."""
+
+    flip: bool = False
+    """Mirror training images at random."""
+
+    resize: Literal["antialias", "nearest"] = "antialias"
+    """How photos are brought to size."""
+
+    collapse_below: float = 0.01
+    """The run starts again when a region's mean size on a fixed set of images falls below this share."""
+
+    collapse_variation: float = 1e-3
+    """It does, too, when masks vary less than this between images (mean deviation of a pixel's mask)."""
+
+    collapse_every: int = 100
+    """Steps between these checks."""
+
+    max_restarts: int = 5
+    """Restarts after which the run gives up."""
+
+    eval_every: int = 500
+    """Steps between checkpoints that are kept, and scores on the split 'val' where masks exist."""
+
+    sample_every: int = 500
+    """Steps between pictures of samples."""
+
+    save_every: int = 250
+    """Steps between checkpoints to resume from."""
+
+    best_by: Literal["per_dataset", "per_image"] = "per_dataset"
+    """The matching whose IoU on 'val' decides which checkpoint is 'best'."""
+
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32."""
+
+    threads: int | None = None
+    """CPU threads. None: PyTorch's choice."""
+
+    cache: Path | None = None
+    """Folder of the resized images. None: the user's cache folder."""
+
+    mnist: Path | None = None
+    """Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'."""
+
+    blur: Box | None = None
+    """Box (left, top, right, bottom, as shares of the side) to blur in pictures of photos: faces."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def of(cls, *, recipe: Recipe = "default", settings: Settings = "none", **options: Any) -> Self:
+        """The recipe, the data set's settings over it, explicit options over both."""
+        if recipe not in RECIPES:
+            raise ConfigError(f"no recipe '{recipe}': there are {', '.join(RECIPES)}")
+        if settings not in SETTINGS:
+            raise ConfigError(f"no settings '{settings}': there are {', '.join(SETTINGS)}")
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in options:
+            if name not in known:
+                raise ConfigError(f"no option '{name}'")
+        table = RECIPES[recipe] | SETTINGS[settings] | options
+        return cls(recipe=recipe, settings=settings, **table)
+
+    def resolved(self) -> Self:
+        """The same with every width a number: what is saved in `run.json`."""
+        half = min(self.size // 2, 64)
+        return dataclasses.replace(self, width=self.width or half, g_width=self.g_width or half)
+
+    def as_json(self) -> dict[str, Any]:
+        """Every option as JSON knows it; `from_json` reads it back."""
+        return {
+            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, options: dict[str, Any]) -> Self:
+        paths = {name: Path(options[name]) for name in ("out", "cache", "mnist") if options.get(name)}
+        blur = tuple(options["blur"]) if options.get("blur") else None
+        return cls(**options | paths | {"data": tuple(options["data"]), "blur": blur})
+
+
+PAPER: dict[str, Any] = {
+    "batch": 25,
+    "width": 64,
+    "g_width": 64,
+    "redraw": "one",
+    "delta_input": "composed",
+    "delta_attention": True,
+    "g_norm": "batch",
+    "fakes": "new",
+    "init": "orthogonal",
+    "init_gain": 0.8,
+    "centred_start": False,
+    "lr": 1e-4,
+    "lr_f": 1e-5,
+    "lr_f_warmup": 0,
+    "ema_half_life": 0.0,
+    "min_region": 0.0,
+    "binarise": 0.0,
+    "flip": False,
+    "best_by": "per_image",
+}
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": PAPER,
+    "authors": PAPER
+    | {
+        "redraw": "each",
+        "delta_input": "generated",
+        "delta_attention": False,
+        "g_norm": "instance",
+        "fakes": "same",
+        "init": "orthogonal-free",
+        "resize": "nearest",
+    },
+}
+"""The algorithm as options: `paper` and `authors` are the columns of the table in docs/method.md."""
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "lfw": {"lambda_z": 15.0, "g_width": 64},
+    "flowers": {"lambda_z": 5.0, "g_width": 32},
+    "cub": {"lambda_z": 5.0, "g_width": 32},
+    "digits": {"lambda_z": 5.0, "g_width": 64, "n": 3, "code_size": 16},
+}
+"""The paper's values for each data set (its supplement)."""
+
+FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "threads", "cache"})
+"""Options that a continued run may be given anew: none of them changes what is learned at a given step."""
+
+
+def _check(config: TrainConfig) -> None:
+    if not config.data:
+        raise ConfigError("no data: name a folder of images, an archive, 'digits' or 'digit'")
+    if config.size not in SIZES:
+        raise ConfigError(f"--size is {config.size}: use 32, 64, 128 or 256")
+    at_least = {
+        "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
+        "lr_f_warmup": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0, "eval_every": 1,
+        "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1,
+    }  # fmt: skip
+    for name, least in at_least.items():
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
+    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
+                 "collapse_below", "collapse_variation"):  # fmt: skip
+        if not getattr(config, name) >= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it can't be negative")
+    for name in ("lr", "lr_f", "init_gain"):
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it must be positive")
+    if config.minutes is not None and not config.minutes > 0:
+        raise ConfigError(f"--minutes is {config.minutes}: it must be positive")
+    if config.min_region * config.n > 1:
+        raise ConfigError(f"--min-region is {config.min_region}: {config.n} regions can't all be that large")
+    if config.delta_input == "generated" and config.redraw == "one":
+        raise ConfigError("--delta-input generated needs --redraw each or all: one region is no whole image")
+    if config.blur is not None and not (
+        0 <= config.blur[0] < config.blur[2] <= 1 and 0 <= config.blur[1] < config.blur[3] <= 1
+    ):
+        raise ConfigError("--blur wants left top right bottom as shares of the side, such as .25 .2 .75 .8")

@@ -1,0 +1,186 @@
+"""The files in a folder, a .tar (plain, gzip, bzip2, xz) or a .zip: listed once, read by position.
+
+Nothing is ever unpacked to disk; links and special files in archives don't count.
+"""
+
+import bz2
+import gzip
+import io
+import logging
+import lzma
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Literal
+
+from redoseg.errors import DataError
+
+_log = logging.getLogger("redoseg.data")
+
+# What reading a damaged archive raises, apart from OSError
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+_UNPACKERS: dict[bytes, Callable[[str | Path], IO[Any]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZ": bz2.open,
+    b"\xfd7": lzma.open,
+}
+_LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
+_STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One regular file: `path` is posix, relative to `source` (a folder or an archive)."""
+
+    source: str
+    path: str
+    size: int
+    stamp: int
+    """Changes when the content does: the time of change, in a zip the checksum."""
+    kind: Literal["file", "tar", "packed", "zip"] = "file"
+    offset: int = 0
+    """Of the content in a tar (when unpacked, if it is a packed one), of the member's header in a zip."""
+    packed: int = 0
+    """Bytes that a zip's member takes up."""
+
+    def open(self) -> BinaryIO:
+        """The content, from any thread. OSError if it can't be read, DataError if the archive is damaged.
+
+        In a compressed tar this unpacks all that comes before: use `in_order` to read many.
+        """
+        if self.kind == "file":
+            return open(os.path.join(self.source, self.path), "rb")
+        if self.kind == "zip":
+            return io.BytesIO(_from_zip(self))
+        with _tar_bytes(self.source) as file:
+            return io.BytesIO(_from_tar(file, self))
+
+
+def in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
+    """Entries of one compressed tar with their content, in a single pass and so in the archive's order."""
+    ordered = sorted(entries, key=lambda entry: entry.offset)
+    if not ordered:
+        return
+    with _tar_bytes(ordered[0].source) as file:
+        for entry in ordered:
+            yield entry, _from_tar(file, entry)
+
+
+def list_folder(root: Path) -> list[Entry]:
+    """All files below `root`, links followed, hidden ones left out. OSError if it is unreadable."""
+    entries: list[Entry] = []
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while pending:
+        folder, above = pending.pop()
+        for item in _items(root, folder):
+            path = f"{folder}{item.name}"
+            try:
+                status = item.stat()
+            except OSError:  # a link to nowhere: listed, so that it is named when it doesn't open
+                entries.append(Entry(str(root), path, 0, 0))
+                continue
+            itself = (status.st_dev, status.st_ino)
+            if stat.S_ISREG(status.st_mode):
+                entries.append(Entry(str(root), path, status.st_size, status.st_mtime_ns))
+            elif stat.S_ISDIR(status.st_mode) and itself not in above:  # a link can lead back up
+                pending.append((f"{path}/", above | {itself}))
+    return entries
+
+
+def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as found:
+            return [item for item in found if not item.name.startswith(".")]
+    except OSError as error:
+        if not folder:
+            raise
+        _log.warning("%s can't be read and is left out: %s", root / folder, error.strerror)
+        return []
+
+
+def list_archive(path: Path) -> list[Entry]:
+    """All regular files in a tar or zip. DataError if it is neither or damaged, else OSError."""
+    try:
+        members = list(_list_zip(path) if zipfile.is_zipfile(path) else _list_tar(path))
+    except _DAMAGED as error:
+        raise DataError(f"{path} is no folder, image or sound .tar or .zip: {error}") from error
+    # of two members of one name the later one counts, as when unpacked
+    return list({entry.path: entry for entry in members if _is_wanted(entry.path)}.values())
+
+
+def _is_wanted(path: str) -> bool:
+    """Neither hidden nor outside (`..`) nor what macOS adds."""
+    return not any(part.startswith(".") or part in ("", "__MACOSX") for part in path.split("/"))
+
+
+def _clean(path: str) -> str:
+    return path.removeprefix("./").lstrip("/")
+
+
+def _list_tar(path: Path) -> Iterator[Entry]:
+    kind: Literal["packed", "tar"] = "tar" if _unpacker(path) is None else "packed"
+    with _tar_bytes(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
+            if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) and not member.issparse():
+                name = _clean(member.name)
+                yield Entry(str(path), name, member.size, int(member.mtime), kind, member.offset_data)
+
+
+def _list_zip(path: Path) -> Iterator[Entry]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16):
+                name = _clean(member.filename.replace("\\", "/"))
+                where = (member.header_offset, member.compress_size)
+                yield Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
+
+
+def _unpacker(path: str | Path) -> Callable[[str | Path], IO[Any]] | None:
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return _UNPACKERS.get(start)
+
+
+def _tar_bytes(path: str | Path) -> IO[bytes]:
+    unpacker = _unpacker(path)
+    return open(path, "rb") if unpacker is None else unpacker(path)
+
+
+def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
+    try:
+        file.seek(entry.offset)
+        content = file.read(entry.size)
+    except _DAMAGED as error:
+        raise DataError(f"{entry.source} is damaged: {error}") from error
+    if len(content) != entry.size:
+        raise DataError(f"{entry.source} is cut short")
+    return content
+
+
+def _from_zip(entry: Entry) -> bytes:
+    """Reads one member by its position; `zipfile` would go through the whole directory for each."""
+    with open(entry.source, "rb") as file:
+        file.seek(entry.offset)
+        header = file.read(_LOCAL_HEADER)
+        if len(header) < _LOCAL_HEADER or header[:4] != b"PK\x03\x04":
+            raise DataError(f"{entry.source} is damaged")
+        flags, method = struct.unpack_from("<HH", header, 6)
+        file.seek(sum(struct.unpack_from("<HH", header, 26)), os.SEEK_CUR)
+        content = file.read(entry.packed)
+    if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
+        raise DataError("encrypted, or compressed in an unusual way: zip it again with plain settings")
+    try:
+        if method == _DEFLATED:  # one byte more than promised is enough to see that it's wrong
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
+    except zlib.error as error:
+        raise DataError(f"damaged in the archive: {error}") from error
+    if len(content) != entry.size or zlib.crc32(content) != entry.stamp:
+        raise DataError("damaged in the archive: the checksum is wrong")
+    return content

@@ -1,0 +1,223 @@
+"""Images and masks as memory-mapped uint8 arrays, built once in parallel, found again by a key."""
+
+import json
+import math
+import mmap
+import os
+import shutil
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redoseg.data.archive import in_order
+from redoseg.data.folder import ImageRef
+from redoseg.errors import DataError
+
+FORMAT = 1  # of the files and of what is in them: part of every key
+_DROP_AFTER = 1 << 28  # bytes read through the map before its pages are given back
+_ABANDONED = 3600.0  # seconds without a write after which a half-made cache belongs to nobody
+
+Row = tuple[NDArray[np.uint8], NDArray[np.int64]]  # pixels and what else is worth keeping about them
+
+
+@dataclass(frozen=True)
+class Task:
+    """How to make one array: row i is `work(i, file)` of `refs[i]`.
+
+    `work` gives the pixels (`shape`) and a note (`note` numbers); it raises DataError if the file is no good.
+    """
+
+    key: str
+    refs: Sequence[ImageRef]
+    shape: tuple[int, ...]
+    note: int
+    work: Callable[[int, BinaryIO], Row]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A finished array. Row i is zeros where `failed` has i, with the reason."""
+
+    rows: "Rows"
+    notes: NDArray[np.int64]
+    failed: dict[int, str]
+
+
+class Rows:
+    """A memory-mapped .npy file of uint8, (N, ...), read by index."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        """ValueError if the file doesn't hold exactly that."""
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            header = np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if header != (shape, False, np.dtype(np.uint8)) or len(self._map) != start + math.prod(shape):
+            raise ValueError(f"{path} is not whole")
+        self._rows = np.frombuffer(self._map, np.uint8, offset=start).reshape(shape)
+        self._read = 0
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, ...), a copy."""
+        taken = self._rows[indices]
+        self._read += taken.nbytes
+        if self._read > _DROP_AFTER and hasattr(mmap, "MADV_DONTNEED"):
+            # the system keeps the pages anyway, but they no longer count as this process's memory
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._read = 0
+        return taken
+
+
+def default_cache() -> Path:
+    """`$REDOSEG_CACHE`, else `$XDG_CACHE_HOME/redoseg`, else `~/.cache/redoseg`."""
+    if own := os.environ.get("REDOSEG_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoseg"
+
+
+def is_kept(folder: Path, key: str) -> bool:
+    """Whether the array of that key has been built."""
+    return (folder / key / "meta.json").is_file()
+
+
+def obtain(folder: Path, task: Task, step: Callable[[], None]) -> Store:
+    """The array of `task.key` in `folder`, built if it isn't there; `step` is called after each file.
+
+    It is built aside and renamed, so that a killed build leaves nothing that could be taken for a cache, and of
+    two processes that build at once one wins and both use its work. DataError if `folder` can't be written.
+    """
+    store = _load(folder / task.key, task)
+    if store is None:
+        part = folder / f"{task.key}.{uuid.uuid4().hex[:8]}.part"
+        try:
+            part.mkdir(parents=True)
+            _sweep(folder)
+            _build(part, task, step)
+            _publish(part, folder / task.key, task)
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(
+                f"the cache {folder} can't be written ({reason}): choose another --cache DIR"
+            ) from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        store = _load(folder / task.key, task)
+    if store is None:
+        raise DataError(f"the cache {folder / task.key} is damaged and can't be replaced: delete it")
+    return store
+
+
+def _load(folder: Path, task: Task) -> Store | None:
+    """None if it isn't there, isn't whole, or left out a file that can be read now."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        failed = {int(index): str(reason) for index, reason in meta["failed"]}
+        rows = Rows(folder / "rows.npy", (len(task.refs), *task.shape))
+        notes = np.load(folder / "notes.npy")
+        if notes.shape != (len(task.refs), task.note):
+            return None
+        if any(_can_be_read(task.refs[index]) for index in meta["unread"]):
+            return None
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return Store(rows, notes, failed)
+
+
+def _can_be_read(ref: ImageRef) -> bool:
+    try:
+        with ref.open() as file:
+            file.read(1)
+    except (OSError, DataError):
+        return False
+    return True
+
+
+def _build(folder: Path, task: Task, step: Callable[[], None]) -> None:
+    failed: dict[int, str] = {}
+    unread: list[int] = []
+    notes = np.zeros((len(task.refs), task.note), np.int64)
+    with open(folder / "rows.npy", "wb") as file, closing(_results(task)) as results:
+        shape = (len(task.refs), *task.shape)
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        start = file.tell()
+        file.truncate(start + math.prod(shape))
+        for index, result in results:
+            if isinstance(result, tuple):
+                file.seek(start + index * math.prod(task.shape))
+                file.write(result[0].tobytes())
+                notes[index] = result[1]
+            else:
+                failed[index] = str(result)
+                unread += [index] if isinstance(result, OSError) else []
+            step()
+        file.flush()
+        os.fsync(file.fileno())
+    np.save(folder / "notes.npy", notes)
+    meta = {"format": FORMAT, "count": len(task.refs), "failed": sorted(failed.items()), "unread": unread}
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _results(task: Task) -> Iterator[tuple[int, Row | DataError | OSError]]:
+    """In any order. Threads are enough: Pillow decodes and resizes without Python's lock."""
+    workers = min(os.cpu_count() or 1, 16)
+    waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for index, content in _contents(task.refs):
+            waiting.append((index, pool.submit(_one, task, index, content)))
+            if len(waiting) > 4 * workers:  # bounded: the files' bytes wait here
+                index, done = waiting.popleft()
+                yield index, done.result()
+        for index, done in waiting:
+            yield index, done.result()
+
+
+def _contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
+    """Every index; with the bytes where they can only be had in passing, else None."""
+    packed = {ref.entry: index for index, ref in enumerate(refs) if ref.entry.kind == "packed"}
+    for entry, content in in_order(packed):
+        yield packed[entry], content
+    yield from ((index, None) for index, ref in enumerate(refs) if ref.entry.kind != "packed")
+
+
+def _one(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
+    try:
+        with task.refs[index].open() if content is None else BytesIO(content) as file:
+            return task.work(index, file)
+    except (DataError, OSError) as error:
+        return error
+
+
+def _publish(part: Path, final: Path, task: Task) -> None:
+    try:
+        part.rename(final)
+    except OSError:  # there is one already: another process was quicker, or it is damaged
+        if _load(final, task) is None:
+            final.rename(part / "damaged")
+            part.rename(final)
+            shutil.rmtree(final / "damaged", ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what killed builds left."""
+    for part in folder.glob("*.part"):
+        rows = part / "rows.npy"
+        try:
+            idle = time.time() - (rows if rows.exists() else part).stat().st_mtime
+        except OSError:
+            continue
+        if idle > _ABANDONED:
+            shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,257 @@
+"""What a folder or an archive holds: images, their masks, their splits."""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
+
+from redoseg.data.archive import Entry, list_archive, list_folder
+from redoseg.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
+from redoseg.errors import DataError
+
+T = TypeVar("T")
+_log = logging.getLogger("redoseg.data")
+_ARCHIVE_SUFFIXES = {".tar", ".zip", ".gz", ".bz2", ".xz", ".tgz", ".tbz2", ".txz"}
+_INDEX_FORMAT = 1
+_NAMED = 5  # examples in a warning
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One image or mask; `name` is its relative posix path without the suffix, `suffix` as it is written."""
+
+    name: str
+    suffix: str
+    entry: Entry
+
+    def open(self) -> BinaryIO:
+        """The raw bytes, from any thread. OSError or DataError if they can't be read."""
+        return self.entry.open()
+
+
+@dataclass(frozen=True)
+class FolderListing:
+    """`images` by name; `masks` and `splits` keyed by the names of images.
+
+    `splits` is empty without a splits.csv, else it has every image.
+    """
+
+    path: Path
+    images: list[ImageRef]
+    masks: dict[str, ImageRef] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stem(self) -> str:
+        """What a person would call it: the file's or folder's name without an archive's suffixes."""
+        path = self.path.resolve()
+        while path.suffix.lower() in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES and path.is_file():
+            path = path.with_suffix("")
+        return path.name or "data"
+
+
+def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
+    """The images in a folder, a tar, a zip, or the one image file; no image is read.
+
+    `sidecars`: look at masks/ and splits.csv, too. `index`: a folder to keep what was found in an archive,
+    so that it is found at once the next time. DataError if there is no such path, it is no folder, archive or
+    image, it holds no image, or its splits.csv is broken.
+    """
+    path = Path(path)
+    try:
+        entries = _entries(path, index)
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror or error}") from error
+    root = _top_folder(entries)
+    images = _images(entries, root)
+    if not images:
+        raise DataError(f"{path} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    if not sidecars:
+        return FolderListing(path, images)
+    masks = _masks(path, entries, root, images)
+    return FolderListing(path, images, masks, _splits(path, entries, root, images, index))
+
+
+def digest(refs: Iterable[ImageRef], *options: object) -> str:
+    """32 hex digits of the names, sizes and times of some files and of `options`: the same wherever they lie."""
+    key = hashlib.sha256(repr(options).encode())
+    for ref in refs:
+        line = f"{ref.name}\0{ref.suffix}\0{ref.entry.size}\0{ref.entry.stamp}\n"
+        key.update(line.encode(errors="surrogateescape"))
+    return key.hexdigest()[:32]
+
+
+def named(names: Sequence[str]) -> str:
+    """Some names for a message on one line: the first five, then how many more there are."""
+    # names come from file systems and archives: line breaks and stray bytes are written as escapes
+    shown = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in names[:_NAMED]]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(shown) + more
+
+
+def _entries(path: Path, index: Path | None) -> list[Entry]:
+    if path.is_dir():
+        return list_folder(path)
+    if not path.exists():
+        raise DataError(
+            f"there is no {path}: give a folder, a .tar, a .zip, or `digits` or `digit` (drawn scenes)"
+        )
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        status = path.stat()
+        return [Entry(str(path.parent), path.name, status.st_size, status.st_mtime_ns)]
+    return _archive_entries(path, index)
+
+
+def _archive_entries(path: Path, index: Path | None) -> list[Entry]:
+    def listed() -> bytes:
+        return json.dumps([astuple(entry)[1:] for entry in list_archive(path)]).encode()
+
+    return [Entry(str(path), *row) for row in json.loads(_kept(index, path, "entries", listed))]
+
+
+def _kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` finds out about the archive `path`, kept in `index` while its path, size and time are the same."""
+    if index is None:
+        return make()
+    status = path.stat()
+    key = f"{_INDEX_FORMAT} {what} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    kept = index / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.index"
+    if kept.is_file():
+        return kept.read_bytes()
+    content = make()
+    try:
+        index.mkdir(parents=True, exist_ok=True)
+        aside = index / f"{uuid.uuid4().hex}.index.part"
+        aside.write_bytes(content)
+        os.replace(aside, kept)  # whole or not at all, also when the process is killed
+    except OSError as error:
+        raise DataError(
+            f"{index} can't be written to ({error.strerror}): choose another --cache DIR"
+        ) from error
+    return content
+
+
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix
+
+
+def _is_image(entry: Entry) -> bool:
+    return _suffix(entry.path).lower() in IMAGE_SUFFIXES
+
+
+def _top_folder(entries: Sequence[Entry]) -> str:
+    """The one folder all images are in, as "name/", or "". A masks/ beside it doesn't count."""
+    tops = {entry.path.partition("/")[0::2] for entry in entries if _is_image(entry)}
+    folders = {top if rest else "" for top, rest in tops}
+    folders.discard("masks")
+    if len(folders) != 1 or folders & {"", "images"}:
+        return ""
+    return f"{folders.pop()}/"
+
+
+def _images(entries: Sequence[Entry], root: str) -> list[ImageRef]:
+    """Sorted by name; of names that would be the same, each keeps its suffix."""
+    inside = f"{root}images/"
+    found = [entry for entry in entries if _is_image(entry) and entry.path.startswith(inside)]
+    if not found:
+        inside, others = root, (f"{root}masks/", "masks/")
+        found = [entry for entry in entries if _is_image(entry) and not entry.path.startswith(others)]
+    relative = [entry.path[len(inside) :] for entry in found]
+    names = [path[: -len(_suffix(path))] for path in relative]
+    while True:  # a name that got its suffix back may meet another one
+        counts = Counter(names)
+        clashes = [i for i, name in enumerate(names) if counts[name] > 1 and name != relative[i]]
+        if not clashes:
+            break
+        for i in clashes:
+            names[i] = relative[i]
+    refs = [ImageRef(name, _suffix(entry.path), entry) for name, entry in zip(names, found, strict=True)]
+    return sorted(refs, key=lambda ref: ref.name)
+
+
+def _masks(
+    path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef]
+) -> dict[str, ImageRef]:
+    found: dict[str, ImageRef] = {}
+    others = []
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        inside = next((p for p in (f"{root}masks/", "masks/") if entry.path.startswith(p)), None)
+        if inside is None:
+            continue
+        suffix = _suffix(entry.path)
+        name = entry.path[len(inside) : -len(suffix) or None]
+        if suffix.lower() not in MASK_SUFFIXES:
+            others += [entry.path] if _is_image(entry) else []
+        elif name not in found or suffix.lower() == ".png":
+            found[name] = ImageRef(name, suffix, entry)
+    if others:
+        _log.warning("%s: masks must be PNG, left out: %s", path, named(others))
+    masks = _matched(found, root, images, stems=False)
+    lost = sorted(found.keys() - {mask.name for mask in masks.values()})
+    if lost:
+        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), named(lost))
+    return masks
+
+
+def _splits(
+    path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef], index: Path | None
+) -> dict[str, str]:
+    """The split of every image, or {} without a splits.csv."""
+    by_path = {entry.path: entry for entry in entries if entry.path.endswith("splits.csv")}
+    entry = by_path.get(f"{root}splits.csv") or by_path.get("splits.csv")
+    if entry is None:
+        return {}
+    splits = _matched(_read_splits(path, entry, index), root, images, stems=True)
+    unnamed = [ref.name for ref in images if ref.name not in splits]
+    if unnamed:
+        _log.warning(
+            "%s: splits.csv doesn't name %d images, now in `train`: %s", path, len(unnamed), named(unnamed)
+        )
+    return {ref.name: splits.get(ref.name, "train") for ref in images}
+
+
+def _matched(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
+    """`found` by the names of images: also where they were written with the suffix or the top folder.
+
+    `stems`: of images that share a stem, each may be named by it.
+    """
+    matched: dict[str, T] = {}
+    for ref in images:
+        keys = [ref.name, f"{ref.name}{ref.suffix}", f"{root}{ref.name}"]
+        keys += [ref.name.removesuffix(ref.suffix)] if stems else []
+        key = next((key for key in keys if key in found), None)
+        if key is not None:
+            matched[ref.name] = found[key]
+    return matched
+
+
+def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]:
+    def read() -> bytes:
+        with entry.open() as file:
+            return file.read()
+
+    try:
+        text = (_kept(index, path, entry.path, read) if entry.kind == "packed" else read()).decode(
+            "utf-8-sig"
+        )
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: splits.csv can't be read: {error}") from error
+    splits: dict[str, str] = {}
+    for number, row in enumerate(rows, start=1):
+        name, split = row.get("name"), (row.get("split") or "").strip()
+        if not name or not split:
+            raise DataError(
+                f"{path}: splits.csv, row {number}: columns `name` and `split` must both be filled in"
+            )
+        if splits.setdefault(name, split) != split:
+            raise DataError(f"{path}: splits.csv gives {named([name])} two splits: {splits[name]}, {split}")
+    return splits

@@ -1,0 +1,138 @@
+"""Any photo to 8-bit RGB, any mask to 8-bit labels, both to a square."""
+
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+
+
+from redoseg.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # a mask must come back unchanged
+
+# By content, not by suffix, but only these: others (EPS) start programs. PPM is what LFW's own labels are.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+# Imported by name: Pillow would load them when first needed, which several threads must not do at once.
+_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
+# What Pillow raises for damaged files. `Warning`: where warnings are errors, as in our tests.
+_UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
+)
+_BIG = 25_000_000  # pixels; bigger ones are decoded one at a time, or a few threads would need gigabytes
+_one_big_image = threading.Lock()
+
+
+def decode_image(file: BinaryIO | Path, *, at_least: int | None = None) -> Image.Image:
+    """The photo in `file` as a viewer would show it: mode RGB, upright, the first frame.
+
+    What is transparent shows white. 16-bit grey is scaled from its full range to 8 bits, floats from [0, 1]
+    (or [0, 255], or else from their largest value). With `at_least`, a JPEG may come at a half, a quarter or
+    an eighth of its size, which is quicker, but with no side shorter than `at_least`. DataError (one line,
+    without the file's name) on what doesn't decode: damaged, cut short, or of so many pixels that it is
+    taken for an attack (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    with _opened(file) as image:
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        with _one_big_image if image.width * image.height > _BIG else nullcontext():
+            image.load()
+            return _to_rgb(_upright(image))
+
+
+def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
+    """(H, W) uint8, the labels in a mask file: grey values, or the indices of a palette; 1-bit: 0 and 255.
+
+    DataError (one line, without the file's name) if it doesn't decode, has labels above 255 or is coloured.
+    """
+    with _opened(file) as image:
+        image.load()
+        if image.mode in ("L", "P"):
+            return np.array(image, dtype=np.uint8)
+        if image.mode in ("1", "LA", "PA"):
+            band = image.getchannel(0) if image.mode != "1" else image.convert("L")
+            return np.array(band, dtype=np.uint8)
+        values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
+    if values.ndim == 3:
+        if (values != values[..., :1]).any():
+            raise DataError("a mask must be 8-bit grey labels or a palette, and this one is in colours")
+        values = values[..., 0]
+    if values.min() < 0 or values.max() > 255 or (values != np.floor(values)).any():
+        raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
+    return values.astype(np.uint8)
+
+
+def fit_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """(S, S, 3) uint8: the short side brought to S with antialiasing, the centre of the long side.
+
+    `image` is mode RGB. One that is S x S already comes back bit for bit.
+    """
+    fitted = image.resize((size, size), Image.Resampling.LANCZOS, box=_centre(*image.size))
+    return np.array(fitted, dtype=np.uint8)
+
+
+def fit_label(label: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(S, S) uint8: `label` (H, W) cut and sized as `fit_image` does it, by the nearest pixel."""
+    height, width = label.shape
+    image = Image.fromarray(np.ascontiguousarray(label))
+    fitted = image.resize((size, size), Image.Resampling.NEAREST, box=_centre(width, height))
+    return np.array(fitted, dtype=np.uint8)
+
+
+def _centre(width: int, height: int) -> tuple[int, int, int, int]:
+    """The centred square as left, upper, right, lower: whole pixels, so that S x S stays what it is."""
+    side = min(width, height)
+    left, upper = (width - side) // 2, (height - side) // 2
+    return left, upper, left + side, upper + side
+
+
+@contextmanager
+def _opened(file: BinaryIO | Path) -> Iterator[Image.Image]:
+    """The image, not yet decoded; whatever Pillow raises about it in the block becomes a DataError."""
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            yield image
+    except _UNREADABLE as error:
+        raise DataError(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image, or damaged from its first bytes on"
+    if isinstance(error, MemoryError):
+        return "too large for this machine's memory"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _UNREADABLE:  # the pixels are sound, only the note about them isn't
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_to_bytes(np.asarray(image), image.mode)).convert("RGB")
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        white = Image.new("RGB", shown.size, "white")
+        white.paste(shown, mask=shown.getchannel("A"))
+        return white
+    return image.convert("RGB")
+
+
+def _to_bytes(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """(H, W) uint8 from grey values of more than 8 bits."""
+    grey = np.nan_to_num(values.astype(np.float32))
+    tops = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
+    top = next((t for t in tops if grey.max() <= t), float(grey.max()))
+    return np.rint(np.clip(grey / top, 0, 1) * 255).astype(np.uint8)

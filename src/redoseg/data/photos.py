@@ -1,0 +1,187 @@
+"""One folder or archive of photos and masks, at one size: from its listing to splits."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redoseg.data import cache
+from redoseg.data.folder import FolderListing, digest, named
+from redoseg.data.images import decode_image, decode_label, fit_image, fit_label
+from redoseg.errors import DataError
+
+_log = logging.getLogger("redoseg.data")
+_DRAFT = 4  # a JPEG is decoded at no less than so many times the size: no visible difference, much quicker
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The cached photos and masks of one source."""
+
+    listing: FolderListing
+    size: int
+    images: cache.Store
+    masks: cache.Store | None
+    masked: Sequence[int]
+    """The row of the image that each row of `masks` belongs to."""
+    skipped: Sequence[str]
+
+    def split_rows(self) -> dict[str, list[int]]:
+        """The rows of images that decoded, by split; all are `train` without a splits.csv."""
+        rows: dict[str, list[int]] = {}
+        for row, ref in enumerate(self.listing.images):
+            if row not in self.images.failed:
+                rows.setdefault(self.listing.splits.get(ref.name, "train"), []).append(row)
+        return rows
+
+    def splits(self, n: int) -> dict[str, "PhotoSplit"]:
+        label_map = LabelMap(self._values(), n, self.listing.stem)
+        mask_rows = np.full(len(self.listing.images), -1, np.int64)
+        for mask_row, row in enumerate(self.masked):
+            if self.masks is not None and mask_row not in self.masks.failed:
+                mask_rows[row] = mask_row
+        return {
+            name: PhotoSplit(self, np.array(rows, np.int64), mask_rows[rows], label_map)
+            for name, rows in self.split_rows().items()
+        }
+
+    def _values(self) -> NDArray[np.int64]:
+        """All label values in the masks of the whole set, at their full size."""
+        if self.masks is None:
+            return np.zeros(0, np.int64)
+        seen = np.bitwise_or.reduce(self.masks.notes, axis=0)
+        return np.flatnonzero(np.unpackbits(seen.view(np.uint8)))
+
+
+class LabelMap:
+    """What the values in mask files mean with n regions."""
+
+    def __init__(self, values: NDArray[np.int64], n: int, where: str) -> None:
+        """`values`: all there are in the set. Nothing is raised here: training doesn't look at masks."""
+        binary = set(values.tolist()) <= {0, 255}
+        self._meaning = np.minimum(np.arange(256), 1 if n == 2 else 255).astype(np.uint8)
+        self._meaning[255] = 1 if binary else 255
+        unknown = [] if binary or n == 2 else [int(value) for value in values if n <= value < 255]
+        self._error = (
+            f"{where}: its masks hold labels {named([str(value) for value in unknown])}, but {n} regions are 0 to "
+            f"{n - 1}: give --n {max(unknown) + 1}, or 255 (unlabelled) for the others"
+            if unknown
+            else None
+        )
+
+    def __call__(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """DataError if the set holds labels beyond n - 1."""
+        if self._error is not None:
+            raise DataError(self._error)
+        return self._meaning[labels]
+
+
+class PhotoSplit:
+    """Photos of one source and one split."""
+
+    def __init__(
+        self, photos: PhotoSet, rows: NDArray[np.int64], mask_rows: NDArray[np.int64], label_map: LabelMap
+    ) -> None:
+        """`mask_rows`: for each image its row among the masks, or -1."""
+        self.names: Sequence[str] = [photos.listing.images[row].name for row in rows]
+        self._photos = photos
+        self._rows = rows
+        self._mask_rows = mask_rows
+        self._label_map = label_map
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, S, S, 3) uint8."""
+        return self._photos.images.rows.take(self._rows[np.asarray(indices, np.int64)])
+
+    @property
+    def labelled(self) -> NDArray[np.int64]:
+        """Indices of the images that have a mask, rising."""
+        return np.flatnonzero(self._mask_rows >= 0)
+
+    def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(B, S, S) uint8, 255 all over where there is no mask. DataError: labels beyond n - 1."""
+        rows = self._mask_rows[np.asarray(indices, np.int64)]
+        labels = np.full((len(rows), self._photos.size, self._photos.size), 255, np.uint8)
+        if self._photos.masks is not None and (rows >= 0).any():
+            labels[rows >= 0] = self._label_map(self._photos.masks.rows.take(rows[rows >= 0]))
+        return labels
+
+
+def keys(listing: FolderListing, size: int) -> tuple[str, str]:
+    """Of the arrays of images and of masks. The images' one doesn't depend on the masks."""
+    # in an archive times may all be 0, so its own counts here, but not in a fingerprint
+    status = listing.path.stat() if listing.path.is_file() else None
+    times = (status.st_size, status.st_mtime_ns) if status else ()
+    images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *times)
+    return images, digest(listing.masks.values(), "masks", images, *listing.masks)
+
+
+def fingerprint(listing: FolderListing, size: int) -> str:
+    """Of everything that could change the data: images, masks, splits, size; the same wherever it lies."""
+    images = digest(listing.images, "images", cache.FORMAT, size)
+    return digest(listing.masks.values(), images, list(listing.masks), sorted(listing.splits.items()))
+
+
+def open_photos(listing: FolderListing, size: int, folder: Path, step: Callable[[], None]) -> PhotoSet:
+    """The photos and masks of a listing from the cache in `folder`, where `step` is called for each file built.
+
+    DataError if not one photo decodes. What is left out is named in one warning for photos, one for masks.
+    """
+    image_key, mask_key = keys(listing, size)
+    shape = (size, size, 3)
+    task = cache.Task(image_key, listing.images, shape, 2, partial(_photo, size))
+    images = cache.obtain(folder, task, step)
+    lost = _reasons([listing.images[row].name for row in images.failed], images.failed.values())
+    if len(lost) == len(listing.images):
+        raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {named(lost)}")
+    if lost:
+        _log.warning("%s: %d images don't decode and are left out: %s", listing.path, len(lost), named(lost))
+    masked = [
+        row
+        for row, ref in enumerate(listing.images)
+        if ref.name in listing.masks and row not in images.failed
+    ]
+    if not masked:
+        return PhotoSet(listing, size, images, None, [], lost)
+    refs = [listing.masks[listing.images[row].name] for row in masked]
+    work = partial(_mask, size, images.notes[masked])
+    masks = cache.obtain(folder, cache.Task(mask_key, refs, shape[:2], 4, work), step)
+    bad = _reasons([f"masks/{refs[row].name}" for row in masks.failed], masks.failed.values())
+    if bad:
+        _log.warning(
+            "%s: %d masks can't be used, their images count as unlabelled: %s",
+            listing.path,
+            len(bad),
+            named(bad),
+        )
+    return PhotoSet(listing, size, images, masks, masked, [*lost, *bad])
+
+
+def _reasons(names: Iterable[str], reasons: Iterable[str]) -> list[str]:
+    return [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True)]
+
+
+def _photo(size: int, index: int, file: BinaryIO) -> cache.Row:
+    """The photo and its own width and height (or a fraction of them)."""
+    image = decode_image(file, at_least=_DRAFT * size)
+    return fit_image(image, size), np.array(image.size, np.int64)
+
+
+def _mask(size: int, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
+    """The labels, and the values in them as 256 bits. DataError if the mask is of another shape than the photo."""
+    label = decode_label(file)
+    height, width = label.shape
+    photo_width, photo_height = photos[index].tolist()
+    expected = width * photo_height / photo_width
+    if abs(height - expected) > max(1, 0.01 * expected):
+        raise DataError(f"{width} x {height} is not the shape of its photo, {photo_width} x {photo_height}")
+    seen = np.bincount(label.ravel(), minlength=256) > 0
+    return fit_label(label, size), np.packbits(seen).view(np.int64)

@@ -1,0 +1,45 @@
+"""Endless seeded batches of indices: which images a training step sees, as a function of the step alone."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redoseg.errors import DataError
+
+_DOMAIN = 0x5EED  # keeps these permutations apart from everything else that is drawn from the same seed
+
+
+class IndexStream:
+    """Batches over `length` items, cut from one endless row of epochs.
+
+    Epoch e is a permutation of all items that depends on (seed, e) only, and batch k is the stretch
+    [k * batch, (k + 1) * batch) of the row, so it depends on (seed, k) only: a resumed run needs no state.
+    """
+
+    def __init__(self, length: int, batch: int, seed: int) -> None:
+        """`length` >= `batch` >= 1, else DataError."""
+        if batch < 1:
+            raise DataError(f"a batch of {batch} images makes no sense: give --batch 1 or more")
+        if length < batch:
+            raise DataError(f"{length} images are fewer than a batch of {batch}: add images or lower --batch")
+        self.length = length
+        self.batch = batch
+        self.seed = seed
+        self._epochs: dict[int, NDArray[np.int64]] = {}
+
+    def batch_at(self, k: int) -> NDArray[np.int64]:
+        """(batch,) int64, the indices of batch `k` >= 0. An index may repeat only across an epoch's end."""
+        epoch, start = divmod(k * self.batch, self.length)
+        end = start + self.batch
+        if end <= self.length:
+            return self._epoch(epoch)[start:end].copy()
+        return np.concatenate([self._epoch(epoch)[start:], self._epoch(epoch + 1)[: end - self.length]])
+
+    def _epoch(self, e: int) -> NDArray[np.int64]:
+        order = self._epochs.get(e)
+        if order is None:
+            rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([_DOMAIN, self.seed, e])))
+            order = rng.permutation(self.length).astype(np.int64, copy=False)
+            # a batch spans at most two epochs, and so does the memory
+            self._epochs = {old: kept for old, kept in self._epochs.items() if abs(old - e) == 1}
+            self._epochs[e] = order
+        return order

@@ -1,0 +1,57 @@
+"""Files that are whole or not there: written aside, then renamed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from redoseg.errors import ModelError
+
+_INFO = "redoseg"
+
+
+def write_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """`write` a file beside `path`, then rename it: a reader sees the old one or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """ModelError if the file isn't there or isn't JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} can't be read ({error})") from error
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+    """Tensors, and JSON beside them in the same file (safetensors: nothing in it can run)."""
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    metadata = {_INFO: json.dumps(info, allow_nan=False)}
+    write_aside(path, lambda aside: save_file(whole, aside, metadata))
+
+
+def load_tensors(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors whose names begin with one of `prefixes`, and the JSON. ModelError for a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            info = json.loads((file.metadata() or {}).get(_INFO, "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is no checkpoint of redoseg, or it is damaged ({error})") from error
+    return tensors, info

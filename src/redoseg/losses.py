@@ -1,0 +1,37 @@
+"""The paper's losses, and two that it doesn't have. All are means over the batch, to be minimised."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
+    """-L_D: `max(0, 1 - D(I)) + max(0, 1 + D(G_F))`. Scores (B,) and (F,) -> scalar."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def generator_hinge(fake: Tensor) -> Tensor:
+    """-L_G without the code's term: `-D(G_F)`. Scores (F,) -> scalar."""
+    return -fake.mean()
+
+
+def code_error(recovered: Tensor, drawn: Tensor, redrawn: Tensor) -> Tensor:
+    """`||delta_i(G_F) - z_i||^2`, summed over the regions i redrawn in an image, a mean over images.
+
+    recovered, drawn (F, n, code_size); redrawn (F, n) 0 or 1 -> scalar. The paper weighs it with
+    lambda_z / (n * code_size): see `TrainConfig.lambda_z`.
+    """
+    return ((recovered - drawn).square().sum(2) * redrawn).sum(1).mean()
+
+
+def minimal_region(masks: Tensor, minimum: float) -> Tensor:
+    """Two-sided hinge `sum_k max(0, a - mean M^k)`: no region may be smaller than a of its image.
+
+    masks (B, n, H, W), a in [0, 1 / n] -> scalar. Source: PerturbGAN (Bielski and Favaro 2019).
+    """
+    return F.relu(minimum - masks.mean((2, 3))).sum(1).mean()
+
+
+def binarisation(masks: Tensor) -> Tensor:
+    """`mean min(m, 1 - m)`: masks should be near 0 or 1. masks (B, n, H, W) -> scalar in [0, .5]."""
+    return torch.minimum(masks, 1 - masks).mean()

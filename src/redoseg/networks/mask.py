@@ -1,0 +1,116 @@
+"""f, the mask network: an image in, n soft masks out (the paper's Table 2)."""
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+
+from redoseg.networks.layers import UpsampleConv, instance_norm
+
+PYRAMID_LEVELS = (1, 2, 3, 6)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a skip; normalised after the sum. (B, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = instance_norm(channels, affine=True)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = instance_norm(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(x + self.conv2(h)))
+
+
+class PyramidPooling(nn.Module):
+    """Averages over 1, 2x2, 3x3 and 6x6 windows, one channel each, beside the input (Zhao et al. 2017).
+
+    (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in PYRAMID_LEVELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        levels = [x]
+        for level, project in zip(PYRAMID_LEVELS, self.projections, strict=True):
+            # Windows of floor(side / level), as the authors have it: not adaptive pooling.
+            pooled = project(F.avg_pool2d(x, (height // level, width // level)))
+            levels.append(F.interpolate(pooled, size=(height, width), mode="bilinear").to(x.dtype))
+        return torch.cat(levels, 1)
+
+
+class MaskNetwork(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="redoseg",
+    repo_url="https://github.com/redoseg/redoseg",
+    paper_url="https://arxiv.org/abs/1905.13539",
+    license="apache-2.0",
+    tags=["image-segmentation", "unsupervised", "redo"],
+):
+    """The mask network f: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W) in [0, 1] that sum to one.
+
+    H and W are multiples of 4, from 32. `n` is the number of regions, background included, `width` the
+    channels at full size, `blocks` the residual blocks, `size` the side of the images it is trained on.
+    Channel k is whatever training made of it; `order[r]` is the channel of region r, where region 0 is the
+    background (`ordered_masks` applies it). Source: the paper's Table 2, with the 7x7 output of its code.
+    """
+
+    order: Tensor
+
+    def __init__(self, n: int = 2, width: int = 16, blocks: int = 3, size: int = 128) -> None:
+        super().__init__()
+        if n < 2:
+            raise ValueError(f"n is {n}: a picture has at least 2 regions, background included")
+        self.n, self.size = n, size
+        deep = 4 * width
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect", bias=False),
+            *(instance_norm(width, affine=True), nn.ReLU()),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False),
+            *(instance_norm(2 * width, affine=True), nn.ReLU()),
+            nn.Conv2d(2 * width, deep, 3, stride=2, padding=1, bias=False),
+            *(instance_norm(deep, affine=True), nn.ReLU()),
+            *(ResidualBlock(deep) for _ in range(blocks)),
+        )
+        self.pyramid = PyramidPooling(deep)
+        deep += len(PYRAMID_LEVELS)
+        self.decoder = nn.Sequential(
+            UpsampleConv(deep, deep // 2, bias=False),
+            *(instance_norm(deep // 2, affine=True), nn.ReLU()),
+            UpsampleConv(deep // 2, deep // 4, bias=False),
+            *(instance_norm(deep // 4, affine=True), nn.ReLU()),
+        )
+        # Two regions need one logit: the masks are sigmoid(l) and 1 - sigmoid(l).
+        self.head = nn.Conv2d(deep // 4, 1 if n == 2 else n, 7, padding=3, padding_mode="reflect")
+        self.register_buffer("order", torch.arange(n))
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[-2:]
+        if height < 32 or width < 32 or height % 4 or width % 4:
+            raise ValueError(f"images are {width}x{height}: both sides must be multiples of 4, from 32")
+        logits = self.head(self.decoder(self.pyramid(self.encoder(images)))).float()
+        if self.n == 2:
+            mask = torch.sigmoid(logits)
+            return torch.cat((mask, 1 - mask), 1)
+        return torch.softmax(logits, 1)
+
+    def ordered_masks(self, images: Tensor) -> Tensor:
+        """As `forward`, with the background at index 0 and the objects after it."""
+        return self(images)[:, self.order]
+
+    @torch.no_grad()
+    def centre(self) -> None:
+        """Make every mask start near 1 / n: the head loses its weights' mean and its bias.
+
+        Its inputs follow a ReLU, so a weight mean other than zero starts f with one region everywhere.
+        """
+        self.head.weight -= self.head.weight.mean((1, 2, 3), keepdim=True)
+        assert self.head.bias is not None
+        self.head.bias.zero_()

@@ -1,0 +1,93 @@
+"""Regions drawn anew with several codes: the content of the paper's Figure 2, for a set or for one photo."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from redoseg.checkpoint import Model
+from redoseg.compositing import redraw
+from redoseg.data.images import fit_image
+from redoseg.errors import ConfigError, ModelError
+from redoseg.figures import Box, GridContent, Picture, sample_grid
+from redoseg.networks.mask import MaskNetwork
+
+
+@torch.no_grad()
+def redraw_grid(
+    f: MaskNetwork,
+    generators: nn.ModuleList,
+    images: Tensor,
+    codes: Tensor,
+    truth: Tensor | None = None,
+    *,
+    regions: Sequence[int] | None = None,
+) -> GridContent:
+    """Every image with one region redrawn, with K codes for each region: what `figures.sample_grid` shows.
+
+    images (B, 3, S, S) in [-1, 1] on the networks' device, codes (n, K, code_size) by region, truth (B, S, S)
+    labels. `generators` are by channel of f. `regions` in the order of the columns; None: the objects, then
+    the background. Networks are put into evaluation mode meanwhile, so nothing in them moves.
+    """
+    regions = (*range(1, f.n), 0) if regions is None else regions
+    codes = codes.to(images.device)
+    redrawn = {}
+    with _evaluating(f, generators):
+        masks = f.ordered_masks(images)  # (B, n, S, S)
+        for r in regions:
+            M_r, G_r = masks[:, r : r + 1], generators[int(f.order[r])]
+            # A code at a time: memory stays that of one batch however many codes are asked for.
+            columns = [redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r]]
+            redrawn[r] = _to_pictures(torch.stack(columns, 1))  # (B, K, S, S, 3)
+    labels = None if truth is None else truth.to("cpu", torch.uint8).numpy()
+    return GridContent(_to_pictures(images), masks.float().cpu().numpy(), redrawn, labels)
+
+
+def redraw_photo(
+    model: Model,
+    photo: Image.Image,
+    *,
+    region: int = 1,
+    count: int = 8,
+    seed: int = 0,
+    blur: Box | None = None,
+) -> Image.Image:
+    """One row of the paper's Figure 2: a photo, its mask, one region redrawn with `count` codes.
+
+    The photo (RGB, any size) is cut to its central square and brought to the model's size: generators know
+    no other. Codes depend on `seed` alone. ModelError if the model has no generators, ConfigError for a
+    region or a count that can't be.
+    """
+    f, generators = model.f, model.generators
+    if generators is None or model.code_size is None:
+        raise ModelError("this model holds its mask network only, no generators to redraw with: name a run")
+    if not 0 <= region < f.n:
+        raise ConfigError(f"no region {region}: the model knows 0 (the background) to {f.n - 1}")
+    if count < 1:
+        raise ConfigError(f"--count is {count}: it must be at least 1")
+    pixels = torch.from_numpy(fit_image(photo, f.size)).permute(2, 0, 1)[None]  # (1, 3, S, S)
+    images = pixels.to(f.order.device).float() / 127.5 - 1
+    codes = torch.randn(f.n, count, model.code_size, generator=torch.Generator().manual_seed(seed))
+    return sample_grid(redraw_grid(f, generators, images, codes, regions=[region]), blur=blur)
+
+
+def _to_pictures(images: Tensor) -> Picture:
+    """(..., 3, H, W) in [-1, 1] -> (..., H, W, 3) uint8."""
+    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255)
+    return np.ascontiguousarray(scaled.to("cpu", torch.uint8).movedim(-3, -1).numpy())
+
+
+@contextmanager
+def _evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside: no batch statistics, no step of the power iteration; then all as it was."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

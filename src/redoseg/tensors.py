@@ -1,0 +1,43 @@
+"""Pictures between arrays at rest and tensors at work, and the device they work on."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from redoseg.errors import ConfigError
+
+
+def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
+    tensor = torch.from_numpy(images).to(device, non_blocking=True)
+    return tensor.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+
+
+def to_array(images: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8."""
+    scaled = images.detach().float().add(1).mul(127.5).round().clamp(0, 255).byte()
+    array: NDArray[np.uint8] = scaled.permute(0, 2, 3, 1).cpu().numpy()
+    return array
+
+
+def region_map(masks: Tensor) -> Tensor:
+    """Soft masks (B, n, H, W) -> the region of each pixel (B, H, W) uint8: n = 2 at .5, else the largest."""
+    if masks.shape[1] == 2:
+        return (masks[:, 1] > 0.5).to(torch.uint8)
+    return masks.argmax(1).to(torch.uint8)
+
+
+def pick_device(name: str) -> torch.device:
+    """'auto' is the first CUDA device, else Apple's, else the CPU. ConfigError for one that isn't there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} can't be used ({reason}): try auto or cpu") from error
+    return device
