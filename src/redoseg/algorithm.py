@@ -2,10 +2,12 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from redoseg.checkpoint import load_network
 from redoseg.compositing import assemble, choose_regions, redraw
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
@@ -100,6 +102,34 @@ class Game:
     def f(self) -> MaskNetwork:
         """The mask network to use: the moving average where one is kept."""
         return self.networks.f if self.networks.f_ema is None else self.networks.f_ema
+
+    def state_dict(
+        self, networks: tuple[str, ...] | None = None, *, optimisers: bool = True
+    ) -> dict[str, Tensor]:
+        """Flat: `f.*`, `f_ema.*`, `G.*`, `D.*`, `delta.*`, and optimisers' moments as `adam.f.0.exp_avg`."""
+        state = {
+            f"{letter}.{name}": tensor
+            for letter, network in self.networks.items().items()
+            if networks is None or letter in networks
+            for name, tensor in network.state_dict().items()
+        }
+        if optimisers:
+            for letter, optimiser in self.optimisers.items():
+                for index, moments in optimiser.state_dict()["state"].items():
+                    state |= {f"adam.{letter}.{index}.{name}": moment for name, moment in moments.items()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Tensor], source: Path) -> None:
+        """What `state_dict` gave. ModelError, naming `source`, if it doesn't fit."""
+        for letter, network in self.networks.items().items():
+            load_network(network, state, letter, source)
+        for letter, optimiser in self.optimisers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in state.items():
+                if name.startswith(f"adam.{letter}."):
+                    index, moment = name.removeprefix(f"adam.{letter}.").split(".")
+                    moments.setdefault(int(index), {})[moment] = tensor
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
 
     def generator_update(self, I: Tensor, drawn: Codes, step: int) -> Losses:
         """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0."""

@@ -63,7 +63,9 @@ class RunFolder:
         return self.checkpoints / f"step-{step:07d}.safetensors"
 
     def kept_steps(self) -> list[int]:
-        return sorted(int(file.stem.removeprefix("step-")) for file in self.checkpoints.glob("step-*.safetensors"))
+        return sorted(
+            int(file.stem.removeprefix("step-")) for file in self.checkpoints.glob("step-*.safetensors")
+        )
 
     def config(self) -> TrainConfig:
         """The run's options. ModelError if run.json is not one of ours."""
@@ -71,7 +73,9 @@ class RunFolder:
         try:
             return TrainConfig.from_json(description["config"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{self.description} doesn't describe a run of this version ({error})") from error
+            raise ModelError(
+                f"{self.description} doesn't describe a run of this version ({error})"
+            ) from error
 
 
 def load_model(
@@ -99,7 +103,9 @@ def load_model(
         return _from_folder(SHIPPED[str(model)], device)
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
         return _from_hub(str(model), device)
-    raise ModelError(f"no model '{model}': give a run's folder, a model's folder, or a hub id such as NAME/MODEL")
+    raise ModelError(
+        f"no model '{model}': give a run's folder, a model's folder, or a hub id such as NAME/MODEL"
+    )
 
 
 def _from_run(run: RunFolder, checkpoint: str, weights: str | None, device: torch.device | str) -> Model:
@@ -137,7 +143,9 @@ def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, file: Path) -> None:
     """Fill a network from the tensors called `letter.*`. ModelError if they don't fit."""
-    state = {name.removeprefix(f"{letter}."): t for name, t in tensors.items() if name.startswith(f"{letter}.")}
+    state = {
+        name.removeprefix(f"{letter}."): t for name, t in tensors.items() if name.startswith(f"{letter}.")
+    }
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -148,15 +156,27 @@ def _from_folder(path: Path, device: torch.device | str) -> Model:
     try:
         f = MaskNetwork.from_pretrained(path)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path} holds no model of redoseg, or it is damaged ({_first_line(error)})") from error
+        raise ModelError(
+            f"{path} holds no model of redoseg, or it is damaged ({_first_line(error)})"
+        ) from error
     return Model(f.to(device).eval(), None, None, "as shipped", None, False)
 
 
 def _from_hub(name: str, device: torch.device | str) -> Model:
     try:
         f = MaskNetwork.from_pretrained(name)
-    except (OSError, ValueError, TypeError, RuntimeError, HfHubHTTPError, HFValidationError, SafetensorError) as error:
-        raise ModelError(f"'{name}' is no folder here, and the hub gave no model ({_first_line(error)})") from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+        HfHubHTTPError,
+        HFValidationError,
+        SafetensorError,
+    ) as error:
+        raise ModelError(
+            f"'{name}' is no folder here, and the hub gave no model ({_first_line(error)})"
+        ) from error
     return Model(f.to(device).eval(), None, None, "as shipped", None, False)
 
 

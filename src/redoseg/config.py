@@ -6,7 +6,7 @@ Recipes (the algorithm) and settings (a data set's values) are tables of such op
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -89,8 +89,8 @@ class TrainConfig:
     """Kind of the conditional normalisation in G."""
 
     init: Literal["pytorch", "orthogonal", "orthogonal-free"] = "pytorch"
-    """Initial weights: the library's; orthogonal everywhere; or orthogonal where no spectral norm is, which is
-    what the authors' code amounts to."""
+    """Initial weights: the library's; orthogonal everywhere; or orthogonal where no spectral norm is, as
+    the authors' code has it in effect."""
 
     init_gain: float = 0.8
     """Gain of an orthogonal initialisation."""
@@ -204,7 +204,11 @@ class TrainConfig:
     def as_json(self) -> dict[str, Any]:
         """Every option as JSON knows it; `from_json` reads it back."""
         return {
-            name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            name: str(value)
+            if isinstance(value, Path)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
             for name, value in dataclasses.asdict(self).items()
         }
 
@@ -262,6 +266,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 """The paper's values for each data set (its supplement)."""
 
+DEMO: dict[str, Any] = {
+    "data": ("digit",),
+    "size": 32,
+    "width": 16,
+    "g_width": 16,
+    "f_width": 8,
+    "steps": 2_000,
+    "precision": "bfloat16",
+}
+"""What `redoseg demo` trains: small enough for a few minutes on a CPU."""
+
 FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "threads", "cache"})
 """Options that a continued run may be given anew: none of them changes what is learned at a given step."""
 
@@ -271,6 +286,10 @@ def _check(config: TrainConfig) -> None:
         raise ConfigError("no data: name a folder of images, an archive, 'digits' or 'digit'")
     if config.size not in SIZES:
         raise ConfigError(f"--size is {config.size}: use 32, 64, 128 or 256")
+    for name, kind in get_type_hints(TrainConfig).items():
+        if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
+            choices = ", ".join(get_args(kind))
+            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: choose from {choices}")
     at_least = {
         "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
         "lr_f_warmup": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0, "eval_every": 1,

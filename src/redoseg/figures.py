@@ -76,7 +76,7 @@ def mask_colours(masks: NDArray[np.float32]) -> Picture:
 
 
 def label_colours(labels: NDArray[np.uint8], n: int) -> Picture:
-    """(H, W, 3) from labels (H, W): 0 background, 255 unlabelled (grey); if n = 2 the others are the object."""
+    """(H, W, 3) from labels (H, W): 0 background, 255 unlabelled (grey); n = 2: all others are the object."""
     known = np.where(labels == UNLABELLED, 0, labels)
     if n == 2:
         known = np.minimum(known, 1)

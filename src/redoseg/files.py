@@ -16,7 +16,7 @@ _INFO = "redoseg"
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` a file beside `path`, then rename it: a reader sees the old one or the new one, never a part."""
+    """`write` a file beside `path`, then rename it: a reader sees the old or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

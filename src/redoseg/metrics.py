@@ -12,7 +12,7 @@ label absent from an image's truth and from the region matched to it has IoU 1 t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,11 @@ class Scores:
             "mean_iou": self.mean_iou,
             "regions": list(self.regions),
         }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        return cls(**fields | {"regions": tuple(fields["regions"])})
 
 
 def confusion(predicted: Integers, truth: Labels, n: int) -> Counts:

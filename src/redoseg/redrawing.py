@@ -12,8 +12,9 @@ from redoseg.checkpoint import Model
 from redoseg.compositing import redraw
 from redoseg.data.images import fit_image
 from redoseg.errors import ConfigError, ModelError
-from redoseg.figures import Box, GridContent, Picture, sample_grid
+from redoseg.figures import Box, GridContent, sample_grid
 from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import to_array, to_tensor
 
 
 @torch.no_grad()
@@ -40,10 +41,10 @@ def redraw_grid(
         for r in regions:
             M_r, G_r = masks[:, r : r + 1], generators[int(f.order[r])]
             # A code at a time: memory stays that of one batch however many codes are asked for.
-            columns = [redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r]]
-            redrawn[r] = _to_pictures(torch.stack(columns, 1))  # (B, K, S, S, 3)
+            drawn = (redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
+            redrawn[r] = np.stack([to_array(column) for column in drawn], 1)  # (B, K, S, S, 3)
     labels = None if truth is None else truth.to("cpu", torch.uint8).numpy()
-    return GridContent(_to_pictures(images), masks.float().cpu().numpy(), redrawn, labels)
+    return GridContent(to_array(images), masks.float().cpu().numpy(), redrawn, labels)
 
 
 def redraw_photo(
@@ -68,16 +69,9 @@ def redraw_photo(
         raise ConfigError(f"no region {region}: the model knows 0 (the background) to {f.n - 1}")
     if count < 1:
         raise ConfigError(f"--count is {count}: it must be at least 1")
-    pixels = torch.from_numpy(fit_image(photo, f.size)).permute(2, 0, 1)[None]  # (1, 3, S, S)
-    images = pixels.to(f.order.device).float() / 127.5 - 1
+    images = to_tensor(fit_image(photo, f.size)[None], f.order.device)  # (1, 3, S, S)
     codes = torch.randn(f.n, count, model.code_size, generator=torch.Generator().manual_seed(seed))
     return sample_grid(redraw_grid(f, generators, images, codes, regions=[region]), blur=blur)
-
-
-def _to_pictures(images: Tensor) -> Picture:
-    """(..., 3, H, W) in [-1, 1] -> (..., H, W, 3) uint8."""
-    scaled = ((images.float() + 1) * 127.5).round().clamp(0, 255)
-    return np.ascontiguousarray(scaled.to("cpu", torch.uint8).movedim(-3, -1).numpy())
 
 
 @contextmanager

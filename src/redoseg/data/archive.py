@@ -5,31 +5,32 @@ Nothing is ever unpacked to disk; links and special files in archives don't coun
 
 import bz2
 import gzip
+import hashlib
 import io
+import json
 import logging
 import lzma
 import os
+import re
 import stat
 import struct
 import tarfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, BinaryIO, Literal, cast
 
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
 
+_INDEX_FORMAT = 1
+_LARGEST = 1 << 30  # bytes of a member; it is read whole, and more than that is no photo
 # What reading a damaged archive raises, apart from OSError
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
-_UNPACKERS: dict[bytes, Callable[[str | Path], IO[Any]]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZ": bz2.open,
-    b"\xfd7": lzma.open,
-}
 _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
 _STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
 
@@ -73,7 +74,7 @@ def in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
 
 
 def list_folder(root: Path) -> list[Entry]:
-    """All files below `root`, links followed, hidden ones left out. OSError if it is unreadable."""
+    """All files below `root`, links followed, junk left out. OSError if it is unreadable."""
     entries: list[Entry] = []
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
@@ -96,7 +97,7 @@ def list_folder(root: Path) -> list[Entry]:
 def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(root / folder) as found:
-            return [item for item in found if not item.name.startswith(".")]
+            return [item for item in found if _is_wanted(item.name)]
     except OSError as error:
         if not folder:
             raise
@@ -104,14 +105,48 @@ def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def list_archive(path: Path) -> list[Entry]:
-    """All regular files in a tar or zip. DataError if it is neither or damaged, else OSError."""
+def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
+    """All regular files in a tar or zip, kept in the folder `index`, which makes it quick the next time.
+
+    DataError if it is neither or damaged, OSError if it can't be read.
+    """
+
+    def listed() -> bytes:
+        return json.dumps([astuple(entry)[1:] for entry in _members(path)]).encode()
+
+    return [Entry(str(path), *row) for row in json.loads(kept(index, path, "entries", listed))]
+
+
+def kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` finds in the archive `path`, kept in `index` while path, size and time are the same."""
+    if index is None:
+        return make()
+    status = path.stat()
+    key = f"{_INDEX_FORMAT} {what} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    file = index / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.index"
+    if file.is_file():
+        return file.read_bytes()
+    content = make()
+    try:
+        index.mkdir(parents=True, exist_ok=True)
+        aside = index / f"{uuid.uuid4().hex}.index.part"
+        aside.write_bytes(content)
+        os.replace(aside, file)  # whole or not at all, also when the process is killed
+    except OSError as error:
+        raise DataError(
+            f"{index} can't be written to ({error.strerror}): choose another --cache DIR"
+        ) from error
+    return content
+
+
+def _members(path: Path) -> list[Entry]:
     try:
         members = list(_list_zip(path) if zipfile.is_zipfile(path) else _list_tar(path))
     except _DAMAGED as error:
         raise DataError(f"{path} is no folder, image or sound .tar or .zip: {error}") from error
     # of two members of one name the later one counts, as when unpacked
-    return list({entry.path: entry for entry in members if _is_wanted(entry.path)}.values())
+    wanted = {entry.path: entry for entry in members if _is_wanted(entry.path)}
+    return [entry for entry in wanted.values() if entry.size <= _LARGEST]
 
 
 def _is_wanted(path: str) -> bool:
@@ -124,7 +159,7 @@ def _clean(path: str) -> str:
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
-    kind: Literal["packed", "tar"] = "tar" if _unpacker(path) is None else "packed"
+    kind: Literal["packed", "tar"] = "tar" if _packing(path) is None else "packed"
     with _tar_bytes(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
@@ -142,22 +177,33 @@ def _list_zip(path: Path) -> Iterator[Entry]:
                 yield Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
 
 
-def _unpacker(path: str | Path) -> Callable[[str | Path], IO[Any]] | None:
+def _packing(path: str | Path) -> str | None:
+    """How a tar is compressed, by its first bytes."""
     with open(path, "rb") as file:
-        start = file.read(2)
-    return _UNPACKERS.get(start)
+        start = file.read(10)
+    # all ten for bzip2: a plain tar starts with a file's name, which may well be BZ...
+    known = {"gzip": rb"\x1f\x8b\x08", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\x00"}
+    return next((name for name, magic in known.items() if re.match(magic, start, re.DOTALL)), None)
 
 
 def _tar_bytes(path: str | Path) -> IO[bytes]:
-    unpacker = _unpacker(path)
-    return open(path, "rb") if unpacker is None else unpacker(path)
+    """The bytes of a tar, unpacked in passing where it is compressed."""
+    match _packing(path):
+        case "gzip":
+            return cast(IO[bytes], gzip.open(path))
+        case "bzip2":
+            return bz2.open(path)
+        case "xz":
+            return lzma.open(path)
+        case _:
+            return open(path, "rb")
 
 
 def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
     try:
         file.seek(entry.offset)
         content = file.read(entry.size)
-    except _DAMAGED as error:
+    except (OSError, *_DAMAGED) as error:
         raise DataError(f"{entry.source} is damaged: {error}") from error
     if len(content) != entry.size:
         raise DataError(f"{entry.source} is cut short")

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -53,6 +53,25 @@ class Store:
     failed: dict[int, str]
 
 
+class Progress:
+    """Counts files over several arrays, and tells `heard` (files done, files in all)."""
+
+    def __init__(self, heard: Callable[[int, int], None] | None = None) -> None:
+        self._heard = heard
+        self._planned: dict[str, int] = {}
+        self._done = 0
+
+    def plan(self, key: str, files: int) -> None:
+        """An array will be built; the last word on a key counts."""
+        self._planned[key] = files
+
+    def step(self) -> None:
+        """One more file is done."""
+        self._done += 1
+        if self._heard is not None:
+            self._heard(self._done, sum(self._planned.values()))
+
+
 class Rows:
     """A memory-mapped .npy file of uint8, (N, ...), read by index."""
 
@@ -94,19 +113,20 @@ def is_kept(folder: Path, key: str) -> bool:
     return (folder / key / "meta.json").is_file()
 
 
-def obtain(folder: Path, task: Task, step: Callable[[], None]) -> Store:
-    """The array of `task.key` in `folder`, built if it isn't there; `step` is called after each file.
+def obtain(folder: Path, task: Task, progress: Progress) -> Store:
+    """The array of `task.key` in `folder`, built if it isn't there.
 
-    It is built aside and renamed, so that a killed build leaves nothing that could be taken for a cache, and of
-    two processes that build at once one wins and both use its work. DataError if `folder` can't be written.
+    It is built aside and renamed: a killed build leaves nothing that could be taken for a cache, and of two
+    processes that build at once one wins and both use its work. DataError if `folder` can't be written.
     """
     store = _load(folder / task.key, task)
     if store is None:
+        progress.plan(task.key, len(task.refs))
         part = folder / f"{task.key}.{uuid.uuid4().hex[:8]}.part"
         try:
             part.mkdir(parents=True)
             _sweep(folder)
-            _build(part, task, step)
+            _build(part, task, progress)
             _publish(part, folder / task.key, task)
         except OSError as error:
             reason = error.strerror or error
@@ -146,7 +166,7 @@ def _can_be_read(ref: ImageRef) -> bool:
     return True
 
 
-def _build(folder: Path, task: Task, step: Callable[[], None]) -> None:
+def _build(folder: Path, task: Task, progress: Progress) -> None:
     failed: dict[int, str] = {}
     unread: list[int] = []
     notes = np.zeros((len(task.refs), task.note), np.int64)
@@ -163,7 +183,7 @@ def _build(folder: Path, task: Task, step: Callable[[], None]) -> None:
             else:
                 failed[index] = str(result)
                 unread += [index] if isinstance(result, OSError) else []
-            step()
+            progress.step()
         file.flush()
         os.fsync(file.fileno())
     np.save(folder / "notes.npy", notes)
@@ -171,9 +191,9 @@ def _build(folder: Path, task: Task, step: Callable[[], None]) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _results(task: Task) -> Iterator[tuple[int, Row | DataError | OSError]]:
+def _results(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
     """In any order. Threads are enough: Pillow decodes and resizes without Python's lock."""
-    workers = min(os.cpu_count() or 1, 16)
+    workers = min(_cores(), 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for index, content in _contents(task.refs):
@@ -183,6 +203,11 @@ def _results(task: Task) -> Iterator[tuple[int, Row | DataError | OSError]]:
                 yield index, done.result()
         for index, done in waiting:
             yield index, done.result()
+
+
+def _cores() -> int:
+    """Those this process may use, where the system says."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
@@ -219,5 +244,7 @@ def _sweep(folder: Path) -> None:
             idle = time.time() - (rows if rows.exists() else part).stat().st_mtime
         except OSError:
             continue
-        if idle > _ABANDONED:
+        if idle > _ABANDONED and part.is_dir():
             shutil.rmtree(part, ignore_errors=True)
+        elif idle > _ABANDONED:
+            part.unlink(missing_ok=True)

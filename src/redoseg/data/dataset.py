@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.cache import default_cache, is_kept
+from redoseg.data.cache import Progress, default_cache, is_kept
 from redoseg.data.folder import FolderListing, scan
 from redoseg.data.photos import fingerprint, keys, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
@@ -45,7 +45,10 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was opened. `skipped` names each file left out, with the reason; `fingerprint` doesn't know where it lies."""
+    """What was opened. `skipped` names each file left out, with the reason.
+
+    `fingerprint` is the same wherever the data lies, and differs when a file, a split or the size does.
+    """
 
     name: str
     size: int
@@ -95,7 +98,7 @@ def open_dataset(
         raise DataError(f"nothing to open: {len(data)} data sets, --size {size}, --n {n}")
     if set(data) & REGIONS.keys():
         return _open_scenes(data, size, n, mnist)
-    return _open_folders(data, size, n, cache or default_cache(), progress)
+    return _open_folders(data, size, n, Path(cache or default_cache()), progress)
 
 
 def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> Dataset:
@@ -112,8 +115,8 @@ def _open_folders(
     data: Sequence[str], size: int, n: int, folder: Path, progress: Callable[[int, int], None] | None
 ) -> Dataset:
     listings = [scan(path, index=folder) for path in data]
-    step = _counter(folder, size, listings, progress)
-    sets = [open_photos(listing, size, folder, step) for listing in listings]
+    planned = _planned(folder, size, listings, progress)
+    sets = [open_photos(listing, size, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     if len(sets) == 1:
@@ -129,22 +132,16 @@ def _open_folders(
     return Dataset(name, size, n, splits, key.hexdigest()[:32], skipped)
 
 
-def _counter(
+def _planned(
     folder: Path, size: int, listings: Sequence[FolderListing], progress: Callable[[int, int], None] | None
-) -> Callable[[], None]:
-    """What to call after each file: counts over all sources that are not in the cache yet."""
-    total = done = 0
+) -> Progress:
+    """Knows of all files that are not in the cache yet."""
+    planned = Progress(progress)
     for listing in listings:
         for key, files in zip(keys(listing, size), (listing.images, listing.masks), strict=True):
-            total += 0 if is_kept(folder, key) else len(files)
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, max(done, total))
-
-    return step
+            if not is_kept(folder, key):
+                planned.plan(key, len(files))
+    return planned
 
 
 def _prefixes(stems: Sequence[str]) -> list[str]:

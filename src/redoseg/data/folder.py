@@ -3,24 +3,21 @@
 import csv
 import hashlib
 import io
-import json
 import logging
-import os
-import uuid
+import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from redoseg.data.archive import Entry, list_archive, list_folder
+from redoseg.data.archive import Entry, kept, list_archive, list_folder
 from redoseg.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
 from redoseg.errors import DataError
 
 T = TypeVar("T")
 _log = logging.getLogger("redoseg.data")
 _ARCHIVE_SUFFIXES = {".tar", ".zip", ".gz", ".bz2", ".xz", ".tgz", ".tbz2", ".txz"}
-_INDEX_FORMAT = 1
 _NAMED = 5  # examples in a warning
 
 
@@ -52,10 +49,11 @@ class FolderListing:
     @property
     def stem(self) -> str:
         """What a person would call it: the file's or folder's name without an archive's suffixes."""
-        path = self.path.resolve()
-        while path.suffix.lower() in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES and path.is_file():
-            path = path.with_suffix("")
-        return path.name or "data"
+        name = self.path.resolve().name
+        if self.path.is_file():
+            while _suffix(name).lower() in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES:
+                name = name.removesuffix(_suffix(name))
+        return name or "data"
 
 
 def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
@@ -70,8 +68,9 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
         entries = _entries(path, index)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
-    root = _top_folder(entries)
-    images = _images(entries, root)
+    photos = [entry for entry in entries if _is_image(entry)]
+    root = _top_folder(photos)
+    images = _images(photos, root)
     if not images:
         raise DataError(f"{path} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
     if not sidecars:
@@ -81,7 +80,7 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
 
 
 def digest(refs: Iterable[ImageRef], *options: object) -> str:
-    """32 hex digits of the names, sizes and times of some files and of `options`: the same wherever they lie."""
+    """32 hex digits of the names, sizes and times of files and of `options`: the same wherever they lie."""
     key = hashlib.sha256(repr(options).encode())
     for ref in refs:
         line = f"{ref.name}\0{ref.suffix}\0{ref.entry.size}\0{ref.entry.stamp}\n"
@@ -98,6 +97,8 @@ def named(names: Sequence[str]) -> str:
 
 
 def _entries(path: Path, index: Path | None) -> list[Entry]:
+    """All files there, with absolute places: the working directory may change."""
+    path = path.absolute()
     if path.is_dir():
         return list_folder(path)
     if not path.exists():
@@ -107,70 +108,39 @@ def _entries(path: Path, index: Path | None) -> list[Entry]:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         status = path.stat()
         return [Entry(str(path.parent), path.name, status.st_size, status.st_mtime_ns)]
-    return _archive_entries(path, index)
-
-
-def _archive_entries(path: Path, index: Path | None) -> list[Entry]:
-    def listed() -> bytes:
-        return json.dumps([astuple(entry)[1:] for entry in list_archive(path)]).encode()
-
-    return [Entry(str(path), *row) for row in json.loads(_kept(index, path, "entries", listed))]
-
-
-def _kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
-    """What `make` finds out about the archive `path`, kept in `index` while its path, size and time are the same."""
-    if index is None:
-        return make()
-    status = path.stat()
-    key = f"{_INDEX_FORMAT} {what} {path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    kept = index / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:32]}.index"
-    if kept.is_file():
-        return kept.read_bytes()
-    content = make()
-    try:
-        index.mkdir(parents=True, exist_ok=True)
-        aside = index / f"{uuid.uuid4().hex}.index.part"
-        aside.write_bytes(content)
-        os.replace(aside, kept)  # whole or not at all, also when the process is killed
-    except OSError as error:
-        raise DataError(
-            f"{index} can't be written to ({error.strerror}): choose another --cache DIR"
-        ) from error
-    return content
+    return list_archive(path, index)
 
 
 def _suffix(path: str) -> str:
-    return PurePosixPath(path).suffix
+    return posixpath.splitext(path)[1]
 
 
 def _is_image(entry: Entry) -> bool:
     return _suffix(entry.path).lower() in IMAGE_SUFFIXES
 
 
-def _top_folder(entries: Sequence[Entry]) -> str:
+def _top_folder(photos: Sequence[Entry]) -> str:
     """The one folder all images are in, as "name/", or "". A masks/ beside it doesn't count."""
-    tops = {entry.path.partition("/")[0::2] for entry in entries if _is_image(entry)}
-    folders = {top if rest else "" for top, rest in tops}
+    folders = {top if rest else "" for top, _, rest in (entry.path.partition("/") for entry in photos)}
     folders.discard("masks")
     if len(folders) != 1 or folders & {"", "images"}:
         return ""
     return f"{folders.pop()}/"
 
 
-def _images(entries: Sequence[Entry], root: str) -> list[ImageRef]:
+def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
     """Sorted by name; of names that would be the same, each keeps its suffix."""
     inside = f"{root}images/"
-    found = [entry for entry in entries if _is_image(entry) and entry.path.startswith(inside)]
+    found = [entry for entry in photos if entry.path.startswith(inside)]
     if not found:
-        inside, others = root, (f"{root}masks/", "masks/")
-        found = [entry for entry in entries if _is_image(entry) and not entry.path.startswith(others)]
-    relative = [entry.path[len(inside) :] for entry in found]
-    names = [path[: -len(_suffix(path))] for path in relative]
-    while True:  # a name that got its suffix back may meet another one
+        inside = root
+        found = [entry for entry in photos if not entry.path.startswith((f"{root}masks/", "masks/"))]
+    relative = [entry.path.removeprefix(inside) for entry in found]
+    names = [path.removesuffix(_suffix(path)) for path in relative]
+    clashes = [0]
+    while clashes:  # again: a name that got its suffix back may meet another one
         counts = Counter(names)
         clashes = [i for i, name in enumerate(names) if counts[name] > 1 and name != relative[i]]
-        if not clashes:
-            break
         for i in clashes:
             names[i] = relative[i]
     refs = [ImageRef(name, _suffix(entry.path), entry) for name, entry in zip(names, found, strict=True)]
@@ -223,13 +193,15 @@ def _matched(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: 
 
     `stems`: of images that share a stem, each may be named by it.
     """
+    names = {ref.name for ref in images}
     matched: dict[str, T] = {}
     for ref in images:
-        keys = [ref.name, f"{ref.name}{ref.suffix}", f"{root}{ref.name}"]
-        keys += [ref.name.removesuffix(ref.suffix)] if stems else []
-        key = next((key for key in keys if key in found), None)
-        if key is not None:
-            matched[ref.name] = found[key]
+        others = [f"{ref.name}{ref.suffix}", f"{root}{ref.name}"]
+        others += [ref.name.removesuffix(ref.suffix)] if stems else []
+        for key in [ref.name, *(key for key in others if key not in names)]:
+            if key in found:
+                matched[ref.name] = found[key]
+                break
     return matched
 
 
@@ -239,19 +211,18 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
             return file.read()
 
     try:
-        text = (_kept(index, path, entry.path, read) if entry.kind == "packed" else read()).decode(
-            "utf-8-sig"
-        )
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+        text = (kept(index, path, entry.path, read) if entry.kind == "packed" else read()).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: splits.csv can't be read: {error}") from error
+    if not {"name", "split"} <= set(reader.fieldnames or ()):
+        raise DataError(f"{path}: splits.csv must have the columns `name` and `split`")
     splits: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        name, split = row.get("name"), (row.get("split") or "").strip()
+        name, split = row["name"], (row["split"] or "").strip()
         if not name or not split:
-            raise DataError(
-                f"{path}: splits.csv, row {number}: columns `name` and `split` must both be filled in"
-            )
+            raise DataError(f"{path}: splits.csv, row {number}, lacks a name or a split")
         if splits.setdefault(name, split) != split:
             raise DataError(f"{path}: splits.csv gives {named([name])} two splits: {splits[name]}, {split}")
     return splits

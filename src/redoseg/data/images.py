@@ -4,14 +4,13 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
-
 
 from redoseg.errors import DataError
 
@@ -27,25 +26,60 @@ _UNREADABLE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
-_BIG = 25_000_000  # pixels; bigger ones are decoded one at a time, or a few threads would need gigabytes
-_one_big_image = threading.Lock()
+_AT_ONCE = 50_000_000  # pixels being decoded, over all threads: some 12 bytes each at worst
 
 
-def decode_image(file: BinaryIO | Path, *, at_least: int | None = None) -> Image.Image:
+class Budget:
+    """Something that threads share: each waits until there is enough of it, or nobody else has any."""
+
+    def __init__(self, amount: int) -> None:
+        self._amount = amount
+        self._taken = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, part: int) -> Iterator[None]:
+        """For the length of a block."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken == 0 or self._taken + part <= self._amount)
+            self._taken += part
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= part
+                self._changed.notify_all()
+
+
+_pixels = Budget(_AT_ONCE)
+
+
+def decode_image(file: BinaryIO | Path) -> Image.Image:
     """The photo in `file` as a viewer would show it: mode RGB, upright, the first frame.
 
     What is transparent shows white. 16-bit grey is scaled from its full range to 8 bits, floats from [0, 1]
-    (or [0, 255], or else from their largest value). With `at_least`, a JPEG may come at a half, a quarter or
-    an eighth of its size, which is quicker, but with no side shorter than `at_least`. DataError (one line,
-    without the file's name) on what doesn't decode: damaged, cut short, or of so many pixels that it is
-    taken for an attack (`PIL.Image.MAX_IMAGE_PIXELS`).
+    (or [0, 255], or else from their largest value). DataError (one line, without the file's name) on what
+    doesn't decode: damaged, cut short, or of so many pixels that it is taken for an attack
+    (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    with decoding(file) as image:
+        return image
+
+
+@contextmanager
+def decoding(file: BinaryIO | Path, at_least: int | None = None) -> Iterator[Image.Image]:
+    """As `decode_image`, for a block that many threads run: they wait rather than fill the memory.
+
+    With `at_least` a JPEG may come at a half, a quarter or an eighth of its size, which is quicker, but with
+    no side shorter than that.
     """
     with _opened(file) as image:
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        with _one_big_image if image.width * image.height > _BIG else nullcontext():
+        with _pixels.take(image.width * image.height):
             image.load()
-            return _to_rgb(_upright(image))
+            _turn_upright(image)
+            yield _to_rgb(image)
 
 
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
@@ -112,22 +146,22 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> None:
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except _UNREADABLE:  # the pixels are sound, only the note about them isn't
-        return image
+        return
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_to_bytes(np.asarray(image), image.mode)).convert("RGB")
     if image.has_transparency_data:
-        shown = image.convert("RGBA")
+        shown = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", shown.size, "white")
         white.paste(shown, mask=shown.getchannel("A"))
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_bytes(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:

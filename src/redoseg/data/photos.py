@@ -1,7 +1,8 @@
 """One folder or archive of photos and masks, at one size: from its listing to splits."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.data import cache
-from redoseg.data.folder import FolderListing, digest, named
-from redoseg.data.images import decode_image, decode_label, fit_image, fit_label
+from redoseg.data.folder import FolderListing, ImageRef, digest, named
+from redoseg.data.images import decode_label, decoding, fit_image, fit_label
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -68,8 +69,8 @@ class LabelMap:
         self._meaning[255] = 1 if binary else 255
         unknown = [] if binary or n == 2 else [int(value) for value in values if n <= value < 255]
         self._error = (
-            f"{where}: its masks hold labels {named([str(value) for value in unknown])}, but {n} regions are 0 to "
-            f"{n - 1}: give --n {max(unknown) + 1}, or 255 (unlabelled) for the others"
+            f"{where}: its masks hold labels {named([str(value) for value in unknown])}, but {n} regions are "
+            f"0 to {n - 1}: give --n {max(unknown) + 1}, or 255 (unlabelled) for the others"
             if unknown
             else None
         )
@@ -130,53 +131,50 @@ def fingerprint(listing: FolderListing, size: int) -> str:
     return digest(listing.masks.values(), images, list(listing.masks), sorted(listing.splits.items()))
 
 
-def open_photos(listing: FolderListing, size: int, folder: Path, step: Callable[[], None]) -> PhotoSet:
-    """The photos and masks of a listing from the cache in `folder`, where `step` is called for each file built.
+def open_photos(listing: FolderListing, size: int, folder: Path, progress: cache.Progress) -> PhotoSet:
+    """The photos and masks of a listing, from the cache in `folder`.
 
     DataError if not one photo decodes. What is left out is named in one warning for photos, one for masks.
     """
     image_key, mask_key = keys(listing, size)
-    shape = (size, size, 3)
-    task = cache.Task(image_key, listing.images, shape, 2, partial(_photo, size))
-    images = cache.obtain(folder, task, step)
-    lost = _reasons([listing.images[row].name for row in images.failed], images.failed.values())
-    if len(lost) == len(listing.images):
+    refs = listing.images
+    images = _obtain(folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_photo, size)), progress)
+    lost = _reasons(refs, images.failed)
+    if len(lost) == len(refs):
         raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {named(lost)}")
     if lost:
         _log.warning("%s: %d images don't decode and are left out: %s", listing.path, len(lost), named(lost))
-    masked = [
-        row
-        for row, ref in enumerate(listing.images)
-        if ref.name in listing.masks and row not in images.failed
-    ]
-    if not masked:
+    rows = [row for row, ref in enumerate(refs) if ref.name in listing.masks and row not in images.failed]
+    if not rows:
         return PhotoSet(listing, size, images, None, [], lost)
-    refs = [listing.masks[listing.images[row].name] for row in masked]
-    work = partial(_mask, size, images.notes[masked])
-    masks = cache.obtain(folder, cache.Task(mask_key, refs, shape[:2], 4, work), step)
-    bad = _reasons([f"masks/{refs[row].name}" for row in masks.failed], masks.failed.values())
+    refs = [listing.masks[refs[row].name] for row in rows]
+    work = partial(_mask, size, images.notes[rows])
+    masks = _obtain(folder, cache.Task(mask_key, refs, (size, size), 4, work), progress)
+    bad = _reasons(refs, masks.failed)
     if bad:
-        _log.warning(
-            "%s: %d masks can't be used, their images count as unlabelled: %s",
-            listing.path,
-            len(bad),
-            named(bad),
-        )
-    return PhotoSet(listing, size, images, masks, masked, [*lost, *bad])
+        text = "%s: %d masks can't be used, their images count as unlabelled: %s"
+        _log.warning(text, listing.path, len(bad), named(bad))
+    return PhotoSet(listing, size, images, masks, rows, [*lost, *bad])
 
 
-def _reasons(names: Iterable[str], reasons: Iterable[str]) -> list[str]:
-    return [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True)]
+def _obtain(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
+    with warnings.catch_warnings():  # Pillow's remarks on a file; it decodes, or it is named
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return cache.obtain(folder, task, progress)
+
+
+def _reasons(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> list[str]:
+    return [f"{refs[row].entry.path} ({reason})" for row, reason in failed.items()]
 
 
 def _photo(size: int, index: int, file: BinaryIO) -> cache.Row:
     """The photo and its own width and height (or a fraction of them)."""
-    image = decode_image(file, at_least=_DRAFT * size)
-    return fit_image(image, size), np.array(image.size, np.int64)
+    with decoding(file, at_least=_DRAFT * size) as image:
+        return fit_image(image, size), np.array(image.size, np.int64)
 
 
 def _mask(size: int, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
-    """The labels, and the values in them as 256 bits. DataError if the mask is of another shape than the photo."""
+    """The labels, and the values in them as 256 bits. DataError if the mask hasn't the photo's shape."""
     label = decode_label(file)
     height, width = label.shape
     photo_width, photo_height = photos[index].tolist()

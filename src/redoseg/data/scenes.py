@@ -108,9 +108,13 @@ class SceneSplit:
 
 
 def binarise(image: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
-    """(side, side) bool, the stroke of a grey digit: brought smoothly to size, then cut at a threshold."""
+    """(side, side) bool, the stroke of a grey digit: brought smoothly to size, then cut at a threshold.
+
+    Cut in the middle, 4 strokes in 100 of scikit-learn's break, and 10 of MNIST's brought to 14 pixels; a
+    little lower it is 1 and 2, no more than in the digits as they come.
+    """
     smooth = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
-    return np.asarray(smooth) >= 128
+    return np.asarray(smooth) >= (112 if side >= len(image) else 96)
 
 
 def open_scenes(kind: str, size: int, mnist: Path | None) -> tuple[dict[str, SceneSplit], str]:

@@ -1,6 +1,5 @@
 """Blocks that more than one network is built from."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -101,10 +100,9 @@ class SelfAttention(nn.Module):
 
 def block_count(size: int) -> int:
     """How many halvings bring an image of side `size` (32, 64, 128, 256) to 4x4."""
-    blocks = round(math.log2(size / 4))
-    if size < 32 or 4 * 2**blocks != size:
+    if size < 32 or size.bit_count() != 1:
         raise ValueError(f"size is {size}: use 32, 64, 128 or 256")
-    return blocks
+    return size.bit_length() - 3
 
 
 def initialise(module: nn.Module, gain: float) -> None:

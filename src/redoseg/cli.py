@@ -1,0 +1,292 @@
+"""The command `redoseg`. What needs torch is imported when a command runs, so that help is instant."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import tyro
+from rich.console import Console
+
+from redoseg.config import DEMO, Recipe, Settings, TrainConfig
+from redoseg.errors import ConfigError, RedosegError
+from redoseg.version import __version__
+
+if TYPE_CHECKING:
+    from redoseg.evaluation import Evaluation
+
+Weights = Literal["ema", "raw"]
+Flat = tyro.conf.OmitArgPrefixes
+
+errors = Console(stderr=True)
+output = Console()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--version"], ["-V"]):
+        print(f"redoseg {__version__}")
+        return 0
+    try:
+        done = _app(arguments).cli(
+            args=arguments,
+            prog="redoseg",
+            description="Learn to segment the object in a collection of images without a single mask.",
+        )
+        return int(done or 0)
+    except RedosegError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _fail("out of memory: lower --batch, --size, --width or --g-width")
+
+
+def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
+    app = tyro.extras.SubcommandApp()
+    for command in (_train_command(arguments), resume, evaluate, segment, redraw, demo):
+        app.command(command)
+    return app
+
+
+def _train_command(arguments: Sequence[str]) -> Callable[..., int]:
+    """`train` with the defaults of the recipe and settings asked for: explicit options win over them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs="?", default="default")
+    parser.add_argument("--settings", nargs="?", default="none")
+    asked, _ = parser.parse_known_args([a for a in arguments if a not in ("-h", "--help")])
+    recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
+    settings = asked.settings if asked.settings in get_args(Settings) else "none"
+    defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
+
+    def train(config: Flat[TrainConfig] = defaults, dry_run: bool = False) -> int:
+        """Learn masks from images alone.
+
+        Args:
+            config: the run.
+            dry_run: Print the resolved options and what was found in the data, then stop.
+        """
+        if dry_run:
+            from redoseg.report import dry_run as describe
+            from redoseg.training import open_data, reconcile
+
+            resolved = reconcile(config.resolved())
+            print(describe(resolved, open_data(resolved, errors).describe()))
+            return 0
+        return _train(config)
+
+    return train
+
+
+def resume(
+    run: tyro.conf.Positional[Path],
+    /,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Go on with a run that was stopped.
+
+    Args:
+        run: The run's folder.
+        steps: Train up to this step instead.
+        minutes: Train for so many minutes in all instead.
+        device: Go on on this device instead.
+        threads: Go on with so many CPU threads instead.
+    """
+    import dataclasses
+
+    from redoseg.checkpoint import RunFolder
+
+    folder = RunFolder(run)
+    if not folder.exists:
+        raise ConfigError(f"{run} holds no run: `redoseg train DATA --out {run}` begins one")
+    given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return _train(dataclasses.replace(folder.config(), out=run, **changed))
+
+
+def evaluate(
+    model: tyro.conf.Positional[str],
+    data: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    split: str = "val",
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+    mnist: Path | None = None,
+) -> int:
+    """Score a model's masks against the masks of a data set, beside the trivial answers.
+
+    Args:
+        model: A run's folder, a model's folder, or a hub id.
+        data: Folders or archives with masks/, or 'digits' or 'digit'.
+        split: Which images.
+        json_: Print one JSON object instead of a table.
+        checkpoint: In a run: last, best (chosen with masks) or a step.
+        weights: In a run: the moving average or the raw weights. None: the average if one is kept.
+        device: auto, cpu, cuda, cuda:1, mps ...
+        cache: Folder of the resized images. None: the user's cache folder.
+        mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.
+    """
+    from redoseg.evaluation import evaluate as run
+
+    if not data:
+        raise ConfigError("no data to score on: name a folder, an archive, 'digits' or 'digit'")
+    with errors.status("scoring"):
+        evaluation = run(
+            model, data, split=split, checkpoint=checkpoint, weights=weights, device=device,
+            cache=cache, mnist=mnist,
+        )  # fmt: skip
+    if json_:
+        print(json.dumps(evaluation.as_dict(), indent=2))
+    else:
+        _print_scores(evaluation)
+    return 0
+
+
+def segment(
+    model: tyro.conf.Positional[str],
+    inputs: tyro.conf.Positional[tuple[Path, ...]],
+    /,
+    out: Path,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+    device: str = "auto",
+) -> int:
+    """Write a mask for every photo, at the photo's own size.
+
+    Args:
+        model: A run's folder, a model's folder, or a hub id.
+        inputs: Photos, folders of photos, archives.
+        out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
+        checkpoint: In a run: last, best (chosen with masks) or a step.
+        weights: In a run: the moving average or the raw weights. None: the average if one is kept.
+        device: auto, cpu, cuda, cuda:1, mps ...
+    """
+    from rich.progress import Progress
+
+    from redoseg.segmenter import Segmenter
+    from redoseg.segmenting import segment_files
+
+    segmenter = Segmenter.from_pretrained(model, checkpoint=checkpoint, weights=weights, device=device)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=None)
+        report = segment_files(
+            segmenter, inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    for name, reason in report.failed:
+        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
+    print(f"{report.written} masks in {out}{failed}")
+    return 1 if report.failed else 0
+
+
+def redraw(
+    model: tyro.conf.Positional[str],
+    image: tyro.conf.Positional[Path],
+    /,
+    out: Path,
+    region: int = 1,
+    count: int = 8,
+    seed: int = 0,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+    device: str = "auto",
+) -> int:
+    """Redraw one region of a photo with several codes: the paper's Figure 2 for a photo of one's own.
+
+    Args:
+        model: A run's folder.
+        image: The photo; its central square is used.
+        out: PNG to write.
+        region: 0 is the background, 1 the object.
+        count: How many codes.
+        seed: Decides the codes.
+        checkpoint: last, or best (chosen with masks).
+        weights: The moving average or the raw weights. None: the average if one is kept.
+        device: auto, cpu, cuda, cuda:1, mps ...
+    """
+    from redoseg.checkpoint import load_model
+    from redoseg.data.images import decode_image
+    from redoseg.files import write_aside
+    from redoseg.redrawing import redraw_photo
+    from redoseg.tensors import pick_device
+
+    loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
+    picture = redraw_photo(loaded, decode_image(image), region=region, count=count, seed=seed)
+    write_aside(out, lambda aside: picture.save(aside, "PNG"))
+    print(out)
+    return 0
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int | None = None,
+) -> int:
+    """Learn to find a drawn digit, from pictures alone, in a few minutes on a CPU.
+
+    Args:
+        out: Folder of the run; run again, it goes on.
+        steps: Updates. None: enough.
+        minutes: Stop after so many minutes. None: steps decide.
+        seed: Decides everything that is random.
+        device: auto, cpu, cuda, cuda:1, mps ...
+        threads: CPU threads. None: PyTorch's choice.
+    """
+    options: dict[str, Any] = DEMO | {"out": out, "seed": seed, "device": device, "threads": threads}
+    options |= {} if steps is None else {"steps": steps}
+    options |= {} if minutes is None else {"minutes": minutes}
+    return _train(TrainConfig.of(**options))
+
+
+def _train(config: TrainConfig) -> int:
+    from redoseg.checkpoint import RunFolder
+    from redoseg.training import train
+
+    try:
+        run = RunFolder(train(config, console=errors))
+    except KeyboardInterrupt:
+        print(f"\nstopped; to go on: redoseg resume {config.out}", file=sys.stderr)
+        raise
+    if run.evaluation.is_file():
+        from redoseg.evaluation import Evaluation
+
+        _print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
+    pictures = sorted(run.samples.glob("*.png"))
+    print(f"input, mask and redraws: {pictures[-1]}")
+    print(f"masks for your photos:   redoseg segment {run.path} PHOTOS --out MASKS")
+    return 0
+
+
+def _print_scores(evaluation: "Evaluation") -> None:
+    from redoseg.report import scores_table
+
+    output.print(scores_table(evaluation))
+
+
+def _fail(message: str) -> int:
+    print(f"redoseg: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "out of memory" in said or "can't allocate memory" in said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a run says: `metrics.jsonl` for programs, a progress bar for people."""
+
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+
+class MetricsLog:
+    """Appends JSON lines. `offset` is what a checkpoint keeps: what came after it is dropped on resuming."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        self.path = path
+        with open(path, "ab") as file:
+            file.truncate(offset)
+
+    def write(self, **line: Any) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    @property
+    def offset(self) -> int:
+        return self.path.stat().st_size
+
+
+class ProgressBar:
+    """A live bar on a terminal; elsewhere a line now and then."""
+
+    def __init__(
+        self, console: Console, steps: int, start: int, batch: int, minutes_left: float | None
+    ) -> None:
+        self.console, self.steps, self.batch = console, steps, batch
+        self.first, self.said = start, 0.0
+        self.began = self.timed = time.monotonic()
+        self.minutes_left = minutes_left
+        self.status = ""
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID = self.bar.add_task("training", total=1.0, status="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def restart(self) -> None:
+        """A new attempt begins at step 0: the speed is measured anew."""
+        self.first, self.timed = 0, time.monotonic()
+
+    def update(self, step: int, line: dict[str, Any] | None, score: str) -> None:
+        """`step` updates are done; `line` is what the log got last."""
+        if line is not None:
+            losses = " ".join(f"{name} {value:.2f}" for name, value in line["losses"].items())
+            sizes = "/".join(f"{size:.2f}" for size in line["region_sizes"])
+            self.status = f"{losses}  sizes {sizes}" + (f"  {score}" if score else "")
+        now = time.monotonic()
+        elapsed = now - self.began
+        rate = (step - self.first) / max(now - self.timed, 1e-9)
+        left = (self.steps - step) / rate if rate > 0 else float("inf")
+        share = step / self.steps
+        if self.minutes_left is not None and 60 * self.minutes_left - elapsed < left:
+            left = 60 * self.minutes_left - elapsed
+            share = elapsed / (60 * self.minutes_left)
+        text = f"step {step}  {rate * self.batch:.0f} images/s  {_clock(left)} left  {self.status}"
+        self.bar.update(self.task, completed=min(share, 1.0), status=text)
+        if not self.console.is_terminal and line is not None and time.monotonic() - self.said > 10:
+            self.said = time.monotonic()
+            self.console.print(text, soft_wrap=True, highlight=False)
+
+    def note(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, seconds = divmod(int(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

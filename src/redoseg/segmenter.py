@@ -1,0 +1,204 @@
+"""Photos of any size to soft masks of the same size."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from redoseg.checkpoint import load_model
+from redoseg.data.images import _to_rgb as to_rgb
+from redoseg.data.images import decode_image
+from redoseg.errors import DataError, ModelError
+from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import pick_device
+
+Masks = NDArray[np.float32]
+Backend = Callable[[NDArray[np.float32]], Masks]
+Photo = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
+
+_STEP = 4  # the network's sides are multiples of it,
+_LEAST = 32  # from here
+_LONGEST = 4  # a photo's long side, in units of the model's size; what is longer still is squashed
+_BATCH_PIXELS = 1 << 18  # in one call of the backend: 16 images at 128 x 128
+_BATCH_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A photo as the network takes it: `pixels` (h, w, 3) uint8; `size` is its own (width, height)."""
+
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+
+
+class Segmenter:
+    """Soft masks of photos.
+
+    `segmenter(photo)` gives (n, H, W) float32, the photo's own height and width, in [0, 1] with a sum of one
+    over the n regions; region 0 is the background. A photo is a PIL image, an (H, W, 3) uint8 array or a
+    path; a list of them gives a list. PIL images and arrays are taken as they lie, files as a viewer shows
+    them (EXIF). DataError for what is no photo.
+    """
+
+    def __init__(self, backend: Backend, *, n: int, size: int) -> None:
+        """`backend`: images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
+
+        h and w are multiples of 4, from 32. `size` is the side that the model was trained at.
+        """
+        if n < 2 or size < _LEAST or size % _STEP:
+            raise ValueError(
+                f"n is {n}, size {size}: at least 2 regions, a multiple of {_STEP} from {_LEAST}"
+            )
+        self.backend, self.n, self.size = backend, n, size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        checkpoint: str = "last",
+        weights: str | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """`model`: a run, a folder that `save_pretrained` wrote, a shipped name or a hub id.
+
+        Within a run, `checkpoint` is "last", "best" or a step, `weights` "ema" or "raw" (None: EMA if kept).
+        ModelError for a model, ConfigError for a device that can't be used.
+        """
+        f = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device)).f
+        return cls(torch_backend(f), n=f.n, size=f.size)
+
+    @overload
+    def __call__(self, photo: Photo) -> Masks: ...
+    @overload
+    def __call__(self, photo: list[Any] | tuple[Any, ...]) -> list[Masks]: ...
+    def __call__(self, photo: Photo | list[Any] | tuple[Any, ...]) -> Masks | list[Masks]:
+        """(n, H, W) float32 for a photo, a list of such for a list of photos. See the class."""
+        if not isinstance(photo, list | tuple):
+            return self([photo])[0]
+        fitted = [self.fit(_opened(one)) for one in photo]
+        return [
+            self.restore(masks, one.size) for masks, one in zip(self.predict(fitted), fitted, strict=True)
+        ]
+
+    def fit(self, image: Image.Image) -> Fitted:
+        """An RGB image at the network's size: see `network_size`. S x S comes back bit for bit."""
+        small = image.resize(self.network_size(*image.size), Image.Resampling.LANCZOS)
+        return Fitted(np.array(small, dtype=np.uint8), image.size)
+
+    def network_size(self, width: int, height: int) -> tuple[int, int]:
+        """The short side becomes the model's size, the long side keeps the shape up to 4 times that."""
+        scale = self.size / min(width, height)
+        return self._side(width * scale), self._side(height * scale)
+
+    def _side(self, length: float) -> int:
+        return min(max(_STEP * round(length / _STEP), _LEAST), _LONGEST * self.size)
+
+    def predict(self, fitted: Sequence[Fitted]) -> list[Masks]:
+        """(n, h, w) at the network's size for each, in their order. Images of one size share batches."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, one in enumerate(fitted):
+            groups.setdefault(one.pixels.shape, []).append(index)
+        masks: dict[int, Masks] = {}
+        for shape, indices in groups.items():
+            batch = min(_BATCH_IMAGES, max(1, _BATCH_PIXELS // (shape[0] * shape[1])))
+            for start in range(0, len(indices), batch):
+                part = indices[start : start + batch]
+                masks.update(zip(part, self._batch([fitted[index].pixels for index in part]), strict=True))
+        return [masks[index] for index in range(len(fitted))]
+
+    def _batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Masks:
+        """(B, n, h, w) of pictures (h, w, 3)."""
+        images = (
+            np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(127.5) - 1
+        )
+        masks = self.backend(images)
+        if masks.shape != (len(images), self.n, *images.shape[2:]):
+            raise ModelError(
+                f"the model gave masks of shape {masks.shape} for {self.n} regions of {images.shape}"
+            )
+        return masks
+
+    def restore(self, masks: Masks, size: tuple[int, int]) -> Masks:
+        """Masks (n, h, w) brought bilinearly to `size` (width, height): (n, H, W), sum one over n."""
+        if size == (masks.shape[2], masks.shape[1]):
+            return masks
+        restored = np.empty((self.n, size[1], size[0]), np.float32)
+        for r in range(1, self.n):
+            restored[r] = np.asarray(Image.fromarray(masks[r]).resize(size, Image.Resampling.BILINEAR))
+        # The resize is linear, its weights sum to one: so do its results, and the background is what is left.
+        np.subtract(1, restored[1:].sum(0), out=restored[0])
+        return restored.clip(0, 1, out=restored)
+
+
+def region_map(masks: Masks) -> NDArray[np.uint8]:
+    """Masks (n, H, W) -> the region of each pixel (H, W), as it is scored: n = 2 at .5, else the largest."""
+    if len(masks) == 2:
+        return (masks[1] > 0.5).astype(np.uint8)
+    return masks.argmax(0).astype(np.uint8)
+
+
+def torch_backend(f: MaskNetwork) -> Backend:
+    """A mask network in evaluation mode as a function of arrays, on the device that it is on."""
+
+    def backend(images: NDArray[np.float32]) -> Masks:
+        with torch.inference_mode():
+            masks: Masks = f.ordered_masks(torch.from_numpy(images).to(f.order.device)).cpu().numpy()
+        return masks
+
+    return backend
+
+
+def _opened(photo: object) -> Image.Image:
+    """RGB, at least 1 x 1. DataError, one line, for anything that is no photo."""
+    if isinstance(photo, str | os.PathLike):
+        return _from_file(Path(photo))
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if not isinstance(photo, Image.Image):
+        raise DataError(
+            f"{type(photo).__name__} is no photo: give a PIL image, an (H, W, 3) uint8 array or a path"
+        )
+    if 0 in photo.size:
+        raise DataError(f"the image is empty: {photo.width}x{photo.height}")
+    return photo if photo.mode == "RGB" else to_rgb(photo)
+
+
+def _from_file(path: Path) -> Image.Image:
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder: `redoseg segment` takes one, a Segmenter takes a list of photos"
+        )
+    if not path.exists():
+        raise DataError(f"there is no {path}")
+    try:
+        return decode_image(path)
+    except DataError as error:
+        raise DataError(f"{path} can't be read: {error}") from error
+
+
+def _from_array(array: NDArray[np.generic]) -> Image.Image:
+    cure = None
+    if array.dtype != np.uint8:
+        cure = "values must be uint8, 0 to 255"
+    elif array.ndim == 2:
+        cure = "a grey photo becomes RGB by np.stack([photo] * 3, axis=-1)"
+    elif array.ndim == 3 and array.shape[2] == 4:
+        cure = "leave out the alpha channel: photo[..., :3]"
+    elif array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
+        cure = "channels come last: photo.transpose(1, 2, 0)"
+    elif array.ndim == 4:
+        cure = "give several photos as a list"
+    elif array.ndim != 3 or array.shape[2] != 3:
+        cure = "red, green and blue are the last axis"
+    elif 0 in array.shape:
+        cure = "it is empty"
+    if cure is not None:
+        raise DataError(f"an array photo is (H, W, 3) uint8, this one is {array.shape} {array.dtype}: {cure}")
+    return Image.fromarray(np.ascontiguousarray(array))

@@ -1,0 +1,246 @@
+"""Files, folders and archives of photos to a folder of masks."""
+
+import errno
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+
+from PIL import Image
+
+from redoseg.data.archive import Entry, in_order
+from redoseg.data.folder import FolderListing, ImageRef, named, scan
+from redoseg.data.images import decode_image
+from redoseg.errors import DataError
+from redoseg.files import write_aside
+from redoseg.segmenter import Fitted, Masks, Segmenter, region_map
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 64  # photos at work at once, at the network's size
+_THREADS = min(4, os.cpu_count() or 1)  # for decoding and writing: no more whole photos are in memory
+_BIG = 8_000_000  # pixels; bigger masks are made one at a time
+_one_big_mask = threading.Lock()
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no other mask can be written either
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """`written` masks, and of each photo that `failed` its name, fit to print, and the reason."""
+
+    written: int
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A photo and the file of its mask."""
+
+    ref: ImageRef
+    target: Path
+
+    @property
+    def name(self) -> str:
+        return named([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    job: _Job
+    reason: str
+
+
+def segment_files(
+    segmenter: Segmenter, inputs: Sequence[str | Path], out: str | Path, *, progress: Progress | None = None
+) -> SegmentReport:
+    """A mask for every photo in `inputs` (images, folders, archives) as `out`/<relative path>.png.
+
+    8-bit PNG of the photo's own size: 255 on the object if the model has two regions, else the region's
+    number. Names that would be the same keep their suffix (a.jpg.png) or get their input's name in front.
+    A photo that fails is reported, the rest is done; `progress` hears (photos done, photos in all). DataError
+    if an input isn't there or holds no photo, if none could be read, if `out` lies among the photos or can't
+    be written to.
+    """
+    out = Path(os.path.realpath(out))
+    listings = _listings(inputs)
+    for listing in listings:
+        _check_apart(listing, out)
+    jobs = _jobs(listings, out)
+    _make_folder(out)
+    written, failed = 0, []
+    for result in _segmented(segmenter, jobs):
+        if isinstance(result, _Failure):
+            failed.append((result.job.name, result.reason))
+        else:
+            written += 1
+        if progress is not None:
+            progress(written + len(failed), len(jobs))
+    if not written:
+        name, reason = failed[0]
+        raise DataError(
+            f"no mask was written, photos that failed: {len(failed)}; the first, {name}: {reason}"
+        )
+    return SegmentReport(written, failed)
+
+
+def _segmented(segmenter: Segmenter, jobs: Sequence[_Job]) -> Iterator[_Job | _Failure]:
+    """Every job, done or failed; a chunk at a time."""
+
+    def read(item: tuple[_Job, bytes | _Failure | None]) -> tuple[_Job, Fitted] | _Failure:
+        return _read(segmenter, *item)
+
+    def write(item: tuple[_Job, Fitted], masks: Masks) -> _Job | _Failure:
+        return _write(segmenter, item[0], item[1].size, masks)
+
+    contents = _contents(jobs)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while chunk := list(islice(contents, _CHUNK)):
+            results = list(pool.map(read, chunk))
+            yield from (result for result in results if isinstance(result, _Failure))
+            fitted = [result for result in results if not isinstance(result, _Failure)]
+            yield from pool.map(write, fitted, segmenter.predict([one for _, one in fitted]))
+
+
+def _read(
+    segmenter: Segmenter, job: _Job, content: bytes | _Failure | None
+) -> tuple[_Job, Fitted] | _Failure:
+    if isinstance(content, _Failure):
+        return content
+    try:
+        with job.ref.open() if content is None else BytesIO(content) as file:
+            return job, segmenter.fit(decode_image(file))
+    except (DataError, OSError) as error:
+        return _Failure(job, _reason(error))
+
+
+def _write(segmenter: Segmenter, job: _Job, size: tuple[int, int], masks: Masks) -> _Job | _Failure:
+    with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
+        labels = region_map(segmenter.restore(masks, size))
+    image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
+    try:
+        write_aside(job.target, lambda aside: image.save(aside, "PNG"))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        if isinstance(error, OSError) and error.errno in _HOPELESS:
+            raise DataError(f"masks can't be written to {job.target.parent}: {_reason(error)}") from error
+        return _Failure(job, f"its mask can't be written: {_reason(error)}")
+    return job
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _contents(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, bytes | _Failure | None]]:
+    """Every job; with the bytes where they can only be had in passing (compressed tars), else None."""
+    packed: dict[str, dict[Entry, _Job]] = {}
+    for job in jobs:
+        if job.ref.entry.kind == "packed":
+            packed.setdefault(job.ref.entry.source, {})[job.ref.entry] = job
+        else:
+            yield job, None
+    for waiting in packed.values():
+        try:
+            for entry, content in in_order(list(waiting)):
+                yield waiting.pop(entry), content
+        except (DataError, OSError) as error:  # nothing behind the damage can be reached
+            yield from ((job, _Failure(job, _reason(error))) for job in waiting.values())
+
+
+def _listings(inputs: Sequence[str | Path]) -> list[FolderListing]:
+    """What each input holds; one that is named twice counts once."""
+    if not inputs:
+        raise DataError("no photos: name images, folders or archives")
+    paths = {os.path.realpath(path): Path(path) for path in inputs}
+    for path in paths.values():
+        if not path.exists():
+            raise DataError(f"there is no {path}: name images, folders or archives (.tar, .zip)")
+    return [scan(path, sidecars=False) for path in paths.values()]
+
+
+def _check_apart(listing: FolderListing, out: Path) -> None:
+    """DataError if masks in `out` would be taken for photos the next time that `listing` is made."""
+    folder = Path(os.path.realpath(listing.path))
+    if not folder.is_dir() or not out.is_relative_to(folder):
+        return
+    parts = out.relative_to(folder).parts
+    place, inside = "".join(f"{part}/" for part in parts), _left_out(listing.images[0])
+    root = inside.removesuffix("images/") if f"/{inside}".endswith("/images/") else inside
+    masks_folder = place.startswith((f"{root}masks/", "masks/"))
+    beside_images = root != inside and place.startswith(root) and not place.startswith(inside)
+    hidden = any(part.startswith(".") for part in parts)
+    if not parts or not (masks_folder or beside_images or hidden):
+        raise DataError(f"--out {out} is among the photos of {listing.path}: masks would be taken for photos")
+
+
+def _left_out(ref: ImageRef) -> str:
+    """The part of a photo's path that its name leaves out: "", "top/", "images/" or "top/images/"."""
+    return ref.entry.path.removesuffix(_whole(ref))
+
+
+def _whole(ref: ImageRef) -> str:
+    """The name with its suffix; a listing leaves the suffix in the name where two stems are the same."""
+    whole = f"{ref.name}{ref.suffix}"
+    return whole if ref.entry.path.endswith(whole) else ref.name
+
+
+def _jobs(listings: Sequence[FolderListing], out: Path) -> list[_Job]:
+    """A file in `out` for every photo, no two the same. DataError if one would replace a photo."""
+    photos = _photos(listings)
+    where = list(photos.values())
+    names = [ref.name for _, _, ref in where]
+    for attempt in range(1, 5):
+        counts = Counter(names)
+        if len(counts) == len(names):
+            break
+        names = [_name(attempt, *where[i]) if counts[name] > 1 else name for i, name in enumerate(names)]
+    jobs = [_Job(ref, _target(out, name)) for (_, _, ref), name in zip(where, names, strict=True)]
+    if len({job.target for job in jobs}) < len(jobs):
+        raise DataError("masks of several photos would have the same name: segment the inputs one by one")
+    for job in jobs:
+        if str(job.target) in photos:
+            raise DataError(
+                f"the mask of {job.name} would replace a photo, {job.target}: choose another --out"
+            )
+    return jobs
+
+
+def _photos(listings: Sequence[FolderListing]) -> dict[str, tuple[int, FolderListing, ImageRef]]:
+    """Each photo by its file (in an archive: as if that were a folder), with its input and that one's number.
+
+    A photo that several inputs hold counts for the first one.
+    """
+    photos: dict[str, tuple[int, FolderListing, ImageRef]] = {}
+    for number, listing in enumerate(listings, 1):
+        source = os.path.realpath(listing.images[0].entry.source)  # one for all images of a listing
+        for ref in listing.images:
+            photos.setdefault(os.path.join(source, ref.entry.path), (number, listing, ref))
+    return photos
+
+
+def _name(attempt: int, number: int, listing: FolderListing, ref: ImageRef) -> str:
+    """Names to try for a mask one after the other; `number` is that of the input."""
+    single = ref.entry.kind == "file" and listing.path.is_file()
+    stem = Path(os.path.realpath(listing.path)).parent.name if single else listing.stem
+    whole = _whole(ref)
+    return (ref.name, whole, f"{stem}/{ref.name}", f"{stem}/{whole}", f"{stem}-{number}/{whole}")[attempt]
+
+
+def _target(out: Path, name: str) -> Path:
+    """DataError for a name that leads out of `out`: listings have none, but archives come from anywhere."""
+    target = Path(os.path.abspath(out / f"{name}.png"))
+    if not target.is_relative_to(out):
+        raise DataError(f"the name {named([name])} leads out of {out}: its archive is not to be trusted")
+    return target
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"--out {out} can't be made: {error.strerror}") from error

@@ -1,0 +1,367 @@
+"""A training run: Algorithm 1 step by step, with everything that makes it safe to leave alone."""
+
+import platform
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from redoseg.algorithm import Codes, Game, Losses
+from redoseg.checkpoint import RunFolder, load_model
+from redoseg.collapse import Survey, survey
+from redoseg.config import FREE_TO_CHANGE, TrainConfig
+from redoseg.data.dataset import Dataset, open_dataset
+from redoseg.data.stream import IndexStream
+from redoseg.errors import CollapseError, ConfigError, DataError
+from redoseg.evaluation import Evaluation, count, score, scoring_split
+from redoseg.figures import sample_grid
+from redoseg.files import load_tensors, read_json, save_tensors, write_aside, write_json
+from redoseg.metrics import per_dataset, per_image
+from redoseg.redrawing import redraw_grid
+from redoseg.runlog import MetricsLog, ProgressBar
+from redoseg.tensors import pick_device, to_tensor
+from redoseg.version import __version__
+
+SURVEYED = 256  # images on which collapse is judged
+SAMPLE_ROWS, SAMPLE_CODES = 8, 4
+
+
+def train(config: TrainConfig, *, console: Console | None = None) -> Path:
+    """Train, or go on with the run in `config.out` if it holds one. Returns the run's folder.
+
+    Raises ConfigError (options that can't be, or differ from the run's), DataError, CollapseError after too
+    many restarts, DivergenceError, KeyboardInterrupt once a checkpoint is written.
+    """
+    console = console or Console(stderr=True)
+    config = reconcile(config.resolved())
+    dataset = open_data(config, console)
+    run = Run(config, dataset, console)
+    run.go()
+    return config.out
+
+
+def open_data(config: TrainConfig, console: Console) -> Dataset:
+    """The data set that a run names, with progress while photos are brought to size."""
+    with console.status("opening the data") as status:
+        return open_dataset(
+            config.data,
+            size=config.size,
+            n=config.n,
+            cache=config.cache,
+            mnist=config.mnist,
+            progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
+        )
+
+
+def reconcile(config: TrainConfig) -> TrainConfig:
+    """The config to run: refused, by name, if `out` holds a run with other options or something else."""
+    run = RunFolder(config.out)
+    if not run.exists:
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise ConfigError(f"{run.path} is there and is no run: choose another --out")
+        return config
+    before = run.config()
+    for name, value in before.as_json().items():
+        now = config.as_json()[name]
+        if now != value and name not in FREE_TO_CHANGE:
+            option = "--" + name.replace("_", "-")
+            raise ConfigError(
+                f"{run.path} was trained with {option} {value}, not {now}: use that, or another --out "
+                f"(`redoseg resume {run.path}` goes on as it was)"
+            )
+    return config
+
+
+class Run:
+    """One run in its folder. All its state is the networks', the optimisers' and a few numbers (`state`).
+
+    What is random at step t depends on (seed, attempt, t) only, so the state needs no random generators.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, console: Console) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.config, self.dataset, self.console = config, dataset, console
+        self.device = pick_device(config.device)
+        self.folder = RunFolder(config.out)
+        self.images = dataset.split("train")
+        self.scored = scoring_split(dataset)
+        self.step = self.attempt = 0
+        self.seconds = 0.0
+        self.restarts: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.last_score: dict[str, Any] | None = None
+        self._stop: int | None = None
+        self._describe()
+        self._begin_attempt()
+        log_offset = self._resume()
+        self.fixed_images = to_tensor(self.images.images(_spread(len(self.images), SURVEYED)), self.device)
+        self.log = MetricsLog(self.folder.metrics, log_offset)
+
+    # --- the loop
+
+    def go(self) -> None:
+        """Train to the last step or minute, then leave the model, a picture and, with masks, the scores."""
+        minutes_left = None if self.config.minutes is None else self.config.minutes - self.seconds / 60
+        bar = ProgressBar(self.console, self.config.steps, self.step, self.config.batch, minutes_left)
+        with bar, self._catching_signals():
+            while not self._finished():
+                began = time.monotonic()
+                losses = self._one_step()
+                self.step += 1
+                self.seconds += time.monotonic() - began
+                self._milestones(losses, bar)
+                if self._stop is not None:
+                    self.save()
+                    raise KeyboardInterrupt
+        self._finish()
+
+    def _finished(self) -> bool:
+        out_of_time = self.config.minutes is not None and self.seconds >= 60 * self.config.minutes
+        return self.step >= self.config.steps or out_of_time
+
+    def _one_step(self) -> Losses:
+        """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
+        config, game, t = self.config, self.game, self.step
+        random = torch.Generator().manual_seed(_seed(config.seed, self.attempt, t))
+        batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
+        fresh = iter(range(t * batches, (t + 1) * batches))
+
+        I, drawn = self._batch(next(fresh), random), Codes.sample(config, random)
+        losses = game.generator_update(I, drawn, t)
+        for _ in range(config.d_updates):
+            I_real = self._batch(next(fresh), random)
+            if config.fakes == "new":
+                I, drawn = self._batch(next(fresh), random), Codes.sample(config, random)
+            losses |= game.discriminator_update(I_real, I, drawn, t)
+        return losses
+
+    def _batch(self, k: int, random: torch.Generator) -> Tensor:
+        """Batch k of the endless stream: (B, 3, S, S) in [-1, 1], mirrored at random with --flip."""
+        images = to_tensor(self.images.images(self.stream.batch_at(k)), self.device)
+        if self.config.flip:
+            mirrored = torch.rand(len(images), 1, 1, 1, generator=random).to(self.device) < 0.5
+            images = torch.where(mirrored, images.flip(3), images)
+        return images
+
+    def _milestones(self, losses: Losses, bar: ProgressBar) -> None:
+        """What is due after `self.step` updates: check for collapse, scores, log, pictures, a save."""
+        config, line = self.config, None
+        due = {name: self.step % getattr(config, name) == 0 for name in _EVERY}
+        if due["collapse_every"]:
+            surveyed = survey(self.game.networks.f, self.fixed_images)
+            trouble = surveyed.collapse(config.collapse_below, config.collapse_variation)
+            if trouble:
+                self._restart(trouble, surveyed, bar)
+                return
+            self._set_order(surveyed)
+        if due["eval_every"]:
+            self._keep()
+        if due["collapse_every"]:
+            line = self._log(losses, surveyed)
+        if due["sample_every"]:
+            self._sample()
+        if due["save_every"]:
+            self.save()
+        bar.update(self.step, line, self._score_text())
+
+    def _finish(self) -> None:
+        if not self.folder.last.exists() or load_step(self.folder) != self.step:
+            self._set_order(survey(self.game.networks.f, self.fixed_images))
+            self.save()
+        self._sample()
+        self.game.f.save_pretrained(self.folder.model)
+        evaluation = self.evaluate()
+        if evaluation is not None:
+            write_json(self.folder.evaluation, evaluation.as_dict())
+
+    def evaluate(self) -> Evaluation | None:
+        """Scores of the last checkpoint, as saved; None without masks."""
+        if self.scored is None:
+            return None
+        return score(load_model(self.folder.path, device=self.device), self.scored[1])
+
+    # --- attempts
+
+    def _begin_attempt(self) -> None:
+        """Everything that is learned, from scratch; its seed depends on the run's and on the attempt."""
+        seed = _seed(self.config.seed, self.attempt)
+        self.game = Game(self.config, seed, self.device)
+        self.stream = IndexStream(len(self.images), self.config.batch, seed)
+
+    def _restart(self, trouble: str, surveyed: Survey, bar: ProgressBar) -> None:
+        """After a collapse: nothing of the dead attempt is kept but the record of it."""
+        event = {"attempt": self.attempt, "step": self.step, "reason": trouble}
+        self.restarts.append(event)
+        self.log.write(event="collapse", **event, seconds=self.seconds, region_sizes=list(surveyed.sizes))
+        if len(self.restarts) > self.config.max_restarts:
+            raise CollapseError(
+                f"training collapsed {len(self.restarts)} times (last: {trouble} at step {self.step}): try "
+                "another --seed, a smaller --lr-f, or a --min-region of .05"
+            )
+        bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
+        for file in (self.folder.best, *map(self.folder.step, self.folder.kept_steps())):
+            file.unlink(missing_ok=True)
+        self.attempt += 1
+        self.step, self.best, self.last_score = 0, None, None
+        self._begin_attempt()
+        self.save()
+        bar.restart()
+
+    # --- checkpoints
+
+    def save(self) -> None:
+        """checkpoints/last: the whole state."""
+        save_tensors(self.folder.last, self.game.state_dict(), self._info() | {"log_offset": self.log.offset})
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "attempt": self.attempt,
+            "images": self.step * self.config.batch,
+            "seconds": self.seconds,
+            "restarts": self.restarts,
+            "best": self.best,
+            "last_score": self.last_score,
+            "data": self.dataset.fingerprint,
+        }
+
+    def _resume(self) -> int:
+        """Take up the last checkpoint, if there is one. Returns where the log goes on."""
+        if not self.folder.last.is_file():
+            return 0
+        tensors, info = load_tensors(self.folder.last)
+        if info["data"] != self.dataset.fingerprint:
+            raise DataError(
+                f"the data of {self.folder.path} has changed since it was trained on: bring back the "
+                "same files, or train anew with another --out"
+            )
+        self.step, self.attempt, self.seconds = info["step"], info["attempt"], info["seconds"]
+        self.restarts, self.best, self.last_score = info["restarts"], info["best"], info["last_score"]
+        self._begin_attempt()
+        self.game.load_state_dict(tensors, self.folder.last)
+        self.console.print(f"going on with {self.folder.path} at step {self.step}", highlight=False)
+        return int(info["log_offset"])
+
+    def _keep(self) -> None:
+        """A checkpoint of f for later choice, its score on the masks if there are any, and the best one."""
+        f_only = self.game.state_dict(("f", "f_ema"), optimisers=False)
+        if self.scored is not None:
+            counts = count(self.game.f, self.scored[1])
+            rows = {"per_dataset": per_dataset(counts), "per_image": per_image(counts)}
+            scores = {name: {"accuracy": row.accuracy, "iou": row.iou} for name, row in rows.items()}
+            self.last_score = {"split": self.scored[0], **scores}
+            iou = scores[self.config.best_by]["iou"]
+            if self.best is None or iou > self.best["iou"]:
+                self.best = {"step": self.step, "iou": iou, "by": self.config.best_by}
+                drawing = self.game.state_dict(("f", "f_ema", "G"), optimisers=False)
+                save_tensors(self.folder.best, drawing, self._info())
+        save_tensors(self.folder.step(self.step), f_only, self._info())
+
+    def _log(self, losses: Losses, surveyed: Survey) -> dict[str, Any]:
+        line = {
+            "step": self.step,
+            "images": self.step * self.config.batch,
+            "seconds": round(self.seconds, 3),
+            "losses": {name: value.item() for name, value in losses.items()},
+            "region_sizes": [surveyed.sizes[channel] for channel in surveyed.order],
+            "variation": surveyed.variation,
+            "restarts": len(self.restarts),
+            "val": self.last_score if self.step % self.config.eval_every == 0 else None,
+        }
+        self.log.write(**line)
+        return line
+
+    def _set_order(self, surveyed: Survey) -> None:
+        """Region 0 is the background: the channel that covers most of the images' border."""
+        order = torch.tensor(surveyed.order, device=self.device)
+        for f in (self.game.networks.f, self.game.networks.f_ema):
+            if f is not None:
+                f.order.copy_(order)
+
+    def _sample(self) -> None:
+        """samples/: the paper's Figure 2 on labelled images where there are some."""
+        split = self.scored[1] if self.scored is not None else self.images
+        of = split.labelled if self.scored is not None else np.arange(len(split))
+        chosen = of[_spread(len(of), SAMPLE_ROWS)]
+        truth = torch.from_numpy(split.labels(chosen)) if self.scored is not None else None
+        codes = torch.randn(
+            self.config.n, SAMPLE_CODES, self.config.code_size, generator=torch.Generator().manual_seed(0)
+        )
+        images = to_tensor(split.images(chosen), self.device)
+        content = redraw_grid(self.game.f, self.game.networks.G, images, codes, truth)
+        picture = sample_grid(content, blur=self.config.blur)
+        file = self.folder.samples / f"step-{self.step:07d}.png"
+        write_aside(file, lambda aside: picture.save(aside, "PNG"))
+
+    def _score_text(self) -> str:
+        if self.last_score is None:
+            return ""
+        return f"{self.last_score['split']} IoU {self.last_score['per_dataset']['iou']:.3f}"
+
+    # --- description and signals
+
+    def _describe(self) -> None:
+        description = {
+            "config": self.config.as_json(),
+            "data": self.dataset.describe(),
+            "versions": {
+                "redoseg": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "pillow": PIL.__version__,
+            },
+            "device": {"type": self.device.type, "threads": torch.get_num_threads()},
+        }
+        if self.folder.exists:
+            fingerprint = read_json(self.folder.description)["data"]["fingerprint"]
+            if fingerprint != self.dataset.fingerprint and not self.folder.last.is_file():
+                raise DataError(f"the data of {self.folder.path} has changed: train anew with another --out")
+        write_json(self.folder.description, description)
+
+    @contextmanager
+    def _catching_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step under way; a second Ctrl-C at once."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._stop is not None:
+                raise KeyboardInterrupt
+            self._stop = number
+
+        try:
+            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: signals go elsewhere
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+_EVERY = ("collapse_every", "eval_every", "sample_every", "save_every")
+
+
+def load_step(folder: RunFolder) -> int:
+    """The step of a run's last checkpoint."""
+    return int(load_tensors(folder.last, ("none",))[1]["step"])
+
+
+def _seed(*numbers: int) -> int:
+    """One number from several, such that neighbours have nothing in common."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _spread(length: int, wanted: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """At most `wanted` indices, evenly spread over `length`."""
+    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(np.int64))
