@@ -1,1 +1,57 @@
-"""Learn to segment the object in a collection of images without a single annotated mask."""
+"""Learn to segment the object in a collection of images without a single annotated mask.
+
+    seg = redoseg.Segmenter.from_pretrained("runs/faces")
+    masks = seg("photo.jpg")  # (n, H, W) float32, background first
+
+Names are imported when they are first used: `import redoseg` alone is instant and doesn't import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from redoseg.version import __version__
+
+if TYPE_CHECKING:
+    from redoseg.config import TrainConfig
+    from redoseg.data.dataset import open_dataset
+    from redoseg.errors import RedosegError
+    from redoseg.evaluation import Evaluation, evaluate
+    from redoseg.networks.mask import MaskNetwork
+    from redoseg.segmenter import Segmenter
+    from redoseg.segmenting import segment_files
+    from redoseg.training import train
+
+_HOMES = {
+    "Evaluation": "redoseg.evaluation",
+    "MaskNetwork": "redoseg.networks.mask",
+    "RedosegError": "redoseg.errors",
+    "Segmenter": "redoseg.segmenter",
+    "TrainConfig": "redoseg.config",
+    "evaluate": "redoseg.evaluation",
+    "open_dataset": "redoseg.data.dataset",
+    "segment_files": "redoseg.segmenting",
+    "train": "redoseg.training",
+}
+
+__all__ = [
+    "Evaluation",
+    "MaskNetwork",
+    "RedosegError",
+    "Segmenter",
+    "TrainConfig",
+    "__version__",
+    "evaluate",
+    "open_dataset",
+    "segment_files",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'redoseg' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from redoseg.evaluation import Evaluation
 
 Weights = Literal["ema", "raw"]
-Flat = tyro.conf.OmitArgPrefixes
 
 errors = Console(stderr=True)
 output = Console()
@@ -59,12 +58,13 @@ def _train_command(arguments: Sequence[str]) -> Callable[..., int]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe", nargs="?", default="default")
     parser.add_argument("--settings", nargs="?", default="none")
-    asked, _ = parser.parse_known_args([a for a in arguments if a not in ("-h", "--help")])
-    recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
-    settings = asked.settings if asked.settings in get_args(Settings) else "none"
+    asked: Any = parser.parse_known_args(arguments)[0]
+    # A name that doesn't exist is left to the parser proper, which lists those that do.
+    recipe: Recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
+    settings: Settings = asked.settings if asked.settings in get_args(Settings) else "none"
     defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
 
-    def train(config: Flat[TrainConfig] = defaults, dry_run: bool = False) -> int:
+    def train(config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults, dry_run: bool = False) -> int:
         """Learn masks from images alone.
 
         Args:

@@ -33,7 +33,7 @@ class Survey:
 @torch.no_grad()
 def survey(f: nn.Module, images: Tensor, batch: int = 64) -> Survey:
     """f's masks on images (N, 3, S, S) in [-1, 1], N at least 2."""
-    masks = torch.cat([f(part) for part in images.split(batch)])  # (N, n, S, S)
+    masks = torch.cat([f(part) for part in torch.split(images, batch)])  # (N, n, S, S)
     edge = torch.cat((masks[:, :, 0], masks[:, :, -1], masks[:, :, 1:-1, 0], masks[:, :, 1:-1, -1]), 2)
     return Survey(
         sizes=tuple(masks.mean((0, 2, 3)).tolist()),

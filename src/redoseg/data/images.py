@@ -79,7 +79,7 @@ def decoding(file: BinaryIO | Path, at_least: int | None = None) -> Iterator[Ima
         with _pixels.take(image.width * image.height):
             image.load()
             _turn_upright(image)
-            yield _to_rgb(image)
+            yield to_rgb(image)
 
 
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
@@ -153,7 +153,8 @@ def _turn_upright(image: Image.Image) -> None:
         return
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A decoded image of any mode as RGB, see `decode_image`; the very same object if it is RGB already."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_to_bytes(np.asarray(image), image.mode)).convert("RGB")
     if image.has_transparency_data:

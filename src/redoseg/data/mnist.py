@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from redoseg.errors import DataError
 
@@ -31,6 +30,8 @@ def load(mnist: Path | None) -> dict[str, Digits]:
 
 
 def _from_sklearn() -> dict[str, Digits]:
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, which folders needn't wait
+
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     values = bunch.target.astype(np.uint8)

@@ -57,8 +57,7 @@ def build_networks(config: TrainConfig, seed: int, device: torch.device) -> Netw
             initialise(layer, config.init_gain)
         if config.centred_start:
             f.centre()
-        for network in (G, D, delta):
-            normalise_spectrum(network)
+        normalise_spectrum(nn.ModuleList((G, D, delta)))
     f_ema = copy.deepcopy(f).requires_grad_(False).eval() if config.ema_half_life else None
     networks = Networks(f, G, D, delta, f_ema)
     for network in networks.items().values():
