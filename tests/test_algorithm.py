@@ -95,26 +95,22 @@ def test_codes_are_normal():
 
 
 def slowly(config, net, I, drawn):
-    """`draw`, one image, one region, one product at a time: fakes, read, codes, redrawn."""
-    n, I_numpy = config.n, I.numpy()
+    """`draw` without its short cuts, one image and one product at a time: fakes, read, codes, redrawn."""
+    n, M = config.n, net.f(I)
+    V = [net.G[k](M[:, k : k + 1], drawn.z[:, k]) for k in range(n)]
     fakes, generated, codes, redrawn = [], [], [], []
     for b in range(len(I)):
-        M = net.f(I[b : b + 1])
-        V = [net.G[k](M[:, k : k + 1], drawn.z[b : b + 1, k])[0].numpy() for k in range(n)]
-        m = M[0, :, None].numpy()
-
-        whole = sum(m[k] * V[k] for k in range(n))
+        whole = sum(M[b, k] * V[k][b] for k in range(n))
         generated.append(whole)
-        regions = {"one": [int(drawn.regions[b])], "each": range(n), "all": []}[config.redraw]
-        for i in regions:
-            fakes.append(sum(m[k] * (V[k] if k == i else I_numpy[b]) for k in range(n)))
-            codes.append(drawn.z[b].numpy())
+        for i in {"one": [int(drawn.regions[b])], "each": range(n), "all": []}[config.redraw]:
+            fakes.append(sum(M[b, k] * (V[k][b] if k == i else I[b]) for k in range(n)))
+            codes.append(drawn.z[b])
             redrawn.append([float(k == i) for k in range(n)])
         if config.redraw == "all":
             fakes.append(whole)
     if config.redraw == "all" or config.delta_input == "generated":
-        return fakes, generated, drawn.z.numpy(), np.ones((len(I), n))
-    return fakes, fakes, codes, redrawn
+        return torch.stack(fakes), torch.stack(generated), drawn.z, torch.ones(len(I), n), M
+    return torch.stack(fakes), torch.stack(fakes), torch.stack(codes), torch.tensor(redrawn), M
 
 
 @every_form
@@ -127,10 +123,9 @@ def test_draw_is_the_papers_equation(form, n):
     with torch.no_grad():
         found = draw(options, net.f, net.G, I, drawn)
         expected = slowly(options, net, I, drawn)
-        masks = net.f(I)
-    np.testing.assert_array_equal(found.masks, masks)
-    for ours, theirs in zip((found.fakes, found.read, found.codes, found.redrawn), expected, strict=True):
-        np.testing.assert_allclose(ours, np.stack(theirs), atol=1e-5)
+    found = found.fakes, found.read, found.codes, found.redrawn, found.masks
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
 @both_n
@@ -166,23 +161,18 @@ def test_fewer_images_than_regions():
 # The generators' update
 
 
-def errors_by_hand(config, drawing, drawn, recovered):
-    """delta's error on what was drawn: the mean, and its weight, per design/method.md."""
-    errors = (recovered - drawing.codes).square()
-    if config.redraw == "all" or config.delta_input == "generated":
-        return errors.mean(), config.lambda_z
-    regions = drawn.regions if config.redraw == "one" else torch.arange(config.n).repeat(len(drawn.z))
-    own = torch.stack([error[i] for error, i in zip(errors, regions, strict=True)])
-    return own.mean(), config.lambda_z / config.n
-
-
 def generator_loss_by_hand(twin, I, drawn):
-    net = twin.networks
+    """L_G, delta's mean error on what was drawn and its weight as design/method.md has it, and the masks."""
+    config, net = twin.config, twin.networks
     net.D.eval()  # its power iterations belong to its own update
-    drawing = draw(twin.config, net.f, net.G, I, drawn)
-    error, weight = errors_by_hand(twin.config, drawing, drawn, net.delta(drawing.read))
-    L_G = -net.D(drawing.fakes).mean()
-    return L_G, error, weight, drawing.masks
+    fakes, read, codes, _, M = slowly(config, net, I, drawn)
+    L_G = -net.D(fakes).mean()
+    errors = (net.delta(read) - codes).square()
+    if config.redraw == "all" or config.delta_input == "generated":
+        return L_G, errors.mean(), config.lambda_z, M
+    regions = drawn.regions if config.redraw == "one" else torch.arange(config.n).repeat(len(I))
+    own = torch.stack([error[i] for error, i in zip(errors, regions, strict=True)])
+    return L_G, own.mean(), config.lambda_z / config.n, M
 
 
 def assert_gradients(network, expected):
@@ -369,7 +359,7 @@ def test_the_discriminators_loss_and_gradients(form):
     net = twin.networks
     net.G.eval()  # its power iterations belong to the generators' update
     with torch.no_grad():
-        fakes = draw(twin.config, net.f, net.G, I, drawn).fakes
+        fakes = slowly(twin.config, net, I, drawn)[0]
     score = net.D(torch.cat((real, fakes)))
     # maximise min(0, -1 + D(I)) + min(0, -1 - D(G_F)), each a mean: there may be n fakes per image
     L_D = -(score[:5] - 1).clamp(max=0).mean() - (-1 - score[5:]).clamp(max=0).mean()

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from redoseg.config import TrainConfig
 from redoseg.networks.build import build_generators, build_mask_network, build_networks
-from redoseg.networks.critic import CodeEncoder, Discriminator
+from redoseg.networks.critic import CodeEncoder, Discriminator, DownBlock, Trunk
 from redoseg.networks.layers import (
     ConditionalNorm,
     ConvPool,
@@ -532,6 +532,45 @@ def test_the_pyramid_averages_over_windows_of_floor_side_by_level():
         averages = project(windows.mean((3, 5)))
         expected = F.interpolate(averages, size=(13, 8), mode="bilinear")[:, 0]
         torch.testing.assert_close(pooled[:, channel], expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_down_block_is_two_convolutions_beside_a_shortcut(first):
+    block = DownBlock(3, 5, first=first)
+    x = torch.randn(2, 3, 8, 8)
+    h = F.conv2d(x if first else x.relu(), block.conv1.weight, block.conv1.bias, padding=1)
+    h = F.conv2d(h.relu(), block.conv2.weight, block.conv2.bias, padding=1)
+    shortcut = F.conv2d(x, block.shortcut.weight, block.shortcut.bias)
+    torch.testing.assert_close(block(x), F.avg_pool2d(h + shortcut, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_features_are_summed_over_pixels_without_a_relu():
+    trunk = Trunk(32, 4, attention=True)
+    (x,) = inputs(CASES["D"])
+    seen = []
+    trunk.layers.register_forward_hook(lambda *call: seen.append(call[-1]))
+    features = trunk(x)
+    assert seen[0].shape == (3, trunk.features, 4, 4)
+    assert seen[0].min() < 0
+    torch.testing.assert_close(features, seen[0].sum((2, 3)))
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 256])
+def test_attention_sits_where_the_paper_has_it(size):
+    """In D at side 64, or after the first block where that is smaller; in G before the last block."""
+    with torch.device("meta"):
+        D, G_k = Discriminator(size, 4), RegionGenerator(size, 4)
+        sides = {}
+        for name, network, x in (
+            ("D", D, (torch.empty(1, 3, size, size),)),
+            ("G", G_k, (torch.empty(1, 1, size, size), torch.empty(1, 32))),
+        ):
+            (attention,) = (module for module in network.modules() if isinstance(module, SelfAttention))
+            attention.register_forward_hook(
+                lambda _, args, __, name=name: sides.update({name: args[0].shape[-1]})
+            )
+            network(*x)
+    assert sides == {"D": min(64, size // 2), "G": size // 2}
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(32, 3), (64, 4), (128, 5), (256, 6)])

@@ -58,6 +58,7 @@ def open_data(config: TrainConfig, console: Console) -> Dataset:
             n=config.n,
             cache=config.cache,
             mnist=config.mnist,
+            resize=config.resize,
             progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )
 

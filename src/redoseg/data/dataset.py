@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from redoseg.data.cache import Progress, default_cache, is_kept
 from redoseg.data.folder import FolderListing, scan
+from redoseg.data.images import Resize
 from redoseg.data.photos import fingerprint, keys, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
@@ -86,6 +87,7 @@ def open_dataset(
     n: int = 2,
     cache: Path | None = None,
     mnist: Path | None = None,
+    resize: Resize = "antialias",
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """The union of `data`: folders, archives, images, or else `digits` or `digit` alone.
@@ -98,7 +100,7 @@ def open_dataset(
         raise DataError(f"nothing to open: {len(data)} data sets, --size {size}, --n {n}")
     if set(data) & REGIONS.keys():
         return _open_scenes(data, size, n, mnist)
-    return _open_folders(data, size, n, Path(cache or default_cache()), progress)
+    return _open_folders(data, size, n, resize, Path(cache or default_cache()), progress)
 
 
 def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> Dataset:
@@ -112,33 +114,43 @@ def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> 
 
 
 def _open_folders(
-    data: Sequence[str], size: int, n: int, folder: Path, progress: Callable[[int, int], None] | None
+    data: Sequence[str],
+    size: int,
+    n: int,
+    resize: Resize,
+    folder: Path,
+    progress: Callable[[int, int], None] | None,
 ) -> Dataset:
     listings = [scan(path, index=folder) for path in data]
-    planned = _planned(folder, size, listings, progress)
-    sets = [open_photos(listing, size, folder, planned) for listing in listings]
+    planned = _planned(folder, size, resize, listings, progress)
+    sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     if len(sets) == 1:
         found: Mapping[str, Split] = sets[0].splits(n)
-        return Dataset(name, size, n, _in_order(found), fingerprint(listings[0], size), skipped)
+        return Dataset(name, size, n, _in_order(found), fingerprint(listings[0], size, resize), skipped)
     prefixes = _prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
         for split_name, split in photos.splits(n).items():
             parts.setdefault(split_name, []).append((prefix, split))
-    key = hashlib.sha256(repr([prefixes, [fingerprint(listing, size) for listing in listings]]).encode())
+    prints = [fingerprint(listing, size, resize) for listing in listings]
+    key = hashlib.sha256(repr([prefixes, prints]).encode())
     splits = _in_order({split_name: UnionSplit(split) for split_name, split in parts.items()})
     return Dataset(name, size, n, splits, key.hexdigest()[:32], skipped)
 
 
 def _planned(
-    folder: Path, size: int, listings: Sequence[FolderListing], progress: Callable[[int, int], None] | None
+    folder: Path,
+    size: int,
+    resize: Resize,
+    listings: Sequence[FolderListing],
+    progress: Callable[[int, int], None] | None,
 ) -> Progress:
     """Knows of all files that are not in the cache yet."""
     planned = Progress(progress)
     for listing in listings:
-        for key, files in zip(keys(listing, size), (listing.images, listing.masks), strict=True):
+        for key, files in zip(keys(listing, size, resize), (listing.images, listing.masks), strict=True):
             if not is_kept(folder, key):
                 planned.plan(key, len(files))
     return planned

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPIm
 
 from redoseg.errors import DataError
 
+Resize = Literal["antialias", "nearest"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # a mask must come back unchanged
 
@@ -104,12 +105,14 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def fit_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """(S, S, 3) uint8: the short side brought to S with antialiasing, the centre of the long side.
+def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:
+    """(S, S, 3) uint8: the short side brought to S, the centre of the long side.
 
-    `image` is mode RGB. One that is S x S already comes back bit for bit.
+    `image` is mode RGB. One that is S x S already comes back bit for bit. `resize` "nearest" is what the
+    authors' code does; it aliases.
     """
-    fitted = image.resize((size, size), Image.Resampling.LANCZOS, box=_centre(*image.size))
+    filtering = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.LANCZOS
+    fitted = image.resize((size, size), filtering, box=_centre(*image.size))
     return np.array(fitted, dtype=np.uint8)
 
 

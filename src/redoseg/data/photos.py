@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from redoseg.data import cache
 from redoseg.data.folder import FolderListing, ImageRef, digest, named
-from redoseg.data.images import decode_label, decoding, fit_image, fit_label
+from redoseg.data.images import Resize, decode_label, decoding, fit_image, fit_label
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -116,29 +116,35 @@ class PhotoSplit:
         return labels
 
 
-def keys(listing: FolderListing, size: int) -> tuple[str, str]:
+def keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
     """Of the arrays of images and of masks. The images' one doesn't depend on the masks."""
     # in an archive times may all be 0, so its own counts here, but not in a fingerprint
     status = listing.path.stat() if listing.path.is_file() else None
     times = (status.st_size, status.st_mtime_ns) if status else ()
-    images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *times)
+    how = () if resize == "antialias" else (resize,)
+    images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *how, *times)
     return images, digest(listing.masks.values(), "masks", images, *listing.masks)
 
 
-def fingerprint(listing: FolderListing, size: int) -> str:
+def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
     """Of everything that could change the data: images, masks, splits, size; the same wherever it lies."""
-    images = digest(listing.images, "images", cache.FORMAT, size)
+    how = () if resize == "antialias" else (resize,)
+    images = digest(listing.images, "images", cache.FORMAT, size, *how)
     return digest(listing.masks.values(), images, list(listing.masks), sorted(listing.splits.items()))
 
 
-def open_photos(listing: FolderListing, size: int, folder: Path, progress: cache.Progress) -> PhotoSet:
+def open_photos(
+    listing: FolderListing, size: int, resize: Resize, folder: Path, progress: cache.Progress
+) -> PhotoSet:
     """The photos and masks of a listing, from the cache in `folder`.
 
     DataError if not one photo decodes. What is left out is named in one warning for photos, one for masks.
     """
-    image_key, mask_key = keys(listing, size)
+    image_key, mask_key = keys(listing, size, resize)
     refs = listing.images
-    images = _obtain(folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_photo, size)), progress)
+    images = _obtain(
+        folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_photo, size, resize)), progress
+    )
     lost = _reasons(refs, images.failed)
     if len(lost) == len(refs):
         raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {named(lost)}")
@@ -167,10 +173,10 @@ def _reasons(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> list[str]:
     return [f"{refs[row].entry.path} ({reason})" for row, reason in failed.items()]
 
 
-def _photo(size: int, index: int, file: BinaryIO) -> cache.Row:
+def _photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
     """The photo and its own width and height (or a fraction of them)."""
-    with decoding(file, at_least=_DRAFT * size) as image:
-        return fit_image(image, size), np.array(image.size, np.int64)
+    with decoding(file, at_least=_DRAFT * size if resize == "antialias" else None) as image:
+        return fit_image(image, size, resize), np.array(image.size, np.int64)
 
 
 def _mask(size: int, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:

@@ -106,7 +106,7 @@ def block_count(size: int) -> int:
 
 
 def initialise(module: nn.Module, gain: float) -> None:
-    """Orthogonal weights of this gain on every convolution and linear layer; biases stay as PyTorch drew them.
+    """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they were drawn.
 
     To be called before `normalise_spectrum`: on wrapped weights it would silently change nothing.
     """
