@@ -16,7 +16,7 @@ class MetricsLog:
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
         with open(path, "ab") as file:
-            file.truncate(offset)
+            file.truncate(min(offset, file.tell()))
 
     def write(self, **line: Any) -> None:
         with open(self.path, "a", encoding="utf-8") as file:

@@ -24,7 +24,7 @@ from redoseg.data.stream import IndexStream
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.evaluation import Evaluation, count, score, scoring_split
 from redoseg.figures import sample_grid
-from redoseg.files import load_tensors, read_json, save_tensors, write_aside, write_json
+from redoseg.files import load_tensors, save_tensors, write_aside, write_json
 from redoseg.metrics import per_dataset, per_image
 from redoseg.redrawing import redraw_grid
 from redoseg.runlog import MetricsLog, ProgressBar
@@ -102,9 +102,9 @@ class Run:
         self.best: dict[str, Any] | None = None
         self.last_score: dict[str, Any] | None = None
         self._stop: int | None = None
-        self._describe()
         self._begin_attempt()
         log_offset = self._resume()
+        self._describe()
         self.fixed_images = to_tensor(self.images.images(_spread(len(self.images), SURVEYED)), self.device)
         self.log = MetricsLog(self.folder.metrics, log_offset)
 
@@ -176,9 +176,8 @@ class Run:
         bar.update(self.step, line, self._score_text())
 
     def _finish(self) -> None:
-        if not self.folder.last.exists() or load_step(self.folder) != self.step:
-            self._set_order(survey(self.game.networks.f, self.fixed_images))
-            self.save()
+        self._set_order(survey(self.game.networks.f, self.fixed_images))
+        self.save()
         self._sample()
         self.game.f.save_pretrained(self.folder.model)
         evaluation = self.evaluate()
@@ -246,6 +245,8 @@ class Run:
                 f"the data of {self.folder.path} has changed since it was trained on: bring back the "
                 "same files, or train anew with another --out"
             )
+        if info["step"] > self.config.steps:
+            raise ConfigError(f"{self.folder.path} is at step {info['step']} already: --steps can only grow")
         self.step, self.attempt, self.seconds = info["step"], info["attempt"], info["seconds"]
         self.restarts, self.best, self.last_score = info["restarts"], info["best"], info["last_score"]
         self._begin_attempt()
@@ -324,10 +325,6 @@ class Run:
             },
             "device": {"type": self.device.type, "threads": torch.get_num_threads()},
         }
-        if self.folder.exists:
-            fingerprint = read_json(self.folder.description)["data"]["fingerprint"]
-            if fingerprint != self.dataset.fingerprint and not self.folder.last.is_file():
-                raise DataError(f"the data of {self.folder.path} has changed: train anew with another --out")
         write_json(self.folder.description, description)
 
     @contextmanager
@@ -351,11 +348,6 @@ class Run:
 
 
 _EVERY = ("collapse_every", "eval_every", "sample_every", "save_every")
-
-
-def load_step(folder: RunFolder) -> int:
-    """The step of a run's last checkpoint."""
-    return int(load_tensors(folder.last, ("none",))[1]["step"])
 
 
 def _seed(*numbers: int) -> int:

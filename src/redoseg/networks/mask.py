@@ -49,7 +49,6 @@ class MaskNetwork(
     nn.Module,
     PyTorchModelHubMixin,
     library_name="redoseg",
-    repo_url="https://github.com/redoseg/redoseg",
     paper_url="https://arxiv.org/abs/1905.13539",
     license="apache-2.0",
     tags=["image-segmentation", "unsupervised", "redo"],
