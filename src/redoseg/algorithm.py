@@ -132,19 +132,23 @@ class Game:
             optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
 
     def generator_update(self, I: Tensor, drawn: Codes, step: int) -> Losses:
-        """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0."""
+        """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0.
+
+        The losses to log: L_G, and delta's mean squared error of a code's entry: 1 if it knows nothing.
+        """
         config, net = self.config, self.networks
         with frozen(net.D):
             with self._precision():
                 drawing = draw(config, net.f, net.G, I, drawn)
                 recovered = net.delta(drawing.read)
                 score = net.D(drawing.fakes)
-            L_z = code_error(recovered, drawing.codes, drawing.redrawn) / (config.n * config.code_size)
-            L_G = generator_hinge(score)
-            loss = L_G + config.lambda_z * L_z + self._mask_terms(drawing.masks, step)
+            error = code_error(recovered, drawing.codes, drawing.redrawn)
+            L_G, L_z = generator_hinge(score), config.lambda_z / (config.n * config.code_size) * error
+            loss = L_G + L_z + self._mask_terms(drawing.masks, step)
             self._move(loss, ("f", "G", "delta"), step)
         self._average(step)
-        return {"L_G": L_G.detach(), "L_z": L_z.detach() * config.n}
+        entries = config.code_size * drawing.redrawn.sum(1).mean()
+        return {"L_G": L_G.detach(), "z_error": error.detach() / entries}
 
     def discriminator_update(self, I_real: Tensor, I_input: Tensor, drawn: Codes, step: int) -> Losses:
         """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""

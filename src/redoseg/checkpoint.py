@@ -67,6 +67,11 @@ class RunFolder:
             int(file.stem.removeprefix("step-")) for file in self.checkpoints.glob("step-*.safetensors")
         )
 
+    def later_than(self, step: int) -> list[Path]:
+        """Checkpoints and pictures of later steps."""
+        files = [*self.checkpoints.glob("step-*.safetensors"), *self.samples.glob("step-*.png")]
+        return [file for file in files if int(file.stem.removeprefix("step-")) > step]
+
     def config(self) -> TrainConfig:
         """The run's options. ModelError if run.json is not one of ours."""
         description = read_json(self.description)

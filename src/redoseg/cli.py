@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # a folder that can't be written, a full disk
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
@@ -259,7 +262,9 @@ def _train(config: TrainConfig) -> int:
     try:
         run = RunFolder(train(config, console=errors))
     except KeyboardInterrupt:
-        print(f"\nstopped; to go on: redoseg resume {config.out}", file=sys.stderr)
+        begun = RunFolder(config.out).exists
+        cure = f"; to go on: redoseg resume {shlex.quote(str(config.out))}" if begun else " before it began"
+        print(f"\nstopped{cure}", file=sys.stderr)
         raise
     if run.evaluation.is_file():
         from redoseg.evaluation import Evaluation

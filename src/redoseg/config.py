@@ -4,6 +4,7 @@ Recipes (the algorithm) and settings (a data set's values) are tables of such op
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -221,6 +222,13 @@ class TrainConfig:
 
 PAPER: dict[str, Any] = {
     "batch": 25,
+    "f_width": 16,
+    "f_blocks": 3,
+    "code_size": 32,
+    "lambda_z": 5.0,
+    "weight_decay_f": 1e-4,
+    "d_updates": 1,
+    "attention": True,
     "width": 64,
     "g_width": 64,
     "redraw": "one",
@@ -290,10 +298,13 @@ def _check(config: TrainConfig) -> None:
         if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
             choices = ", ".join(get_args(kind))
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: choose from {choices}")
+    for name, value in vars(config).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be a finite number")
     at_least = {
         "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
         "lr_f_warmup": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0, "eval_every": 1,
-        "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1,
+        "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1, "seed": 0,
     }  # fmt: skip
     for name, least in at_least.items():
         value = getattr(config, name)

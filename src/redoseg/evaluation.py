@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from redoseg.checkpoint import Model, load_model
 from redoseg.data.dataset import Dataset, Split, open_dataset
 from redoseg.errors import DataError
-from redoseg.metrics import Counts, Scores, confusion, per_dataset, per_image, scored
+from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, scored
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import pick_device, region_map, to_tensor
 from redoseg.trivial import disc, fixed_mask
@@ -121,11 +121,20 @@ def evaluate(
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
-    """Where a run is scored: 'val' if it has masks, else 'train' if that has; None without masks."""
+    """Where a run is scored: 'val' if its masks label a pixel, else 'train' if its do; None without masks.
+
+    DataError if they hold labels beyond n - 1: better now than at the first score.
+    """
     for name in ("val", "train"):
-        if name in dataset.splits and len(dataset.splits[name].labelled):
+        if name in dataset.splits and _has_labels(dataset.splits[name]):
             return name, dataset.splits[name]
     return None
+
+
+def _has_labels(split: Split, batch: int = 64) -> bool:
+    labelled = split.labelled
+    parts = (labelled[start : start + batch] for start in range(0, len(labelled), batch))
+    return any((split.labels(part) != UNLABELLED).any() for part in parts)
 
 
 def _labelled(split: Split) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from redoseg.data.stream import IndexStream
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.evaluation import Evaluation, count, score, scoring_split
 from redoseg.figures import sample_grid
-from redoseg.files import load_tensors, save_tensors, write_aside, write_json
+from redoseg.files import leftovers, load_tensors, save_tensors, write_aside, write_json
 from redoseg.metrics import per_dataset, per_image
 from redoseg.redrawing import redraw_grid
 from redoseg.runlog import MetricsLog, ProgressBar
@@ -67,7 +67,7 @@ def reconcile(config: TrainConfig) -> TrainConfig:
     """The config to run: refused, by name, if `out` holds a run with other options or something else."""
     run = RunFolder(config.out)
     if not run.exists:
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if run.path.exists() and (not run.path.is_dir() or {*run.path.iterdir()} - {*leftovers(run.path)}):
             raise ConfigError(f"{run.path} is there and is no run: choose another --out")
         return config
     before = run.config()
@@ -105,6 +105,7 @@ class Run:
         self._begin_attempt()
         log_offset = self._resume()
         self._describe()
+        self._drop_later()
         self.fixed_images = to_tensor(self.images.images(_spread(len(self.images), SURVEYED)), self.device)
         self.log = MetricsLog(self.folder.metrics, log_offset)
 
@@ -122,6 +123,7 @@ class Run:
                 self.seconds += time.monotonic() - began
                 self._milestones(losses, bar)
                 if self._stop is not None:
+                    self._survey()
                     self.save()
                     raise KeyboardInterrupt
         self._finish()
@@ -158,16 +160,16 @@ class Run:
         """What is due after `self.step` updates: check for collapse, scores, log, pictures, a save."""
         config, line = self.config, None
         due = {name: self.step % getattr(config, name) == 0 for name in _EVERY}
+        if any(due.values()):
+            surveyed = self._survey()
         if due["collapse_every"]:
-            surveyed = survey(self.game.networks.f, self.fixed_images)
             trouble = surveyed.collapse(config.collapse_below, config.collapse_variation)
             if trouble:
                 self._restart(trouble, surveyed, bar)
                 return
-            self._set_order(surveyed)
         if due["eval_every"]:
             self._keep()
-        if due["collapse_every"]:
+        if due["collapse_every"] or due["eval_every"]:
             line = self._log(losses, surveyed)
         if due["sample_every"]:
             self._sample()
@@ -176,7 +178,7 @@ class Run:
         bar.update(self.step, line, self._score_text())
 
     def _finish(self) -> None:
-        self._set_order(survey(self.game.networks.f, self.fixed_images))
+        self._survey()
         self.save()
         self._sample()
         self.game.f.save_pretrained(self.folder.model)
@@ -209,13 +211,22 @@ class Run:
                 "another --seed, a smaller --lr-f, or a --min-region of .05"
             )
         bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
-        for file in (self.folder.best, *map(self.folder.step, self.folder.kept_steps())):
-            file.unlink(missing_ok=True)
         self.attempt += 1
         self.step, self.best, self.last_score = 0, None, None
         self._begin_attempt()
         self.save()
+        self._drop_later()
         bar.restart()
+
+    def _drop_later(self) -> None:
+        """Remove what the state knows nothing of: files of a dead attempt, and of steps that come again."""
+        for file in self.folder.later_than(self.step):
+            file.unlink(missing_ok=True)
+        if self.best is None:
+            self.folder.best.unlink(missing_ok=True)
+        for folder in (self.folder.path, self.folder.checkpoints, self.folder.samples):
+            for file in leftovers(folder):
+                file.unlink(missing_ok=True)
 
     # --- checkpoints
 
@@ -283,12 +294,16 @@ class Run:
         self.log.write(**line)
         return line
 
-    def _set_order(self, surveyed: Survey) -> None:
-        """Region 0 is the background: the channel that covers most of the images' border."""
+    def _survey(self) -> Survey:
+        """What f does now. Sets the regions' order, 0 the background: the channel that covers most of the
+        images' border. Done before anything is written: the order in a file is that of the weights beside it.
+        """
+        surveyed = survey(self.game.networks.f, self.fixed_images)
         order = torch.tensor(surveyed.order, device=self.device)
         for f in (self.game.networks.f, self.game.networks.f_ema):
             if f is not None:
                 f.order.copy_(order)
+        return surveyed
 
     def _sample(self) -> None:
         """samples/: the paper's Figure 2 on labelled images where there are some."""
