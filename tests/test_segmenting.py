@@ -1,6 +1,7 @@
 """Folders of photos to folders of masks: names, refusals, failures, and the way back as masks/."""
 
 import io
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -296,16 +297,19 @@ def test_inputs_that_give_nothing_are_one_line(tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"broken")
     (broken / "b.jpg").write_bytes(b"broken")
-    cases: list[tuple[list[Path], str]] = [
-        ([], "no photos"),
-        ([tmp_path / "nowhere"], "there is no .*nowhere"),
-        ([tmp_path / "empty"], "no images"),
-        ([broken], r"photos that failed: 2; the first, .*a\.jpg: "),
-    ]
-    for inputs, message in cases:
-        with pytest.raises(DataError, match=message) as caught:
-            segment_files(BRIGHT, inputs, tmp_path / "out")
-        assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="no photos"):
+        segment_files(BRIGHT, [], tmp_path / "out")
+    good = save(tmp_path / "good.png")
+    report = segment_files(BRIGHT, [tmp_path / "nowhere", tmp_path / "empty", broken, good], tmp_path / "out")
+    assert report.written == 1
+    reasons = [f"{Path(name).name}: {reason}" for name, reason in report.failed]
+    expected = ["nowhere: there is no .*nowhere", "empty: .*no images", r"a\.jpg: .+", r"b\.jpg: .+"]
+    assert len(reasons) == len(expected)
+    for reason, pattern in zip(reasons, expected, strict=True):
+        assert re.match(pattern, reason)
+        assert "\n" not in reason
+    nothing = segment_files(BRIGHT, [tmp_path / "nowhere"], tmp_path / "out2")
+    assert (nothing.written, len(nothing.failed)) == (0, 1)
 
 
 def test_a_file_in_the_way_of_out_is_one_line(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Models on disk: a run's checkpoints, a folder that `from_pretrained` takes, a hub's id."""
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,8 +161,8 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, fi
 
 def _from_folder(path: Path, device: torch.device | str) -> Model:
     try:
-        f = MaskNetwork.from_pretrained(path)
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        f = _pretrained(path)
+    except _UNREADABLE as error:
         raise ModelError(
             f"{path} holds no model of redoseg, or it is damaged ({_first_line(error)})"
         ) from error
@@ -169,20 +171,25 @@ def _from_folder(path: Path, device: torch.device | str) -> Model:
 
 def _from_hub(name: str, device: torch.device | str) -> Model:
     try:
-        f = MaskNetwork.from_pretrained(name)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        RuntimeError,
-        HfHubHTTPError,
-        HFValidationError,
-        SafetensorError,
-    ) as error:
+        f = _pretrained(name)
+    except _UNREADABLE as error:
         raise ModelError(
             f"'{name}' is no folder here, and the hub gave no model ({_first_line(error)})"
         ) from error
     return Model(f.to(device).eval(), None, None, "as shipped", None, False)
+
+
+# What the library raises for folders and repositories that aren't there, or not of a mask network.
+_UNREADABLE = (
+    *(OSError, ValueError, TypeError, AttributeError, RuntimeError),
+    *(HfHubHTTPError, HFValidationError, SafetensorError),
+)
+
+
+def _pretrained(model: str | Path) -> MaskNetwork:
+    """Strict: by default the library leaves weights random that the file doesn't have."""
+    with redirect_stdout(io.StringIO()):  # where it says what it loads, amid our --json
+        return MaskNetwork.from_pretrained(model, strict=True)
 
 
 def _first_line(error: Exception) -> str:

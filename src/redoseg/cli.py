@@ -272,7 +272,7 @@ def _train(config: TrainConfig) -> int:
         _print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
     pictures = sorted(run.samples.glob("*.png"))
     print(f"input, mask and redraws: {pictures[-1]}")
-    print(f"masks for your photos:   redoseg segment {run.path} PHOTOS --out MASKS")
+    print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
     return 0
 
 

@@ -280,7 +280,8 @@ DEMO: dict[str, Any] = {
     "width": 16,
     "g_width": 16,
     "f_width": 8,
-    "steps": 2_000,
+    "steps": 2_500,
+    "minutes": 10.0,
     "precision": "bfloat16",
 }
 """What `redoseg demo` trains: small enough for a few minutes on a CPU."""

@@ -62,7 +62,7 @@ def predict(
     for part in np.array_split(indices, -(-len(indices) // batch)):
         masks = f.ordered_masks(to_tensor(split.images(part), f.order.device))  # (b, n, S, S)
         regions.append(region_map(masks).cpu().numpy())
-        sizes += masks.mean((2, 3)).double().sum(0).cpu()
+        sizes += masks.mean((2, 3)).sum(0).cpu().double()
     return np.concatenate(regions), tuple((sizes / len(indices)).tolist())
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 
 class MetricsLog:
@@ -39,24 +41,23 @@ class ProgressBar:
         self.minutes_left = minutes_left
         self.status = ""
         self.bar = Progress(
-            TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[pace]}"),
             console=console,
-            disable=not console.is_terminal,
         )
-        self.task: TaskID = self.bar.add_task("training", total=1.0, status="")
+        self.task: TaskID = self.bar.add_task("", total=1.0, pace="")
+        self.live = Live(self._lines(), console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        if self.console.is_terminal:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        self.live.stop()
 
     def restart(self) -> None:
         """A new attempt begins at step 0: the speed is measured anew."""
@@ -76,11 +77,17 @@ class ProgressBar:
         if self.minutes_left is not None and 60 * self.minutes_left - elapsed < left:
             left = 60 * self.minutes_left - elapsed
             share = elapsed / (60 * self.minutes_left)
-        text = f"step {step}  {rate * self.batch:.0f} images/s  {_clock(left)} left  {self.status}"
-        self.bar.update(self.task, completed=min(share, 1.0), status=text)
-        if not self.console.is_terminal and line is not None and time.monotonic() - self.said > 10:
-            self.said = time.monotonic()
-            self.console.print(text, soft_wrap=True, highlight=False)
+        pace = f"step {step}  {rate * self.batch:.0f} images/s  {_clock(left)} left"
+        self.bar.update(self.task, completed=min(share, 1.0), pace=pace)
+        if self.console.is_terminal:
+            self.live.update(self._lines())
+        elif line is not None and now - self.said > 10:
+            self.said = now
+            self.note(f"{pace}  {self.status}")
+
+    def _lines(self) -> Group:
+        # Two lines, so that nothing is lost on a terminal of 80 columns.
+        return Group(self.bar, Text(self.status, no_wrap=True, overflow="ellipsis"))
 
     def note(self, text: str) -> None:
         """A line above the bar."""

@@ -63,17 +63,18 @@ def segment_files(
 
     8-bit PNG of the photo's own size: 255 on the object if the model has two regions, else the region's
     number. Names that would be the same keep their suffix (a.jpg.png) or get their input's name in front.
-    A photo that fails is reported, the rest is done; `progress` hears (photos done, photos in all). DataError
-    if an input isn't there or holds no photo, if none could be read, if `out` lies among the photos or can't
-    be written to.
+    A photo that fails is reported, and so is an input that isn't there or holds no photo; the rest is done.
+    `progress` hears (photos done, photos in all). DataError without any input, if `out` lies among the photos
+    or can't be written to.
     """
     out = Path(os.path.realpath(out))
-    listings = _listings(inputs)
+    listings, failed = _listings(inputs)
     for listing in listings:
         _check_apart(listing, out)
     jobs = _jobs(listings, out)
-    _make_folder(out)
-    written, failed = 0, []
+    if jobs:
+        _make_folder(out)
+    written = 0
     for result in _segmented(segmenter, jobs):
         if isinstance(result, _Failure):
             failed.append((result.job.name, result.reason))
@@ -81,11 +82,6 @@ def segment_files(
             written += 1
         if progress is not None:
             progress(written + len(failed), len(jobs))
-    if not written:
-        name, reason = failed[0]
-        raise DataError(
-            f"no mask was written, photos that failed: {len(failed)}; the first, {name}: {reason}"
-        )
     return SegmentReport(written, failed)
 
 
@@ -152,15 +148,18 @@ def _contents(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, bytes | _Failure | N
             yield from ((job, _Failure(job, _reason(error))) for job in waiting.values())
 
 
-def _listings(inputs: Sequence[str | Path]) -> list[FolderListing]:
-    """What each input holds; one that is named twice counts once."""
+def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:
+    """What each input holds, and the inputs that hold nothing, with reasons; one named twice counts once."""
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
     paths = {os.path.realpath(path): Path(path) for path in inputs}
+    listings, failed = [], []
     for path in paths.values():
-        if not path.exists():
-            raise DataError(f"there is no {path}: name images, folders or archives (.tar, .zip)")
-    return [scan(path, sidecars=False) for path in paths.values()]
+        try:
+            listings.append(scan(path, sidecars=False))
+        except DataError as error:
+            failed.append((str(path), str(error)))
+    return listings, failed
 
 
 def _check_apart(listing: FolderListing, out: Path) -> None:

@@ -262,7 +262,8 @@ class Run:
         self.restarts, self.best, self.last_score = info["restarts"], info["best"], info["last_score"]
         self._begin_attempt()
         self.game.load_state_dict(tensors, self.folder.last)
-        self.console.print(f"going on with {self.folder.path} at step {self.step}", highlight=False)
+        going_on = f"going on with {self.folder.path} at step {self.step}"
+        self.console.print(going_on, markup=False, highlight=False, soft_wrap=True)
         return int(info["log_offset"])
 
     def _keep(self) -> None:

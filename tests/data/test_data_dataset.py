@@ -190,16 +190,25 @@ def test_fingerprints_differ_where_the_data_does(opened: Opened, tmp_path: Path)
     content = {"a.png": picture(), "b.png": picture()}
     path = write_folder(tmp_path / "set", content)
     seen = [opened(path).fingerprint, opened(path, size=16).fingerprint, opened(path, path).fingerprint]
-    write_folder(path, {"masks/a.png": mask(0, 1)})
-    seen.append(opened(path).fingerprint)
     write_folder(path, {"splits.csv": b"name,split\na,val\nb,train\n"})
     seen.append(opened(path).fingerprint)
     write_folder(path, {"splits.csv": b"name,split\na,val\nb,test\n"})
     seen.append(opened(path).fingerprint)
-    os.utime(path / "a.png", ns=(0, 5))
+    write_folder(path, {"a.png": picture() + b"longer"})
     seen.append(opened(path).fingerprint)
     assert len(set(seen)) == len(seen)
     assert opened(path).fingerprint == seen[-1]
+
+
+def test_a_copy_and_added_masks_have_the_same_fingerprint(opened: Opened, tmp_path: Path) -> None:
+    path = write_folder(tmp_path / "set", {"a.png": picture(), "b.png": picture()})
+    before = opened(path).fingerprint
+    os.utime(path / "a.png", ns=(0, 5))
+    assert opened(path).fingerprint == before
+    write_folder(path, {"masks/a.png": mask(0, 1)})
+    data = opened(path)
+    assert data.fingerprint == before
+    assert len(data.split("train").labelled) == 1
 
 
 def test_nothing_to_open_is_one_error(opened: Opened, tmp_path: Path) -> None:

@@ -79,11 +79,15 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
     return FolderListing(path, images, masks, _splits(path, entries, root, images, index))
 
 
-def digest(refs: Iterable[ImageRef], *options: object) -> str:
-    """32 hex digits of the names, sizes and times of files and of `options`: the same wherever they lie."""
+def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
+    """32 hex digits of `options` and of the names, sizes and times (archives: checksums) of files.
+
+    The same wherever they lie; without `times`, in a copy too.
+    """
     key = hashlib.sha256(repr(options).encode())
     for ref in refs:
-        line = f"{ref.name}\0{ref.suffix}\0{ref.entry.size}\0{ref.entry.stamp}\n"
+        stamp = ref.entry.stamp if times else ""
+        line = f"{ref.name}\0{ref.suffix}\0{ref.entry.size}\0{stamp}\n"
         key.update(line.encode(errors="surrogateescape"))
     return key.hexdigest()[:32]
 

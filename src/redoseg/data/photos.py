@@ -127,10 +127,11 @@ def keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
 
 
 def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
-    """Of everything that could change the data: images, masks, splits, size; the same wherever it lies."""
-    how = () if resize == "antialias" else (resize,)
-    images = digest(listing.images, "images", cache.FORMAT, size, *how)
-    return digest(listing.masks.values(), images, list(listing.masks), sorted(listing.splits.items()))
+    """Of what is trained on: the photos' names, file sizes and splits, and how they are brought to size.
+
+    The same for a copy elsewhere, and whether there are masks or not.
+    """
+    return digest(listing.images, cache.FORMAT, size, resize, sorted(listing.splits.items()), times=False)
 
 
 def open_photos(

@@ -1,0 +1,68 @@
+"""What others may rely on."""
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import redoseg
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC = {
+    "Evaluation", "MaskNetwork", "RedosegError", "Segmenter", "TrainConfig", "__version__", "evaluate",
+    "open_dataset", "segment_files", "train",
+}  # fmt: skip
+
+
+def test_public_names_are_these():
+    assert set(redoseg.__all__) == PUBLIC
+    assert len(redoseg.__all__) == len(PUBLIC)
+    assert set(dir(redoseg)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_each_can_be_imported_and_says_what_it_is(name):
+    public = getattr(redoseg, name)
+    assert getattr(importlib.import_module("redoseg"), name) is public
+    if name != "__version__":
+        assert public.__name__ == name
+        assert inspect.getdoc(public)
+        assert public.__module__.startswith("redoseg.")
+
+
+def test_a_star_import_gives_them():
+    names = {}
+    exec("from redoseg import *", names)
+    assert names.keys() >= PUBLIC
+
+
+def test_other_names_are_no_attributes():
+    with pytest.raises(AttributeError, match="module 'redoseg' has no attribute 'segment'"):
+        redoseg.segment  # noqa: B018
+
+
+def test_the_version_is_a_number_with_points():
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.?[a-z]+\d*)?", redoseg.__version__)
+
+
+def test_import_is_instant():
+    """Without torch, numpy or anything that is slow."""
+    slow = "{'torch', 'numpy', 'PIL', 'scipy', 'rich', 'tyro', 'huggingface_hub', 'sklearn'}"
+    code = f"import sys, redoseg; print(sorted({slow} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/method.md"])
+def test_names_in_the_documents_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for attribute in sorted(set(re.findall(r"\bredoseg\.([A-Za-z_]\w*)\b", text))):
+        assert attribute in PUBLIC or importlib.util.find_spec(f"redoseg.{attribute}"), attribute
+
+
+def test_the_package_is_typed():
+    assert (Path(redoseg.__file__).parent / "py.typed").is_file()
