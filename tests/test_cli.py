@@ -183,7 +183,10 @@ def test_bad_usage(command, tmp_path, line, said):
         ("train digit --out run --blur 0 0 2 2", "--blur wants left top right bottom"),
         ("train digit --out run --mnist nowhere", "nowhere"),
         ("train digit --out empty/../file", "file is there and is no run: choose another --out"),
-        ("train digit --out file/run", "file/run: Not a directory"),
+        (
+            "train digit --out file/run --size 32 --width 4 --g-width 4 --f-width 4",
+            "file/run: Not a directory",
+        ),
         ("train digit --out broken", "broken is there and is no run: choose another --out"),
         ("train digit --dry-run --out broken", "broken is there and is no run: choose another --out"),
         ("resume nowhere", "nowhere holds no run: `redoseg train DATA --out nowhere` begins one"),
@@ -198,9 +201,6 @@ def test_bad_usage(command, tmp_path, line, said):
         ("evaluate RUN/model DATA --checkpoint best", "is not a run"),
         ("evaluate RUN digits", "`digits` has 3 regions: give --n 3, not 2"),
         ("segment nowhere broken --out masks", "no model 'nowhere'"),
-        ("segment RUN nowhere --out masks", "there is no nowhere"),
-        ("segment RUN empty --out masks", "empty holds no images"),
-        ("segment RUN broken --out masks", "no mask was written, photos that failed: 3"),
         ("segment RUN --out masks", "no photos: name images, folders or archives"),
         ("segment RUN DATA --out DATA", "is among the photos"),
         ("redraw nowhere DATA/images/000.png --out a.png", "no model 'nowhere'"),
@@ -225,6 +225,32 @@ def test_a_mistake_is_one_line(command, tmp_path, run, data, line, said):
     assert_one_line(command(*line), said)
     assert not (tmp_path / "here" / "run").exists()
     assert not (tmp_path / "here" / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (["nowhere"], ["nowhere"]),
+        (["empty"], ["empty"]),
+        (["broken"], ["0.jpg", "1.jpg"]),
+        (["nowhere", "DATA", "broken"], ["nowhere", "0.jpg", "1.jpg"]),
+    ],
+    ids=["nowhere", "empty", "broken", "some"],
+)
+def test_segment_names_what_it_cant_do(command, tmp_path, run, data, inputs, said):
+    """Each in a line; the rest is done."""
+    (tmp_path / "here" / "empty").mkdir()
+    (tmp_path / "here" / "broken").mkdir()
+    for index in range(2):
+        (tmp_path / "here" / "broken" / f"{index}.jpg").write_text("no photo")
+    line = [name.replace("DATA", str(data)) for name in inputs]
+    code, _, error = command("segment", run.path, *line, "--out", "masks")
+    assert code == 1
+    lines = error.splitlines()
+    assert len(lines) == len(said)
+    assert all(line.startswith("redoseg: ") for line in lines)
+    assert all(any(name in line for line in lines) for name in said)
+    assert len(list(Path("masks").rglob("*.png"))) == 15 * ("DATA" in inputs)
 
 
 @pytest.mark.parametrize(

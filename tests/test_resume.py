@@ -25,7 +25,7 @@ from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.files import load_tensors
 from redoseg.runlog import MetricsLog
 from redoseg.training import train
-from test_training import collapse_at, log, opened, photos, tiny, trained
+from test_training import collapse_at, equal, log, opened, photos, tiny, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,24 +61,27 @@ def four(data, tmp_path_factory):
     return trained(tiny(data, tmp_path_factory.mktemp("runs") / "four"))
 
 
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    return trained(tiny(data, tmp_path_factory.mktemp("runs") / "stopped", steps=2))
+
+
 @pytest.fixture
-def two(data, tmp_path):
+def two(stopped, data, tmp_path):
     """A run that has been stopped after two of four steps; the config of four."""
-    config = tiny(data, tmp_path / "run")
-    trained(dataclasses.replace(config, steps=2))
-    return config
+    return tiny(data, Path(shutil.copytree(stopped.path, tmp_path / "run")))
 
 
-def interrupted(config, monkeypatch, step, attempt=0):
-    """Ctrl-C within that step; the run's folder."""
-    real = Game.discriminator_update
+def interrupted(config, monkeypatch, step):
+    """Ctrl-C within the first such step that comes; the run's folder."""
+    real, done = Game.discriminator_update, []
 
     def update(self, I_real, I_input, drawn, t):
-        if t == step - 1 and next(calls) == attempt:
+        done.append(t)
+        if t == step - 1 and done.count(t) == 1:
             signal.raise_signal(signal.SIGINT)
         return real(self, I_real, I_input, drawn, t)
 
-    calls = iter(range(100))
     with monkeypatch.context() as patch:
         patch.setattr(Game, "discriminator_update", update)
         with pytest.raises(KeyboardInterrupt):
@@ -120,11 +123,11 @@ def test_what_differs_is_seen(four, tmp_path):
 
 
 @pytest.mark.parametrize("options", [
-    {"eval_every": 3, "sample_every": 3, "save_every": 3, "collapse_every": 3},
+    {"eval_every": 3, "sample_every": 3, "save_every": 3, "collapse_every": 3, "n": 3, "flip": True,
+     "d_updates": 2, "lr_f_warmup": 3},
     {"recipe": "authors", "lr": 1e-3, "lr_f": 1e-3},
-    {"n": 3, "flip": True, "d_updates": 2, "lr_f_warmup": 3},
     {"precision": "bfloat16", "redraw": "all", "binarise": 1.0, "binarise_from": 2, "min_region": 0.1},
-], ids=["odd", "authors", "three", "bfloat16"])  # fmt: skip
+], ids=["odd", "authors", "bfloat16"])  # fmt: skip
 def test_whatever_the_options(data, tmp_path, monkeypatch, options):
     unbroken = trained(tiny(data, tmp_path / "unbroken", **options))
     config = tiny(data, tmp_path / "broken", **options)
@@ -141,14 +144,15 @@ def test_ctrl_c_at_the_last_step(data, four, tmp_path, monkeypatch):
     assert differences(trained(config), four) == []
 
 
-@pytest.mark.parametrize("attempt", [0, 1], ids=["before", "after"])
-def test_across_a_restart(data, tmp_path, monkeypatch, attempt):
+def test_across_a_restart(data, tmp_path, monkeypatch):
+    """Interrupted in the attempt that dies, and in the one that lives."""
     collapse_at(monkeypatch, (0, 3))
     unbroken = trained(tiny(data, tmp_path / "unbroken"))
     config = tiny(data, tmp_path / "broken")
-    run = interrupted(config, monkeypatch, 2, attempt)
-    info = load_tensors(run.last)[1]
-    assert (info["step"], info["attempt"], len(info["restarts"])) == (2, attempt, attempt)
+    for attempt, step in ((0, 2), (1, 1), (1, 3)):
+        run = interrupted(config, monkeypatch, step)
+        info = load_tensors(run.last)[1]
+        assert (info["step"], info["attempt"], len(info["restarts"])) == (step, attempt, attempt)
     assert differences(trained(config), unbroken) == []
     assert [line["step"] for line in log(run)] == [1, 2, 3, 1, 2, 3, 4]
     assert log(run)[-1]["restarts"] == 1
@@ -380,12 +384,15 @@ def test_changed_data_are_refused(two, tmp_path):
     assert {file: file.read_bytes() for file in before} == before
 
 
-def test_changed_masks_are_changed_data(two, tmp_path):
-    """Scores before and after would not be comparable."""
-    folder = Path(shutil.copytree(two.data[0], tmp_path / "photos"))
-    shutil.rmtree(folder / "masks")
-    with pytest.raises(DataError, match="has changed"):
-        trained(dataclasses.replace(two, data=(str(folder),)))
+def test_masks_may_come_later(data, four, tmp_path):
+    """They are no data to learn from: the run goes on as it was, and is scored from there."""
+    folder = Path(shutil.copytree(data, tmp_path / "photos", ignore=shutil.ignore_patterns("masks")))
+    run = trained(tiny(folder, tmp_path / "run", steps=2))
+    assert not run.evaluation.exists()
+    shutil.copytree(data / "masks", folder / "masks")
+    trained(tiny(folder, run.path))
+    assert equal(load_tensors(run.last)[0], load_tensors(four.last)[0])
+    assert run.evaluation.read_text() == four.evaluation.read_text()
 
 
 def foreign(path):

@@ -225,7 +225,7 @@ def test_checkpoints_are_kept_by_their_steps(data, tmp_path):
 
 @pytest.mark.parametrize("best_by", ["per_dataset", "per_image"])
 def test_the_best_checkpoint_is_the_one_with_the_best_iou(data, tmp_path, best_by):
-    run = trained(tiny(data, tmp_path / "run", steps=6, eval_every=1, best_by=best_by))
+    run = trained(tiny(data, tmp_path / "run", steps=4, eval_every=1, best_by=best_by))
     iou = {line["step"]: line["val"][best_by]["iou"] for line in log(run)}
     assert len(set(iou.values())) > 1
     step = max(iou, key=lambda step: iou[step])  # the first of equals

@@ -27,15 +27,27 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Codes:
-    """What is drawn at random for one batch: the regions i (B,), ascending, and codes z (B, n, code_size)."""
+    """What is drawn at random for one batch: the regions i (B,), ascending, codes z (B, n, code_size), and
+    with --mask-noise the noise on f's logits (B, 1 or n, S, S)."""
 
     regions: Tensor
     z: Tensor
+    noise: Tensor | None = None
 
     @classmethod
-    def sample(cls, config: TrainConfig, generator: torch.Generator) -> "Codes":
+    def sample(cls, config: TrainConfig, generator: torch.Generator, step: int = 0) -> "Codes":
         z = torch.randn(config.batch, config.n, config.code_size, generator=generator)
-        return cls(choose_regions(config.batch, config.n, generator), z)
+        regions = choose_regions(config.batch, config.n, generator)
+        if not config.mask_noise:
+            return cls(regions, z)
+        shape = (config.batch, 1 if config.n == 2 else config.n, config.size, config.size)
+        deviation = config.mask_noise * grown(step, config.lr_f_warmup)
+        return cls(regions, z, deviation * torch.randn(shape, generator=generator))
+
+
+def grown(step: int, warmup: int) -> float:
+    """Share of its full value that something has at `step` if it grows linearly over `warmup` steps."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +64,8 @@ class Drawing:
 
 def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: Codes) -> Drawing:
     """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
-    M = f(I)  # (B, n, S, S)
+    noise = None if drawn.noise is None else drawn.noise.to(I.device, non_blocking=True)
+    M = f(I, noise)  # (B, n, S, S)
     z = drawn.z.to(I.device, non_blocking=True)
     n = M.shape[1]
     if config.redraw == "one":
@@ -171,8 +184,8 @@ class Game:
         if config.min_region:
             terms = terms + config.min_region_weight * minimal_region(masks, config.min_region)
         if config.binarise and step >= config.binarise_from:
-            grown = min(1.0, (step - config.binarise_from) / config.binarise_from)
-            terms = terms + config.binarise * grown * binarisation(masks)
+            share = min(1.0, (step - config.binarise_from) / config.binarise_from)
+            terms = terms + config.binarise * share * binarisation(masks)
         return terms
 
     def _move(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
@@ -185,9 +198,9 @@ class Game:
             self.optimisers[name].zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for name in names:
-            if name == "f" and self.config.lr_f_warmup:
-                grown = min(1.0, (step + 1) / self.config.lr_f_warmup)
-                self.optimisers[name].param_groups[0]["lr"] = self.config.lr_f * grown
+            if name == "f":
+                rate = self.config.lr_f * grown(step, self.config.lr_f_warmup)
+                self.optimisers[name].param_groups[0]["lr"] = rate
             self.optimisers[name].step()
 
     @torch.no_grad()

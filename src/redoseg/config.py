@@ -126,6 +126,10 @@ class TrainConfig:
     min_region_weight: float = 1.0
     """Weight of that push."""
 
+    mask_noise: float = 0.0
+    """Deviation of noise on the masks' logits in training; grows with f's rate. Half-transparent masks then
+    show in the redrawn image, so f must decide. 0: off."""
+
     binarise: float = 0.0
     """Weight of the term that draws masks towards 0 and 1. 0: off."""
 
@@ -244,6 +248,7 @@ PAPER: dict[str, Any] = {
     "lr_f_warmup": 0,
     "ema_half_life": 0.0,
     "min_region": 0.0,
+    "mask_noise": 0.0,
     "binarise": 0.0,
     "flip": False,
     "best_by": "per_image",
@@ -280,7 +285,9 @@ DEMO: dict[str, Any] = {
     "width": 16,
     "g_width": 16,
     "f_width": 8,
-    "steps": 2_500,
+    "lambda_z": 10.0,
+    "attention": False,
+    "steps": 3_000,
     "minutes": 10.0,
     "precision": "bfloat16",
 }
@@ -311,7 +318,7 @@ def _check(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
-    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
+    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise", "mask_noise",
                  "collapse_below", "collapse_variation"):  # fmt: skip
         if not getattr(config, name) >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it can't be negative")

@@ -139,12 +139,12 @@ class Run:
         batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
         fresh = iter(range(t * batches, (t + 1) * batches))
 
-        I, drawn = self._batch(next(fresh), random), Codes.sample(config, random)
+        I, drawn = self._batch(next(fresh), random), Codes.sample(config, random, t)
         losses = game.generator_update(I, drawn, t)
         for _ in range(config.d_updates):
             I_real = self._batch(next(fresh), random)
             if config.fakes == "new":
-                I, drawn = self._batch(next(fresh), random), Codes.sample(config, random)
+                I, drawn = self._batch(next(fresh), random), Codes.sample(config, random, t)
             losses |= game.discriminator_update(I_real, I, drawn, t)
         return losses
 
@@ -260,7 +260,8 @@ class Run:
             raise ConfigError(f"{self.folder.path} is at step {info['step']} already: --steps can only grow")
         self.step, self.attempt, self.seconds = info["step"], info["attempt"], info["seconds"]
         self.restarts, self.best, self.last_score = info["restarts"], info["best"], info["last_score"]
-        self._begin_attempt()
+        if self.attempt:  # attempt 0 has just begun
+            self._begin_attempt()
         self.game.load_state_dict(tensors, self.folder.last)
         going_on = f"going on with {self.folder.path} at step {self.step}"
         self.console.print(going_on, markup=False, highlight=False, soft_wrap=True)

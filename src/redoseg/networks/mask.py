@@ -90,11 +90,14 @@ class MaskNetwork(
         self.head = nn.Conv2d(deep // 4, 1 if n == 2 else n, 7, padding=3, padding_mode="reflect")
         self.register_buffer("order", torch.arange(n))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """`noise` (B, 1, H, W) for n = 2, else (B, n, H, W), is added to the logits: see `--mask-noise`."""
         height, width = images.shape[-2:]
         if height < 32 or width < 32 or height % 4 or width % 4:
             raise ValueError(f"images are {width}x{height}: both sides must be multiples of 4, from 32")
         logits = self.head(self.decoder(self.pyramid(self.encoder(images)))).float()
+        if noise is not None:
+            logits = logits + noise
         if self.n == 2:
             mask = torch.sigmoid(logits)
             return torch.cat((mask, 1 - mask), 1)
