@@ -67,7 +67,7 @@ def test_a_checkpoint_of_a_run(run, chosen, step, weights):
     rule = chosen if chosen in ("last", "best") else "step"
     assert model.checkpoint == {"rule": rule, "step": step, "ema": weights != "raw"}
     assert not model.f.training
-    assert (model.f.n, model.f.size, model.code_size) == (2, S, 4)
+    assert (model.f.n, model.f.size, model.config.code_size) == (2, S, 4)
     assert (model.generators is not None) == (rule != "step")
 
 
@@ -111,7 +111,7 @@ def test_generators_draw_as_they_did_in_training(run):
 def test_a_run_that_goes_on_is_loaded_with_its_own_options(data, tmp_path):
     run = trained(tiny(data, tmp_path / "run", steps=1, n=3, f_width=8, f_blocks=0, code_size=2))
     model = load_model(run.path)
-    assert (model.f.n, model.code_size) == (3, 2)
+    assert (model.f.n, model.config.code_size) == (3, 2)
     assert model.f(images()).shape == (3, 3, S, S)
 
 
@@ -181,7 +181,7 @@ def test_a_folder_that_save_pretrained_wrote(tmp_path, capsys):
     model = load_model(tmp_path / "model")
     assert equal(model.f.state_dict(), f.state_dict())
     assert (model.f.n, model.f.size) == (3, 64)
-    assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": False}
+    assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": None}
     assert model.generators is None
     assert not model.f.training
     assert capsys.readouterr().out == ""  # --json is alone on the standard output
@@ -266,7 +266,7 @@ def test_a_shipped_name(run, monkeypatch):
     monkeypatch.setitem(checkpoint.SHIPPED, "faces", run.model)
     model = load_model("faces")
     assert equal(model.f.state_dict(), load_model(run.model).f.state_dict())
-    assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": False}
+    assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": None}
 
 
 # The regions' order

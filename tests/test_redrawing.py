@@ -1,5 +1,7 @@
 """Redrawing: only the chosen region changes, one code a column, and the networks are left as they were."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,21 +17,11 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.redrawing import redraw_grid, redraw_photo
 from redoseg.tensors import to_array
 
+CONFIG = TrainConfig.of(data="x", out="run", size=32, width=4, g_width=4, f_width=4, f_blocks=1, code_size=5)
+
 
 def networks(n: int = 2, norm: str = "instance") -> Networks:
-    config = TrainConfig.of(
-        data=("x",),
-        out="run",
-        n=n,
-        size=32,
-        width=4,
-        g_width=4,
-        f_width=4,
-        f_blocks=1,
-        code_size=5,
-        g_norm=norm,
-    )
-    return build_networks(config, 0, torch.device("cpu"))
+    return build_networks(dataclasses.replace(CONFIG, n=n, g_norm=norm), 0, torch.device("cpu"))
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
@@ -37,7 +29,7 @@ def images(count: int, seed: int = 0) -> torch.Tensor:
 
 
 def as_model(net: Networks) -> Model:
-    return Model(net.f.eval(), net.G.eval(), 5, "last", 1, False)
+    return Model(net.f.eval(), net.G.eval(), CONFIG, "last", 1, False)
 
 
 class Flat(nn.Module):
@@ -124,7 +116,7 @@ def test_a_photo_of_any_size_is_redrawn_and_the_seed_decides() -> None:
 def test_what_cannot_be_redrawn_is_said_in_one_line() -> None:
     photo = Image.new("RGB", (32, 32))
     bare = Model(MaskNetwork(width=4, blocks=1, size=32), None, None, "as shipped", None, False)
-    with pytest.raises(ModelError, match=r"^this model holds its mask network only.*a run$"):
+    with pytest.raises(ModelError, match=r"^this checkpoint holds the mask network only.*name a run, with"):
         redraw_photo(bare, photo)
     model = as_model(networks())
     with pytest.raises(ConfigError, match=r"no region 2: .* 0 .the background. to 1"):

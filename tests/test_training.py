@@ -412,15 +412,15 @@ def test_the_next_attempt_doesnt_depend_on_how_the_last_one_died(data, tmp_path,
 
 
 def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkeypatch):
-    """The dead one's scores, however good, don't count."""
+    """The dead one's scores, however good, don't count; of equals the first is taken."""
     collapse_at(monkeypatch, (0, 3))
-    scores = iter([1.0, 0.9, 0.1, 0.2, 0.3, 0.2])
+    scores = iter([1.0, 0.9, 0.1, 0.3, 0.3, 0.2])
     real = training.per_dataset
     monkeypatch.setattr(
         training, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
     )
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
-    assert load_tensors(run.best)[1]["best"] == {"step": 3, "iou": 0.3, "by": "per_dataset"}
+    assert load_tensors(run.best)[1]["best"] == {"step": 2, "iou": 0.3, "by": "per_dataset"}
 
 
 def test_restarts_are_logged_and_counted(data, tmp_path, monkeypatch):

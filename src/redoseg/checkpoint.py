@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
-from redoseg.files import load_tensors, read_json
+from redoseg.files import load_tensors
 from redoseg.networks.build import build_generators, build_mask_network
 from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
+from redoseg.runfolder import RunFolder
 
 SHIPPED: dict[str, Path] = {}
 """Models inside the package, by name."""
@@ -26,63 +27,22 @@ SHIPPED: dict[str, Path] = {}
 class Model:
     """A mask network on its device, in eval mode, and where it comes from.
 
-    `generators[c]` draws channel c of f; region r is channel `f.order[r]`. `rule` is how the checkpoint was
-    chosen: 'last', 'best', 'step' or 'as shipped'.
+    `generators[c]` draws channel c of f; region r is channel `f.order[r]`. `config` is the run's, None for a
+    model without one. `rule` is how the checkpoint was chosen: 'last', 'best', 'step' or 'as shipped'; `ema`
+    is None where nobody knows.
     """
 
     f: MaskNetwork
     generators: nn.ModuleList | None
-    code_size: int | None
+    config: TrainConfig | None
     rule: str
     step: int | None
-    ema: bool
+    ema: bool | None
 
     @property
     def checkpoint(self) -> dict[str, Any]:
         """What tables say about the checkpoint."""
         return {"rule": self.rule, "step": self.step, "ema": self.ema}
-
-
-class RunFolder:
-    """Names of a run's files."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.description = path / "run.json"
-        self.metrics = path / "metrics.jsonl"
-        self.checkpoints = path / "checkpoints"
-        self.last = self.checkpoints / "last.safetensors"
-        self.best = self.checkpoints / "best.safetensors"
-        self.samples = path / "samples"
-        self.evaluation = path / "evaluation.json"
-        self.model = path / "model"
-
-    @property
-    def exists(self) -> bool:
-        return self.description.is_file()
-
-    def step(self, step: int) -> Path:
-        return self.checkpoints / f"step-{step:07d}.safetensors"
-
-    def kept_steps(self) -> list[int]:
-        return sorted(
-            int(file.stem.removeprefix("step-")) for file in self.checkpoints.glob("step-*.safetensors")
-        )
-
-    def later_than(self, step: int) -> list[Path]:
-        """Checkpoints and pictures of later steps."""
-        files = [*self.checkpoints.glob("step-*.safetensors"), *self.samples.glob("step-*.png")]
-        return [file for file in files if int(file.stem.removeprefix("step-")) > step]
-
-    def config(self) -> TrainConfig:
-        """The run's options. ModelError if run.json is not one of ours."""
-        description = read_json(self.description)
-        try:
-            return TrainConfig.from_json(description["config"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"{self.description} doesn't describe a run of this version ({error})"
-            ) from error
 
 
 def load_model(
@@ -109,6 +69,8 @@ def load_model(
     if str(model) in SHIPPED:
         return _from_folder(SHIPPED[str(model)], device)
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
+        if path.parent.is_dir():  # a slip of the pen is none of the hub's business
+            raise ModelError(f"no model '{model}': there is no {path.name} in {path.parent}")
         return _from_hub(str(model), device)
     raise ModelError(
         f"no model '{model}': give a run's folder, a model's folder, or a hub id such as NAME/MODEL"
@@ -132,7 +94,7 @@ def _from_run(run: RunFolder, checkpoint: str, weights: str | None, device: torc
         load_network(generators, tensors, "G", file)
         generators = generators.to(device).eval()
     rule = checkpoint if checkpoint in ("last", "best") else "step"
-    return Model(f.to(device).eval(), generators, config.code_size, rule, info.get("step"), letter == "f_ema")
+    return Model(f.to(device).eval(), generators, config, rule, info.get("step"), letter == "f_ema")
 
 
 def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
@@ -166,7 +128,7 @@ def _from_folder(path: Path, device: torch.device | str) -> Model:
         raise ModelError(
             f"{path} holds no model of redoseg, or it is damaged ({_first_line(error)})"
         ) from error
-    return Model(f.to(device).eval(), None, None, "as shipped", None, False)
+    return Model(f.to(device).eval(), None, None, "as shipped", None, None)
 
 
 def _from_hub(name: str, device: torch.device | str) -> Model:
@@ -176,7 +138,7 @@ def _from_hub(name: str, device: torch.device | str) -> Model:
         raise ModelError(
             f"'{name}' is no folder here, and the hub gave no model ({_first_line(error)})"
         ) from error
-    return Model(f.to(device).eval(), None, None, "as shipped", None, False)
+    return Model(f.to(device).eval(), None, None, "as shipped", None, None)
 
 
 # What the library raises for folders and repositories that aren't there, or not of a mask network.

@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 
 from redoseg.config import DEMO, Recipe, Settings, TrainConfig
-from redoseg.errors import ConfigError, RedosegError
+from redoseg.errors import ConfigError, DataError, RedosegError
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
@@ -76,10 +76,9 @@ def _train_command(arguments: Sequence[str]) -> Callable[..., int]:
         """
         if dry_run:
             from redoseg.report import dry_run as describe
-            from redoseg.training import open_data, reconcile
+            from redoseg.training import check
 
-            resolved = reconcile(config.resolved())
-            print(describe(resolved, open_data(resolved, errors).describe()))
+            print(describe(*check(config, errors)))
             return 0
         return _train(config)
 
@@ -105,7 +104,7 @@ def resume(
     """
     import dataclasses
 
-    from redoseg.checkpoint import RunFolder
+    from redoseg.runfolder import RunFolder
 
     folder = RunFolder(run)
     if not folder.exists:
@@ -225,7 +224,12 @@ def redraw(
     from redoseg.tensors import pick_device
 
     loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
-    picture = redraw_photo(loaded, decode_image(image), region=region, count=count, seed=seed)
+    try:
+        photo = decode_image(image)
+    except DataError as error:
+        raise DataError(f"{image}: {error}") from error
+    blur = loaded.config.blur if loaded.config else None
+    picture = redraw_photo(loaded, photo, region=region, count=count, seed=seed, blur=blur)
     write_aside(out, lambda aside: picture.save(aside, "PNG"))
     print(out)
     return 0
@@ -244,7 +248,7 @@ def demo(
     Args:
         out: Folder of the run; run again, it goes on.
         steps: Updates. None: enough.
-        minutes: Stop after so many minutes. None: steps decide.
+        minutes: Stop after so many minutes. None: 10.
         seed: Decides everything that is random.
         device: auto, cpu, cuda, cuda:1, mps ...
         threads: CPU threads. None: PyTorch's choice.
@@ -256,7 +260,7 @@ def demo(
 
 
 def _train(config: TrainConfig) -> int:
-    from redoseg.checkpoint import RunFolder
+    from redoseg.runfolder import RunFolder
     from redoseg.training import train
 
     try:

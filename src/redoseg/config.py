@@ -198,6 +198,11 @@ class TrainConfig:
         for name in options:
             if name not in known:
                 raise ConfigError(f"no option '{name}'")
+        if isinstance(options.get("data"), str):
+            options["data"] = (options["data"],)
+        for name in ("out", "cache", "mnist"):
+            if isinstance(options.get(name), str):
+                options[name] = Path(options[name])
         table = RECIPES[recipe] | SETTINGS[settings] | options
         return cls(recipe=recipe, settings=settings, **table)
 
@@ -318,8 +323,8 @@ def _check(config: TrainConfig) -> None:
         value = getattr(config, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
-    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise", "mask_noise",
-                 "collapse_below", "collapse_variation"):  # fmt: skip
+    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
+                 "mask_noise", "collapse_below", "collapse_variation"):  # fmt: skip
         if not getattr(config, name) >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it can't be negative")
     for name in ("lr", "lr_f", "init_gain"):

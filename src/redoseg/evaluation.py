@@ -108,13 +108,15 @@ def evaluate(
     Raises DataError without such a split or without masks in it, ModelError for a model that can't be read.
     """
     loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
+    config = loaded.config
     sources = [data] if isinstance(data, str | Path) else data
     dataset = open_dataset(
         [str(source) for source in sources],
         size=loaded.f.size,
         n=loaded.f.n,
         cache=cache,
-        mnist=mnist,
+        mnist=mnist or (config.mnist if config else None),
+        resize=config.resize if config else "antialias",
         progress=progress,
     )
     return score(loaded, dataset.split(split))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
+    """As `write_aside`, for a folder. Killed before the rename it may leave none, but never half a one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    write(aside)
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(aside, path)
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -47,6 +47,11 @@ def redraw_grid(
     return GridContent(to_array(images), masks.float().cpu().numpy(), redrawn, labels)
 
 
+def sample_codes(n: int, count: int, code_size: int, *, seed: int) -> Tensor:
+    """`count` codes for each region: (n, count, code_size), standard normal."""
+    return torch.randn(n, count, code_size, generator=torch.Generator().manual_seed(seed))
+
+
 def redraw_photo(
     model: Model,
     photo: Image.Image,
@@ -63,14 +68,17 @@ def redraw_photo(
     region or a count that can't be.
     """
     f, generators = model.f, model.generators
-    if generators is None or model.code_size is None:
-        raise ModelError("this model holds its mask network only, no generators to redraw with: name a run")
+    if generators is None or model.config is None:
+        raise ModelError(
+            "this checkpoint holds the mask network only, no generators to redraw with: name a run, with "
+            "--checkpoint last or best"
+        )
     if not 0 <= region < f.n:
         raise ConfigError(f"no region {region}: the model knows 0 (the background) to {f.n - 1}")
     if count < 1:
         raise ConfigError(f"--count is {count}: it must be at least 1")
     images = to_tensor(fit_image(photo, f.size)[None], f.order.device)  # (1, 3, S, S)
-    codes = torch.randn(f.n, count, model.code_size, generator=torch.Generator().manual_seed(seed))
+    codes = sample_codes(f.n, count, model.config.code_size, seed=seed)
     return sample_grid(redraw_grid(f, generators, images, codes, regions=[region]), blur=blur)
 
 

@@ -20,7 +20,7 @@ _ROWS = {
 def scores_table(evaluation: Evaluation) -> Table:
     """Our rows and the trivial ones; the title says what was scored and which rule chose the checkpoint."""
     chosen = evaluation.checkpoint
-    weights = "moving average" if chosen["ema"] else "raw weights"
+    weights = {True: "moving average", False: "raw weights", None: "weights as saved"}[chosen["ema"]]
     step = "" if chosen["step"] is None else f", step {chosen['step']}"
     table = Table(
         title=f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}",

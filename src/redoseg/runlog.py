@@ -1,15 +1,38 @@
-"""What a run says: `metrics.jsonl` for programs, a progress bar for people."""
+"""What a run says: `run.json` and `metrics.jsonl` for programs, a progress bar for people."""
 
 import json
+import platform
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import PIL
+import torch
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
+
+from redoseg.config import TrainConfig
+from redoseg.version import __version__
+
+
+def description(config: TrainConfig, data: dict[str, object], device: torch.device) -> dict[str, Any]:
+    """What run.json holds: every option, what the data is, versions, and what decides the last bits."""
+    return {
+        "config": config.as_json(),
+        "data": data,
+        "versions": {
+            "redoseg": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "pillow": PIL.__version__,
+        },
+        "device": {"type": device.type, "threads": torch.get_num_threads()},
+    }
 
 
 class MetricsLog:

@@ -1,35 +1,31 @@
 """A training run: Algorithm 1 step by step, with everything that makes it safe to leave alone."""
 
-import platform
-import signal
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from redoseg.algorithm import Codes, Game, Losses
-from redoseg.checkpoint import RunFolder, load_model
+from redoseg.checkpoint import load_model
 from redoseg.collapse import Survey, survey
-from redoseg.config import FREE_TO_CHANGE, TrainConfig
+from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.data.stream import IndexStream
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.evaluation import Evaluation, count, score, scoring_split
 from redoseg.figures import sample_grid
-from redoseg.files import leftovers, load_tensors, save_tensors, write_aside, write_json
+from redoseg.files import leftovers, load_tensors, save_tensors, write_aside, write_folder_aside, write_json
+from redoseg.interrupts import Interrupts
 from redoseg.metrics import per_dataset, per_image
-from redoseg.redrawing import redraw_grid
-from redoseg.runlog import MetricsLog, ProgressBar
+from redoseg.redrawing import redraw_grid, sample_codes
+from redoseg.runfolder import RunFolder
+from redoseg.runlog import MetricsLog, ProgressBar, description
 from redoseg.tensors import pick_device, to_tensor
-from redoseg.version import __version__
 
 SURVEYED = 256  # images on which collapse is judged
 SAMPLE_ROWS, SAMPLE_CODES = 8, 4
@@ -42,11 +38,23 @@ def train(config: TrainConfig, *, console: Console | None = None) -> Path:
     many restarts, DivergenceError, KeyboardInterrupt once a checkpoint is written.
     """
     console = console or Console(stderr=True)
-    config = reconcile(config.resolved())
+    config = config.resolved()
+    folder = RunFolder(config.out)
+    folder.reconcile(config)
     dataset = open_data(config, console)
-    run = Run(config, dataset, console)
-    run.go()
+    with folder.locked():
+        Run(config, dataset, console).go()
     return config.out
+
+
+def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str, object]]:
+    """What `train` would do, without doing it: the resolved options, and what was found in the data."""
+    config = config.resolved()
+    RunFolder(config.out).reconcile(config)
+    pick_device(config.device)
+    dataset = open_data(config, console)
+    IndexStream(len(dataset.split("train")), config.batch, config.seed)
+    return config, dataset.describe()
 
 
 def open_data(config: TrainConfig, console: Console) -> Dataset:
@@ -61,25 +69,6 @@ def open_data(config: TrainConfig, console: Console) -> Dataset:
             resize=config.resize,
             progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )
-
-
-def reconcile(config: TrainConfig) -> TrainConfig:
-    """The config to run: refused, by name, if `out` holds a run with other options or something else."""
-    run = RunFolder(config.out)
-    if not run.exists:
-        if run.path.exists() and (not run.path.is_dir() or {*run.path.iterdir()} - {*leftovers(run.path)}):
-            raise ConfigError(f"{run.path} is there and is no run: choose another --out")
-        return config
-    before = run.config()
-    for name, value in before.as_json().items():
-        now = config.as_json()[name]
-        if now != value and name not in FREE_TO_CHANGE:
-            option = "--" + name.replace("_", "-")
-            raise ConfigError(
-                f"{run.path} was trained with {option} {value}, not {now}: use that, or another --out "
-                f"(`redoseg resume {run.path}` goes on as it was)"
-            )
-    return config
 
 
 class Run:
@@ -101,10 +90,10 @@ class Run:
         self.restarts: list[dict[str, Any]] = []
         self.best: dict[str, Any] | None = None
         self.last_score: dict[str, Any] | None = None
-        self._stop: int | None = None
+        self.interrupted = Interrupts()
         self._begin_attempt()
         log_offset = self._resume()
-        self._describe()
+        write_json(self.folder.description, description(config, dataset.describe(), self.device))
         self._drop_later()
         self.fixed_images = to_tensor(self.images.images(_spread(len(self.images), SURVEYED)), self.device)
         self.log = MetricsLog(self.folder.metrics, log_offset)
@@ -115,14 +104,14 @@ class Run:
         """Train to the last step or minute, then leave the model, a picture and, with masks, the scores."""
         minutes_left = None if self.config.minutes is None else self.config.minutes - self.seconds / 60
         bar = ProgressBar(self.console, self.config.steps, self.step, self.config.batch, minutes_left)
-        with bar, self._catching_signals():
+        with bar, self.interrupted:
             while not self._finished():
                 began = time.monotonic()
                 losses = self._one_step()
                 self.step += 1
                 self.seconds += time.monotonic() - began
                 self._milestones(losses, bar)
-                if self._stop is not None:
+                if self.interrupted.asked:
                     self._survey()
                     self.save()
                     raise KeyboardInterrupt
@@ -178,10 +167,15 @@ class Run:
         bar.update(self.step, line, self._score_text())
 
     def _finish(self) -> None:
-        self._survey()
+        surveyed, config = self._survey(), self.config
+        trouble = surveyed.collapse(config.collapse_below, config.collapse_variation)
+        if trouble:
+            self._say(f"warning: {trouble}: the model has collapsed; go on with more --steps, or anew")
+        if self.step < config.steps:
+            self._say(f"stopped at step {self.step}: the {config.minutes:g} --minutes are over; more go on")
         self.save()
         self._sample()
-        self.game.f.save_pretrained(self.folder.model)
+        write_folder_aside(self.folder.model, self.game.f.save_pretrained)
         evaluation = self.evaluate()
         if evaluation is not None:
             write_json(self.folder.evaluation, evaluation.as_dict())
@@ -224,9 +218,11 @@ class Run:
             file.unlink(missing_ok=True)
         if self.best is None:
             self.folder.best.unlink(missing_ok=True)
+            self.folder.evaluation.unlink(missing_ok=True)
+            shutil.rmtree(self.folder.model, ignore_errors=True)
         for folder in (self.folder.path, self.folder.checkpoints, self.folder.samples):
-            for file in leftovers(folder):
-                file.unlink(missing_ok=True)
+            for left in leftovers(folder):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     # --- checkpoints
 
@@ -263,8 +259,7 @@ class Run:
         if self.attempt:  # attempt 0 has just begun
             self._begin_attempt()
         self.game.load_state_dict(tensors, self.folder.last)
-        going_on = f"going on with {self.folder.path} at step {self.step}"
-        self.console.print(going_on, markup=False, highlight=False, soft_wrap=True)
+        self._say(f"going on with {self.folder.path} at step {self.step}")
         return int(info["log_offset"])
 
     def _keep(self) -> None:
@@ -309,66 +304,32 @@ class Run:
 
     def _sample(self) -> None:
         """samples/: the paper's Figure 2 on labelled images where there are some."""
+        labelled = self.scored is not None
         split = self.scored[1] if self.scored is not None else self.images
-        of = split.labelled if self.scored is not None else np.arange(len(split))
+        of = split.labelled if labelled else np.arange(len(split))
         chosen = of[_spread(len(of), SAMPLE_ROWS)]
-        truth = torch.from_numpy(split.labels(chosen)) if self.scored is not None else None
-        codes = torch.randn(
-            self.config.n, SAMPLE_CODES, self.config.code_size, generator=torch.Generator().manual_seed(0)
-        )
+        truth = torch.from_numpy(split.labels(chosen)) if labelled else None
+        codes = sample_codes(self.config.n, SAMPLE_CODES, self.config.code_size, seed=0)
         images = to_tensor(split.images(chosen), self.device)
         content = redraw_grid(self.game.f, self.game.networks.G, images, codes, truth)
         picture = sample_grid(content, blur=self.config.blur)
         file = self.folder.samples / f"step-{self.step:07d}.png"
         write_aside(file, lambda aside: picture.save(aside, "PNG"))
 
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _score_text(self) -> str:
         if self.last_score is None:
             return ""
         return f"{self.last_score['split']} IoU {self.last_score['per_dataset']['iou']:.3f}"
-
-    # --- description and signals
-
-    def _describe(self) -> None:
-        description = {
-            "config": self.config.as_json(),
-            "data": self.dataset.describe(),
-            "versions": {
-                "redoseg": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "pillow": PIL.__version__,
-            },
-            "device": {"type": self.device.type, "threads": torch.get_num_threads()},
-        }
-        write_json(self.folder.description, description)
-
-    @contextmanager
-    def _catching_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step under way; a second Ctrl-C at once."""
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self._stop is not None:
-                raise KeyboardInterrupt
-            self._stop = number
-
-        try:
-            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: signals go elsewhere
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 _EVERY = ("collapse_every", "eval_every", "sample_every", "save_every")
 
 
 def _seed(*numbers: int) -> int:
-    """One number from several, such that neighbours have nothing in common."""
+    """One number from several, such that neighbouring steps and attempts have nothing in common."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -1,0 +1,97 @@
+"""A run's folder: the names of its files, what it was trained with, and who trains it now."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redoseg.config import FREE_TO_CHANGE, TrainConfig
+from redoseg.errors import ConfigError, ModelError
+from redoseg.files import leftovers, read_json
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there nobody is kept out
+    fcntl = None  # type: ignore[assignment]
+
+
+class RunFolder:
+    """Names of a run's files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description = path / "run.json"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.last = self.checkpoints / "last.safetensors"
+        self.best = self.checkpoints / "best.safetensors"
+        self.samples = path / "samples"
+        self.evaluation = path / "evaluation.json"
+        self.model = path / "model"
+
+    @property
+    def exists(self) -> bool:
+        return self.description.is_file()
+
+    def step(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:07d}.safetensors"
+
+    def kept_steps(self) -> list[int]:
+        return sorted(_steps(self.checkpoints.glob("*.safetensors")).values())
+
+    def later_than(self, step: int) -> list[Path]:
+        """Checkpoints and pictures of later steps."""
+        files = _steps([*self.checkpoints.glob("*.safetensors"), *self.samples.glob("*.png")])
+        return [file for file, at in files.items() if at > step]
+
+    def config(self) -> TrainConfig:
+        """The run's options. ModelError if run.json is not one of ours."""
+        description = read_json(self.description)
+        try:
+            return TrainConfig.from_json(description["config"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{self.description} doesn't describe a run of this version ({error})"
+            ) from error
+
+    def reconcile(self, config: TrainConfig) -> None:
+        """ConfigError, naming the option, if the folder holds a run with other options, or something else."""
+        if not self.exists:
+            if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - self._unused()):
+                raise ConfigError(f"{self.path} is there and is no run: choose another --out")
+            return
+        now = config.as_json()
+        for name, value in self.config().as_json().items():
+            if now[name] != value and name not in FREE_TO_CHANGE:
+                option = "--" + name.replace("_", "-")
+                raise ConfigError(
+                    f"{self.path} was trained with {option} {value}, not {now[name]}: use that, or another "
+                    f"--out (`redoseg resume {self.path}` goes on as it was)"
+                )
+
+    def _unused(self) -> set[Path]:
+        return {*leftovers(self.path), self.path / ".lock"}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from training this run. The lock goes with the process, however it ends."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "w", encoding="utf-8") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise ConfigError(f"another process is training {self.path}: wait, or stop it") from error
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+_STEP = re.compile(r"step-(\d+)\.(safetensors|png)")
+
+
+def _steps(files: Iterable[Path]) -> dict[Path, int]:
+    """The files that are named after a step; whatever else lies there is somebody's own."""
+    found = {file: _STEP.fullmatch(file.name) for file in files}
+    return {file: int(match[1]) for file, match in found.items() if match}
