@@ -17,6 +17,7 @@ from redoseg.algorithm import Game
 from redoseg.checkpoint import RunFolder, load_model
 from redoseg.config import TrainConfig
 from redoseg.data.photos import PhotoSplit
+from redoseg.data.stream import IndexStream
 from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.evaluation import evaluate
 from redoseg.figures import GridContent, sample_grid
@@ -384,6 +385,10 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     tensors, info = load_tensors(run.folder.last)
     assert equal(tensors, fresh)  # so no optimiser has moments, and the average is f
     assert equal(run.game.state_dict(), fresh)
+    order = IndexStream(10, 4, seeds[1])
+    assert [run.stream.batch_at(k).tolist() for k in range(5)] == [
+        order.batch_at(k).tolist() for k in range(5)
+    ]
     assert {name.split(".")[0] for name in fresh} == {"f", "f_ema", "G", "D", "delta"}
     for name in ("f.head.weight", "f_ema.head.weight", *(n for n in fresh if n.endswith("weight.original"))):
         assert not torch.equal(fresh[name], dead[name]) or not dead[name].any(), name
