@@ -143,10 +143,11 @@ def evaluate(
 
     if not data:
         raise ConfigError("no data to score on: name a folder, an archive, 'digits' or 'digit'")
-    with errors.status("scoring"):
+    with errors.status("scoring") as status:
         evaluation = run(
             model, data, split=split, checkpoint=checkpoint, weights=weights, device=device,
             cache=cache, mnist=mnist,
+            progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )  # fmt: skip
     if json_:
         print(json.dumps(evaluation.as_dict(), indent=2))

@@ -28,6 +28,7 @@ from redoseg.runlog import MetricsLog, ProgressBar, description
 from redoseg.tensors import pick_device, to_tensor
 
 SURVEYED = 256  # images on which collapse is judged
+SCORED = 2_000  # labelled images, at most, that a checkpoint is scored on while training goes on
 SAMPLE_ROWS, SAMPLE_CODES = 8, 4
 
 
@@ -266,7 +267,7 @@ class Run:
         """A checkpoint of f for later choice, its score on the masks if there are any, and the best one."""
         f_only = self.game.state_dict(("f", "f_ema"), optimisers=False)
         if self.scored is not None:
-            counts = count(self.game.f, self.scored[1])
+            counts = count(self.game.f, self.scored[1], SCORED)
             rows = {"per_dataset": per_dataset(counts), "per_image": per_image(counts)}
             scores = {name: {"accuracy": row.accuracy, "iou": row.iou} for name, row in rows.items()}
             self.last_score = {"split": self.scored[0], **scores}

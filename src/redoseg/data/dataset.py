@@ -75,7 +75,7 @@ class Dataset:
             "size": self.size,
             "n": self.n,
             "splits": splits,
-            "skipped": len(self.skipped),
+            "skipped": list(self.skipped),
             "fingerprint": self.fingerprint,
         }
 
