@@ -174,11 +174,13 @@ def test_predictions_dont_depend_on_the_batch(case):
 
 
 def test_counts_are_of_pixels(case):
-    counts = count(case.f, case.dataset().split("val"))
+    counts = count(case.f, case.dataset().split("val"), most=IMAGES)
     truth, (regions, _) = labels(case.n), case.predicted()
     assert counts.shape == (IMAGES, case.n, case.n)
     for r, label in itertools.product(range(case.n), repeat=2):
         np.testing.assert_array_equal(counts[:, r, label], ((regions == r) & (truth == label)).sum((1, 2)))
+    some = count(case.f, case.dataset().split("val"), most=3)
+    np.testing.assert_array_equal(some, counts[[0, 3, 6]])
 
 
 def test_the_truth_as_a_model_has_all(tmp_path, two):

@@ -202,7 +202,8 @@ def dying(monkeypatch, when):
     def replace(aside, path):
         writes.append(path)
         if len(writes) == when:
-            shutil.copy(aside, path.with_name(f".{path.name}.4194999"))  # what kill -9 would leave
+            copy = shutil.copytree if aside.is_dir() else shutil.copy
+            copy(aside, path.with_name(f".{path.name}.4194999"))  # what kill -9 would leave
             raise Killed
         real(aside, path)
 
@@ -326,6 +327,27 @@ def test_signals_are_given_back(four, data, tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     trained(tiny(data, tmp_path / "run", steps=1))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+# Two at once
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(two, four):
+    pytest.importorskip("fcntl")
+    said = r"^another process is training \S+: wait, or stop it$"
+    with RunFolder(two.out).locked(), pytest.raises(ConfigError, match=said):
+        trained(two)
+    assert differences(trained(two), four) == []
+
+
+def test_the_lock_goes_with_its_process(two, four):
+    """Killed, it leaves the file but no lock."""
+    code = (
+        f"import os; from pathlib import Path; from redoseg.runfolder import RunFolder; "
+        f"RunFolder(Path({str(two.out)!r})).locked().__enter__(); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert differences(trained(two), four) == []
 
 
 # What is refused

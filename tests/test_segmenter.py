@@ -11,8 +11,9 @@ from PIL import Image
 
 from redoseg.data.images import fit_image
 from redoseg.errors import ConfigError, DataError, ModelError
+from redoseg.metrics import region_map
 from redoseg.networks.mask import MaskNetwork
-from redoseg.segmenter import Segmenter, region_map, torch_backend
+from redoseg.segmenter import Segmenter, torch_backend
 from redoseg.tensors import to_tensor
 
 S = 32

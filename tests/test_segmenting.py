@@ -14,8 +14,9 @@ from PIL import Image
 
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import DataError
+from redoseg.metrics import region_map
 from redoseg.networks.mask import MaskNetwork
-from redoseg.segmenter import Segmenter, region_map, torch_backend
+from redoseg.segmenter import Segmenter, torch_backend
 from redoseg.segmenting import _target, segment_files
 
 S = 32

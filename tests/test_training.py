@@ -111,7 +111,7 @@ def test_what_the_folder_holds(done):
     found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
     checkpoints = ("last", "best", "step-0000002", "step-0000004")
     assert found == {
-        *("run.json", "metrics.jsonl", "evaluation.json"),
+        *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
         *(f"checkpoints/{name}.safetensors" for name in checkpoints),
         *("samples/step-0000002.png", "samples/step-0000004.png"),
         *("model/config.json", "model/model.safetensors", "model/README.md"),
@@ -262,6 +262,17 @@ def test_masks_that_label_nothing_are_no_masks(tmp_path):
             Image.fromarray(np.full((S, S), UNLABELLED, np.uint8)).save(file)
     run = trained(tiny(folder, tmp_path / "run", steps=2))
     assert log(run)[-1]["val"]["split"] == "train"
+
+
+def test_the_model_stays_while_more_steps_are_trained(tmp_path, monkeypatch):
+    """Whatever happens to them."""
+    folder = photos(tmp_path / "bare", masks=False)
+    run = trained(tiny(folder, tmp_path / "run", steps=1))
+    before = (run.model / "model.safetensors").read_bytes()
+    monkeypatch.setattr(Run, "_one_step", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trained(tiny(folder, run.path, steps=2))
+    assert (run.model / "model.safetensors").read_bytes() == before
 
 
 # Masks don't take part

@@ -295,8 +295,10 @@ DEMO: dict[str, Any] = {
     "steps": 3_000,
     "minutes": 10.0,
     "precision": "bfloat16",
+    "threads": 1,
 }
-"""What `redoseg demo` trains: small enough for a few minutes on a CPU."""
+"""What `redoseg demo` trains: small enough for ten minutes on one CPU core. One thread: a second one gains a
+tenth here, and where other programs run, threads that wait for one another lose far more."""
 
 FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "threads", "cache"})
 """Options that a continued run may be given anew: none of them changes what is learned at a given step."""

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from redoseg.checkpoint import Model, load_model
 from redoseg.data.dataset import Dataset, Split, open_dataset
 from redoseg.errors import DataError
-from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, scored
+from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, region_map, scored
 from redoseg.networks.mask import MaskNetwork
-from redoseg.tensors import pick_device, region_map, to_tensor
+from redoseg.tensors import pick_device, to_tensor
 from redoseg.trivial import disc, fixed_mask
 
 
@@ -61,7 +61,7 @@ def predict(
     regions, sizes = [], torch.zeros(f.n, dtype=torch.float64)
     for part in np.array_split(indices, -(-len(indices) // batch)):
         masks = f.ordered_masks(to_tensor(split.images(part), f.order.device))  # (b, n, S, S)
-        regions.append(region_map(masks).cpu().numpy())
+        regions.append(region_map(masks.cpu().numpy()))
         sizes += masks.mean((2, 3)).sum(0).cpu().double()
     return np.concatenate(regions), tuple((sizes / len(indices)).tolist())
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from redoseg.config import Box
+from redoseg.metrics import UNLABELLED
+
 Picture = NDArray[np.uint8]
-Box = tuple[float, float, float, float]
 
 MIN_TILE = 96  # small tiles are enlarged by a whole number until they have at least so many pixels
-UNLABELLED = 255
 _THIN, _WIDE, _MARGIN = 2, 10, 8  # gaps in pixels: between tiles, between groups of columns, around the page
 _BLURRED_CELLS = 4  # what a blurred box keeps: the means of so many cells a side
 _GREY = (150, 150, 150)  # pixels without a label

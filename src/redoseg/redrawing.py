@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from redoseg.checkpoint import Model
 from redoseg.compositing import redraw
+from redoseg.config import Box
 from redoseg.data.images import fit_image
 from redoseg.errors import ConfigError, ModelError
-from redoseg.figures import Box, GridContent, sample_grid
+from redoseg.figures import GridContent, sample_grid
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import to_array, to_tensor
 

@@ -76,16 +76,25 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keeps a second process from training this run. The lock goes with the process, however it ends."""
+        new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "w", encoding="utf-8") as file:
+        lock = self.path / ".lock"
+        with open(lock, "w", encoding="utf-8") as file:
             if fcntl is not None:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
+                except BlockingIOError as error:
                     raise ConfigError(f"another process is training {self.path}: wait, or stop it") from error
+                except OSError:  # a file system without locks: there nobody is kept out either
+                    pass
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                if new and {*self.path.iterdir()} == {lock}:  # no run was begun
+                    lock.unlink()
+                    self.path.rmdir()
 
 
 _STEP = re.compile(r"step-(\d+)\.(safetensors|png)")

@@ -137,13 +137,6 @@ class Segmenter:
         return restored.clip(0, 1, out=restored)
 
 
-def region_map(masks: Masks) -> NDArray[np.uint8]:
-    """Masks (n, H, W) -> the region of each pixel (H, W), as it is scored: n = 2 at .5, else the largest."""
-    if len(masks) == 2:
-        return (masks[1] > 0.5).astype(np.uint8)
-    return masks.argmax(0).astype(np.uint8)
-
-
 def torch_backend(f: MaskNetwork) -> Backend:
     """A mask network in evaluation mode as a function of arrays, on the device that it is on."""
 

@@ -19,7 +19,8 @@ from redoseg.data.folder import FolderListing, ImageRef, named, scan
 from redoseg.data.images import decode_image
 from redoseg.errors import DataError
 from redoseg.files import write_aside
-from redoseg.segmenter import Fitted, Masks, Segmenter, region_map
+from redoseg.metrics import region_map
+from redoseg.segmenter import Fitted, Masks, Segmenter
 
 Progress = Callable[[int, int], None]
 

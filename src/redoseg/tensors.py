@@ -21,13 +21,6 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
-def region_map(masks: Tensor) -> Tensor:
-    """Soft masks (B, n, H, W) -> the region of each pixel (B, H, W) uint8: n = 2 at .5, else the largest."""
-    if masks.shape[1] == 2:
-        return (masks[:, 1] > 0.5).to(torch.uint8)
-    return masks.argmax(1).to(torch.uint8)
-
-
 def pick_device(name: str) -> torch.device:
     """'auto' is the first CUDA device, else Apple's, else the CPU. ConfigError for one that isn't there."""
     if name == "auto":

@@ -219,6 +219,7 @@ class Run:
             file.unlink(missing_ok=True)
         if self.best is None:
             self.folder.best.unlink(missing_ok=True)
+        if not self.step:
             self.folder.evaluation.unlink(missing_ok=True)
             shutil.rmtree(self.folder.model, ignore_errors=True)
         for folder in (self.folder.path, self.folder.checkpoints, self.folder.samples):

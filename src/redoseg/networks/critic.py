@@ -3,9 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redoseg.networks.layers import ConvPool, SelfAttention, block_count
+from redoseg.networks.layers import ConvPool, SelfAttention, block_count, channel_widths
 
-MAX_WIDENING = 16
 ATTENTION_SIZE = 64
 
 
@@ -46,7 +45,7 @@ class Trunk(nn.Module):
     def __init__(self, size: int, width: int, attention: bool) -> None:
         super().__init__()
         blocks = block_count(size)
-        widths = [3, *(width * min(2**k, MAX_WIDENING) for k in range(blocks))]
+        widths = [3, *channel_widths(width, blocks)]
         layers: list[nn.Module] = []
         for k in range(blocks):
             layers.append(DownBlock(widths[k], widths[k + 1], first=k == 0))

@@ -105,6 +105,11 @@ def block_count(size: int) -> int:
     return size.bit_length() - 3
 
 
+def channel_widths(width: int, blocks: int) -> list[int]:
+    """Channels after each of `blocks` halvings of the side: doubling inward, at most 16 times `width`."""
+    return [width * min(2**k, 16) for k in range(blocks)]
+
+
 def initialise(module: nn.Module, gain: float) -> None:
     """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they were drawn.
 

@@ -4,9 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redoseg.networks.layers import ConditionalNorm, NormKind, SelfAttention, UpsampleConv, block_count
-
-MAX_WIDENING = 16
+from redoseg.networks.layers import (
+    ConditionalNorm,
+    NormKind,
+    SelfAttention,
+    UpsampleConv,
+    block_count,
+    channel_widths,
+)
 
 
 class UpBlock(nn.Module):
@@ -45,7 +50,7 @@ class RegionGenerator(nn.Module):
     ) -> None:
         super().__init__()
         blocks = block_count(size)
-        widths = [width * min(2**k, MAX_WIDENING) for k in reversed(range(blocks))]
+        widths = channel_widths(width, blocks)[::-1]
         self.first = nn.Linear(code_size, widths[0] * 4 * 4)
         self.blocks = nn.ModuleList(
             UpBlock(c_in, c_out, code_size, norm)
