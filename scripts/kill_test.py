@@ -25,8 +25,8 @@ from typing import Any
 
 import torch
 
-from redoseg.checkpoint import RunFolder
 from redoseg.files import leftovers, load_tensors, read_json
+from redoseg.runfolder import RunFolder
 
 SAVE_EVERY, STEPS = 4, 48
 # Small, with something to write at nearly every step. With these values attempt 0 collapses at step 40,
@@ -194,9 +194,14 @@ def without_times(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
-    """Each difference in a line."""
+    """Each difference in a line. The lock, left from the last session, names a process and not the run."""
     ones, others = (
-        {file.relative_to(run.path) for file in run.path.rglob("*") if file.is_file()} for run in (one, other)
+        {
+            file.relative_to(run.path)
+            for file in run.path.rglob("*")
+            if file.is_file() and file.name != ".lock"
+        }
+        for run in (one, other)
     )
     yield from (f"{name} is in one run only" for name in sorted(ones ^ others))
     for name in sorted(ones & others):
