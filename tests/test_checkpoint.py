@@ -12,13 +12,14 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from redoseg import checkpoint, training
-from redoseg.checkpoint import RunFolder, load_model
+from redoseg.checkpoint import load_model
 from redoseg.collapse import survey
 from redoseg.errors import ModelError
 from redoseg.files import load_tensors, save_tensors
 from redoseg.networks.build import build_generators
 from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
+from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
 from test_training import equal, opened, photos, tiny, trained
 

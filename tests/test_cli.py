@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from redoseg import cli
-from redoseg.checkpoint import RunFolder
 from redoseg.cli import main
-from redoseg.config import DEMO, TrainConfig
+from redoseg.config import TrainConfig
 from redoseg.evaluation import Evaluation
 from redoseg.files import load_tensors, read_json
+from redoseg.recipes import DEMO
+from redoseg.runfolder import RunFolder
 from redoseg.version import __version__
 from test_training import TINY, equal, photos, tiny, trained
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from redoseg import config as module
-from redoseg.config import FREE_TO_CHANGE, RECIPES, SETTINGS, TrainConfig
+from redoseg.config import FREE_TO_CHANGE, TrainConfig
 from redoseg.errors import ConfigError
+from redoseg.recipes import RECIPES, SETTINGS
 
 FIELDS = {field.name for field in dataclasses.fields(TrainConfig)}
 

@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 
 from redoseg import files
 from redoseg.algorithm import Game
-from redoseg.checkpoint import RunFolder
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.files import load_tensors
+from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog
 from redoseg.training import train
 from test_training import collapse_at, equal, log, opened, photos, tiny, trained

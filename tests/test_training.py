@@ -14,7 +14,7 @@ from rich.console import Console
 import redoseg
 from redoseg import training
 from redoseg.algorithm import Game
-from redoseg.checkpoint import RunFolder, load_model
+from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
 from redoseg.data.photos import PhotoSplit
 from redoseg.data.stream import IndexStream
@@ -23,6 +23,7 @@ from redoseg.evaluation import evaluate
 from redoseg.figures import GridContent, sample_grid
 from redoseg.files import load_tensors, read_json
 from redoseg.metrics import UNLABELLED
+from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
 from redoseg.training import Run, train
 

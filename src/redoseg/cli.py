@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import tyro
 from rich.console import Console
 
-from redoseg.config import DEMO, Recipe, Settings, TrainConfig
+from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.errors import ConfigError, DataError, RedosegError
+from redoseg.recipes import DEMO
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
