@@ -1,0 +1,68 @@
+"""README's commands and lines of Python do what it says, on a small folder of photos."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from redoseg.cli import main
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+TINY = (
+    "--size 32 --width 4 --g-width 4 --f-width 4 --f-blocks 1 --code-size 4 --batch 4 --steps 2 --device cpu "
+    "--max-restarts 0 --collapse-below 0 --collapse-variation 0"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with photos/, as the README assumes one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REDOSEG_CACHE", str(tmp_path / "cache"))
+    random = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("one", "two", "three", "four", "five"):
+        pixels = random.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}.jpg")
+    return tmp_path
+
+
+def own_folder_commands() -> list[list[str]]:
+    section = README.split("## Your own folder")[1].split("\n## ")[0]
+    return [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", section, re.MULTILINE)]
+
+
+def test_commands_and_python(folder: Path) -> None:
+    commands = own_folder_commands()
+    assert [command[0] for command in commands] == ["train", "segment", "redraw"]
+    for command in commands:
+        assert main(command + (shlex.split(TINY) if command[0] == "train" else [])) == 0
+    assert sorted(file.name for file in (folder / "masks").iterdir()) == [
+        *("five.png", "four.png", "one.png", "three.png", "two.png")
+    ]
+    with Image.open(folder / "masks" / "one.png") as mask:
+        assert mask.size == (48, 40)
+        assert set(np.unique(np.asarray(mask))) <= {0, 255}
+    assert (folder / "redrawn.png").is_file()
+
+    names: dict[str, np.ndarray] = {}
+    exec(re.findall(r"```python\n(.+?)```", README, re.DOTALL)[0], names)
+    assert names["masks"].shape == (2, 40, 48)
+    np.testing.assert_allclose(names["masks"].sum(0), 1, atol=1e-6)
+
+
+def test_make_targets_are_the_two_commands() -> None:
+    makefile = (Path(__file__).parent.parent / "Makefile").read_text(encoding="utf-8")
+    commands = re.findall(r"^    make (\w+)$", README, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
+
+
+def test_linked_files_exist() -> None:
+    root = Path(__file__).parent.parent
+    for page in (root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
