@@ -377,6 +377,19 @@ def test_a_changed_option_is_refused_by_name(data, four, changed, named):
     assert four.description.read_bytes() == before
 
 
+def test_options_may_change_while_nothing_is_trained(data, tmp_path):
+    config = tiny(data, tmp_path / "run", steps=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Game, "generator_update", lambda *_: 1 / 0)  # as running out of memory would
+        with pytest.raises(ZeroDivisionError):
+            train(config, console=Console(file=io.StringIO()))
+    assert RunFolder(config.out).exists
+    changed = dataclasses.replace(config, batch=config.batch - 1)
+    run = trained(changed)
+    assert run.config().batch == changed.batch
+    assert load_tensors(run.last)[1]["step"] == 2
+
+
 def test_more_steps_are_allowed_and_fewer_refused(two):
     trained(two)
     before = RunFolder(two.out).description.read_bytes()

@@ -471,7 +471,9 @@ def test_restarts_are_logged_and_counted(data, tmp_path, monkeypatch):
 def test_too_many_restarts_end_in_one_line_that_says_what_to_try(data, tmp_path, option, reason):
     config = tiny(data, tmp_path / "run", max_restarts=2, **option)
     for _ in range(2):  # when it is begun again, too
-        with pytest.raises(CollapseError, match=rf"^training collapsed 3 times \(last: {reason}") as caught:
+        with pytest.raises(
+            CollapseError, match=rf"^training collapsed in every attempt, 3 in all \(last: {reason}"
+        ) as caught:
             trained(config)
         assert "\n" not in str(caught.value)
         assert "--seed" in str(caught.value)
@@ -480,5 +482,5 @@ def test_too_many_restarts_end_in_one_line_that_says_what_to_try(data, tmp_path,
 
 
 def test_no_restart_is_allowed_either(data, tmp_path):
-    with pytest.raises(CollapseError, match=r"^training collapsed 1 time"):
+    with pytest.raises(CollapseError, match=r"^training collapsed in every attempt, 1 in all"):
         trained(tiny(data, tmp_path / "run", max_restarts=0, collapse_below=0.5))

@@ -191,8 +191,8 @@ class Game:
     def _move(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
         if not torch.isfinite(loss):
             raise DivergenceError(
-                f"the loss of {', '.join(names)} is {loss.item()} at step {step}: this step changed "
-                "nothing; try a smaller --lr and --lr-f, or --precision float32"
+                f"the loss of {', '.join(names)} is {loss.item()} at step {step}; the last "
+                "checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
             )
         for name in names:
             self.optimisers[name].zero_grad(set_to_none=True)

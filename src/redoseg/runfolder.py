@@ -61,6 +61,8 @@ class RunFolder:
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - self._unused()):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
             return
+        if not self.last.is_file():
+            return  # nothing is trained yet: a mistake found at the first steps may be mended
         now = config.as_json()
         for name, value in self.config().as_json().items():
             if now[name] != value and name not in FREE_TO_CHANGE:

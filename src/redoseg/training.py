@@ -202,8 +202,8 @@ class Run:
         self.log.write(event="collapse", **event, seconds=self.seconds, region_sizes=list(surveyed.sizes))
         if len(self.restarts) > self.config.max_restarts:
             raise CollapseError(
-                f"training collapsed {len(self.restarts)} times (last: {trouble} at step {self.step}): try "
-                "another --seed, a smaller --lr-f, or a --min-region of .05"
+                f"training collapsed in every attempt, {len(self.restarts)} in all (last: {trouble} at step "
+                f"{self.step}): try another --seed, a smaller --lr-f, or a --min-region of .05"
             )
         bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
         self.attempt += 1
