@@ -1,6 +1,7 @@
 """Models on disk: a run's checkpoints, a folder that `from_pretrained` takes, a hub's id."""
 
 import io
+import logging
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +151,14 @@ _UNREADABLE = (
 
 def _pretrained(model: str | Path) -> MaskNetwork:
     """Strict: by default the library leaves weights random that the file doesn't have."""
-    with redirect_stdout(io.StringIO()):  # where it says what it loads, amid our --json
-        return MaskNetwork.from_pretrained(model, strict=True)
+    library = logging.getLogger("huggingface_hub")
+    level = library.level
+    library.setLevel(logging.ERROR)  # each retry is a line; what becomes of them all is in the error
+    try:
+        with redirect_stdout(io.StringIO()):  # where it says what it loads, amid our --json
+            return MaskNetwork.from_pretrained(model, strict=True)
+    finally:
+        library.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:
