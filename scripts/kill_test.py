@@ -37,7 +37,7 @@ OPTIONS = (
     f"--eval-every 6 --sample-every 7 --save-every {SAVE_EVERY} --steps {STEPS} --device cpu --threads 1"
 )
 TIMES = ("seconds", "log_offset")  # differ between any two runs; the offset counts the digits of seconds
-LIMIT = 600.0  # seconds that no session takes unless it hangs
+LIMIT = 600.0  # seconds that no sitting takes unless it hangs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill a session: so many seconds after its log has so many lines (None: after its start)."""
+    """When to kill a sitting: so many seconds after its log has so many lines (None: after its start)."""
 
     lines: int | None
     delay: float
@@ -118,7 +118,7 @@ def moments(kills: int, chance: random.Random, pace: Pace) -> list[Moment]:
 
 
 def interrupted(run: RunFolder, when: list[Moment]) -> None:
-    """Train to the end, killed at those moments; sessions are begun by one command or the other in turn."""
+    """Train to the end, killed at those moments; sittings are begun by one command or the other in turn."""
     resume = False
     for kill, moment in enumerate(when, 1):
         before = written(run)
@@ -135,7 +135,7 @@ def interrupted(run: RunFolder, when: list[Moment]) -> None:
 
 
 def start(run: RunFolder, *, resume: bool) -> subprocess.Popen[bytes]:
-    """One session of the run, in a process of its own."""
+    """One sitting of the run, in a process of its own."""
     arguments = ["resume", str(run.path)] if resume else ["train", *shlex.split(OPTIONS)]
     arguments += [] if resume else ["--out", str(run.path)]
     run.path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def start(run: RunFolder, *, resume: bool) -> subprocess.Popen[bytes]:
 
 def finish(process: subprocess.Popen[bytes], run: RunFolder) -> None:
     if process.wait(LIMIT):
-        sys.exit(f"FAILED: a session ended with {process.returncode}; see {run.path.with_suffix('.out')}")
+        sys.exit(f"FAILED: a sitting ended with {process.returncode}; see {run.path.with_suffix('.out')}")
 
 
 def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -161,7 +161,7 @@ def wait_until(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -
 
 
 def written(run: RunFolder) -> int:
-    """When the run was described last: a session does that when it is about to train."""
+    """When the run was described last: a sitting does that when it is about to train."""
     return run.description.stat().st_mtime_ns if run.exists else 0
 
 
@@ -194,7 +194,7 @@ def without_times(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
-    """Each difference in a line. The lock, left from the last session, names a process and not the run."""
+    """Each difference in a line. The lock, left from the last sitting, names a process and not the run."""
     ones, others = (
         {
             file.relative_to(run.path)

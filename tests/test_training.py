@@ -316,7 +316,7 @@ def test_training_never_looks_at_a_mask(data, tmp_path, monkeypatch):
 # What stops a run
 
 
-def test_minutes_stop_it_and_count_over_sessions(data, tmp_path):
+def test_minutes_stop_it_and_count_over_sittings(data, tmp_path):
     config = tiny(data, tmp_path / "run", steps=1000, minutes=1e-9)
     run = trained(config)
     assert load_tensors(run.last)[1]["step"] == 1

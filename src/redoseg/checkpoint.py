@@ -123,22 +123,18 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, fi
 
 
 def _from_folder(path: Path, device: torch.device | str) -> Model:
-    try:
-        f = _pretrained(path)
-    except _UNREADABLE as error:
-        raise ModelError(
-            f"{path} holds no model of redoseg, or it is damaged ({_first_line(error)})"
-        ) from error
-    return Model(f.to(device).eval(), None, None, "as shipped", None, None)
+    return _as_saved(path, device, f"{path} holds no model of redoseg, or it is damaged")
 
 
 def _from_hub(name: str, device: torch.device | str) -> Model:
+    return _as_saved(name, device, f"'{name}' is no folder here, and the hub gave no model")
+
+
+def _as_saved(source: str | Path, device: torch.device | str, trouble: str) -> Model:
     try:
-        f = _pretrained(name)
+        f = _pretrained(source)
     except _UNREADABLE as error:
-        raise ModelError(
-            f"'{name}' is no folder here, and the hub gave no model ({_first_line(error)})"
-        ) from error
+        raise ModelError(f"{trouble} ({_first_line(error)})") from error
     return Model(f.to(device).eval(), None, None, "as shipped", None, None)
 
 

@@ -51,7 +51,7 @@ class TrainConfig:
     """Updates of the generators; each is followed by one of the discriminator."""
 
     minutes: float | None = None
-    """Stop after so many minutes of training, restarts and earlier sessions included. None: steps decide."""
+    """Stop after so many minutes of training, restarts and earlier sittings included. None: steps decide."""
 
     seed: int = 0
     """Decides initial weights, batches, regions and codes."""
