@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.checkpoint import load_model
-from redoseg.data.images import decode_image
-from redoseg.data.images import to_rgb as to_rgb
+from redoseg.data.images import decode_image, to_rgb
 from redoseg.errors import DataError, ModelError
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import pick_device
