@@ -1,7 +1,7 @@
 """What the benchmarks have in common: rivals timed in turn, the machine in words, a table, a JSON file.
 
-Times on a shared machine mean little by themselves. So every round runs all rivals, one after the other, and a
-ratio is the median over rounds of the ratio within a round.
+Times on a shared machine mean little by themselves. So every round runs all rivals, one after the other, and
+a ratio is the median over rounds of the ratio within a round.
 """
 
 import argparse

@@ -25,8 +25,9 @@ from typing import Any
 
 import torch
 
-from redoseg.files import leftovers, load_tensors, read_json
+from redoseg.files import leftovers, read_json
 from redoseg.runfolder import RunFolder
+from redoseg.tensorfiles import load_tensors
 
 SAVE_EVERY, STEPS = 4, 48
 # Small, with something to write at nearly every step. With these values attempt 0 collapses at step 40,

@@ -11,16 +11,17 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from redoseg import checkpoint, training
+from redoseg import models, scorekeeping
+from redoseg import run as running
 from redoseg.checkpoint import load_model
 from redoseg.collapse import survey
 from redoseg.errors import ModelError
-from redoseg.files import load_tensors, save_tensors
 from redoseg.networks.build import build_generators
 from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
+from redoseg.tensorfiles import load_tensors, save_tensors
 from test_training import equal, opened, photos, tiny, trained
 
 S = 32
@@ -35,9 +36,9 @@ def data(tmp_path_factory):
 def run(data, tmp_path_factory):
     """Four steps, a checkpoint each; the best one is not the last."""
     with pytest.MonkeyPatch.context() as patch:
-        scores, real = iter([0.1, 0.4, 0.3, 0.2]), training.per_dataset
+        scores, real = iter([0.1, 0.4, 0.3, 0.2]), scorekeeping.per_dataset
         patch.setattr(
-            training, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+            scorekeeping, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
         )
         return trained(tiny(data, tmp_path_factory.mktemp("runs") / "run", eval_every=1))
 
@@ -264,7 +265,7 @@ def test_what_cant_be_a_hub_id(name, monkeypatch, tmp_path):
 
 
 def test_a_shipped_name(run, monkeypatch):
-    monkeypatch.setitem(checkpoint.SHIPPED, "faces", run.model)
+    monkeypatch.setitem(models.SHIPPED, "faces", run.model)
     model = load_model("faces")
     assert equal(model.f.state_dict(), load_model(run.model).f.state_dict())
     assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": None}
@@ -294,7 +295,7 @@ def test_the_border_decides_which_region_is_which(data, tmp_path, monkeypatch, b
         border = tuple(float(channel == background) for channel in range(3))
         return dataclasses.replace(survey(f, images), border=border)
 
-    monkeypatch.setattr(training, "survey", found)
+    monkeypatch.setattr(running, "survey", found)
     run = trained(tiny(data, tmp_path / "run", n=3, steps=1, eval_every=1))
     order = [background, *(channel for channel in range(3) if channel != background)]
 

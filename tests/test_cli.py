@@ -14,9 +14,10 @@ from redoseg import cli
 from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.evaluation import Evaluation
-from redoseg.files import load_tensors, read_json
+from redoseg.files import read_json
 from redoseg.recipes import DEMO
 from redoseg.runfolder import RunFolder
+from redoseg.tensorfiles import load_tensors
 from redoseg.version import __version__
 from test_training import TINY, equal, photos, tiny, trained
 

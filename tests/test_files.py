@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from redoseg.errors import ModelError
-from redoseg.files import leftovers, load_tensors, read_json, save_tensors, write_aside, write_json
+from redoseg.files import leftovers, read_json, write_aside, write_json
+from redoseg.tensorfiles import load_tensors, save_tensors
 
 INFO = {"step": 3, "best": None, "restarts": [{"reason": "größer"}], "seconds": 0.1}
 

@@ -13,13 +13,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations
 
 from redoseg.config import TrainConfig
 from redoseg.networks.build import build_generators, build_mask_network, build_networks
 from redoseg.networks.critic import CodeEncoder, Discriminator, DownBlock, Trunk
 from redoseg.networks.layers import (
     ConditionalNorm,
+    Conv,
     ConvPool,
     SelfAttention,
     UpsampleConv,
@@ -27,6 +28,7 @@ from redoseg.networks.layers import (
     frozen,
     initialise,
     instance_norm,
+    iterate_spectrum,
     normalise_spectrum,
 )
 from redoseg.networks.mask import MaskNetwork, PyramidPooling
@@ -35,7 +37,7 @@ from redoseg.networks.region import RegionGenerator
 CPU = torch.device("cpu")
 CODE_SIZE = 5
 
-ATTENTION = {r"\.(query|key|value|out)\.parametrizations": "the attention's gain starts at 0"}
+ATTENTION = {r"\.(query|key|value|out)\.weight": "the attention's gain starts at 0"}
 BIAS_IN_F = {r"conv2\.bias": "the instance norm after the sum takes a channel's mean away"}
 BIASES_IN_G = {
     r"blocks\.\d\.(conv2|shortcut)\.bias": "every path on leads through norms that take a channel's mean away"
@@ -191,18 +193,21 @@ def test_its_state_goes_through_a_file(case, tmp_path):
 @every_network
 @pytest.mark.parametrize("size", [32, 64])
 def test_bfloat16_is_near_float32(case, size):
-    """Within .05 at worst and .01 on average, times the output's scale where that is above 1 (D, delta)."""
-    network = attentive(build(case, size)).eval()
-    x = inputs(case, size)
-    with torch.no_grad():
-        exact = network(*x)
-        with torch.autocast("cpu", torch.bfloat16):
-            rough = network(*x)
-    assert rough.dtype == torch.float32
-    assert not torch.equal(rough, exact)
-    error = (rough - exact).abs() / exact.abs().max().clamp(min=1)
-    assert error.max() < 0.05
+    """Times the output's scale where that is above 1 (D, delta): within .01 on average, .05 nearly always."""
+    errors = []
+    for seed in range(8):
+        network = attentive(build(case, size, seed)).eval()
+        x = inputs(case, size)
+        with torch.no_grad():
+            exact = network(*x)
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = network(*x)
+        assert rough.dtype == torch.float32
+        assert not torch.equal(rough, exact)
+        errors.append((rough - exact).abs() / exact.abs().max().clamp(min=1))
+    error = torch.stack(errors)
     assert error.mean() < 0.01
+    assert np.quantile(error, 0.999) < 0.05
 
 
 @pytest.mark.parametrize("size", [0, 16, 48, 100, 127, 200])
@@ -304,30 +309,76 @@ def linears(*networks):
 def test_spectral_norm_is_on_the_convolutions_of_G_D_and_delta_alone():
     networks = build_networks(config(delta_attention=True), 0, CPU)
     spectral = networks.G, networks.D, networks.delta
-    assert all(parametrize.is_parametrized(layer) for layer in convolutions(*spectral))
-    assert not any(parametrize.is_parametrized(layer) for layer in linears(*spectral))
-    assert not any(parametrize.is_parametrized(layer) for layer in networks.f.modules())
+    assert all(layer.u is not None for layer in convolutions(*spectral))
+    assert not any(name.endswith((".u", ".v")) for name in networks.f.state_dict())
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_spectral_norm_brings_the_largest_singular_value_to_one(size):
-    D = build_networks(config(size=size), 0, CPU).D.eval()
+    D = build_networks(config(size=size), 0, CPU).D
     for layer in convolutions(D):
-        assert spectrum(layer.weight)[0] == pytest.approx(1, abs=0.1)  # 15 power iterations
+        assert layer._sigma().item() == pytest.approx(spectrum(layer.weight)[0].item(), rel=0.1)
+    for _ in range(200):
+        iterate_spectrum(D)
+    for layer in convolutions(D):
+        assert layer._sigma().item() == pytest.approx(spectrum(layer.weight)[0].item(), rel=0.01)
+
+
+KINDS = {
+    "plain": lambda: Conv(3, 8),
+    "1x1": lambda: Conv(3, 8, 1, padding=0),
+    "without bias": lambda: Conv(3, 8, bias=False),
+    "upsampling": lambda: UpsampleConv(3, 8),
+    "pooling": lambda: ConvPool(3, 8),
+}
+
+
+@pytest.mark.parametrize("side", [2, 32], ids=["more weights than pixels", "more pixels than weights"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_spectral_norm_is_pytorchs(kind, side):
+    """Values and gradients, with the same directions u and v, against the library's own way."""
+    ours = KINDS[kind]()
+    plain = copy.deepcopy(ours)
+    theirs = parametrizations.spectral_norm(
+        copy.deepcopy(ours)
+    ).eval()  # the layer as it was, W / sigma put in
+    normalise_spectrum(ours)
+    theirs.parametrizations.weight[0]._u.copy_(ours.u)
+    theirs.parametrizations.weight[0]._v.copy_(ours.v)
+    x = torch.randn(1, 3, side, side)
+    y = ours(x)
+    assert not torch.allclose(y, plain(x), rtol=0.01)
+    torch.testing.assert_close(y, theirs(x), atol=1e-5, rtol=1e-5)
+    direction = torch.randn_like(y)
+    (y * direction).sum().backward()
+    (theirs(x) * direction).sum().backward()
+    torch.testing.assert_close(
+        ours.weight.grad, theirs.parametrizations.weight.original.grad, atol=1e-4, rtol=1e-4
+    )
+    if ours.bias is not None:
+        torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_spectral_norm_stays_in_float32_under_bfloat16():
+    layer = Conv(64, 64)
+    normalise_spectrum(layer)
+    expected = layer._sigma()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer._sigma(), expected)
+        assert layer(torch.randn(2, 64, 4, 4)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("gain", [0.8, 1.1])
 def test_an_orthogonal_start_reaches_the_weights_under_spectral_norm(gain):
-    """The trap: orthogonal_ on a wrapped weight changes a temporary copy, without a word."""
     networks = build_networks(config(init="orthogonal", init_gain=gain, centred_start=False), 0, CPU)
     for layer in convolutions(networks.G, networks.D, networks.delta):
         torch.testing.assert_close(
-            spectrum(layer.parametrizations.weight.original),
+            spectrum(layer.weight),
             torch.full((min(layer.weight.flatten(1).shape),), gain, dtype=torch.double),
             atol=1e-5,
             rtol=0,
         )
-        assert spectrum(layer.weight).sub(1).abs().max() < 1e-4  # what is used: orthogonal, largest value 1
+        assert layer._sigma().item() == pytest.approx(gain, abs=1e-4)  # so what is used has no value but 1
     for layer in [*convolutions(networks.f), *linears(networks.G, networks.D, networks.delta)]:
         assert spectrum(layer.weight).sub(gain).abs().max() < 1e-5
 
@@ -341,7 +392,7 @@ def test_an_orthogonal_free_start_stops_at_spectral_norm():
     for ours, theirs in zip(
         convolutions(free.G, free.D, free.delta), convolutions(plain.G, plain.D, plain.delta), strict=True
     ):
-        assert torch.equal(ours.parametrizations.weight.original, theirs.parametrizations.weight.original)
+        assert torch.equal(ours.weight, theirs.weight)
 
 
 def test_initialising_too_late_is_refused():
@@ -375,10 +426,16 @@ def test_a_frozen_network_passes_gradients_on_and_keeps_none():
     assert all(torch.equal(before[name], value) for name, value in D.state_dict().items())
     assert all(p.requires_grad for p in D.parameters())
 
-    D(x)
+
+def test_a_power_iteration_moves_directions_alone():
+    D = build(CASES["D attention"])
+    before = copy.deepcopy(D.state_dict())
+    D(*inputs(CASES["D attention"]))
+    assert all(torch.equal(before[name], value) for name, value in D.state_dict().items())
+    iterate_spectrum(D)
     moved = {name for name, value in D.state_dict().items() if not torch.equal(before[name], value)}
-    assert moved  # afterwards the power iterations go on, and only they
-    assert all(re.search(r"parametrizations\.weight\.0\._[uv]$", name) for name in moved)
+    assert moved <= {name for name in before if name.endswith((".u", ".v"))}
+    assert len(moved) > 20  # all that aren't there yet
 
 
 def test_frozen_gives_back_what_it_found():

@@ -78,12 +78,11 @@ def layer(ours, theirs):
 
 def spectral(ours, theirs):
     """Old spectral norm to new."""
-    wrapped = f"{ours}.parametrizations.weight"
     return {
         f"{ours}.bias": f"{theirs}.bias",
-        f"{wrapped}.original": f"{theirs}.weight_orig",
-        f"{wrapped}.0._u": f"{theirs}.weight_u",
-        f"{wrapped}.0._v": f"{theirs}.weight_v",
+        f"{ours}.weight": f"{theirs}.weight_orig",
+        f"{ours}.u": f"{theirs}.weight_u",
+        f"{ours}.v": f"{theirs}.weight_v",
     }
 
 

@@ -17,13 +17,13 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
-from redoseg import files
+from redoseg import files, tensorfiles
 from redoseg.algorithm import Game
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
-from redoseg.files import load_tensors
 from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog
+from redoseg.tensorfiles import load_tensors
 from redoseg.training import train
 from test_training import collapse_at, equal, log, opened, photos, tiny, trained
 
@@ -108,7 +108,7 @@ def test_what_differs_is_seen(four, tmp_path):
         if name == "last":
             tensors, info = load_tensors(run.last)
             tensors["adam.D.0.exp_avg_sq"].view(-1)[0] = 1.0
-            files.save_tensors(run.last, tensors, info)
+            tensorfiles.save_tensors(run.last, tensors, info)
         elif name == "metrics":
             run.metrics.write_text(run.metrics.read_text().replace('"step": 3', '"step": 5'))
         elif name == "sample":

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from redoseg.backends.torch import torch_backend
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import DataError
-from redoseg.metrics import region_map
 from redoseg.networks.mask import MaskNetwork
-from redoseg.segmenter import Segmenter, torch_backend
+from redoseg.regions import region_map
+from redoseg.segmenter import Segmenter
 from redoseg.segmenting import _target, segment_files
 
 S = 32

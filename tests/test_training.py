@@ -12,7 +12,8 @@ from PIL import Image
 from rich.console import Console
 
 import redoseg
-from redoseg import training
+from redoseg import run as running
+from redoseg import sampling, scorekeeping, training
 from redoseg.algorithm import Game
 from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
@@ -21,11 +22,13 @@ from redoseg.data.stream import IndexStream
 from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.evaluation import evaluate
 from redoseg.figures import GridContent, sample_grid
-from redoseg.files import load_tensors, read_json
+from redoseg.files import read_json
 from redoseg.metrics import UNLABELLED
+from redoseg.run import Run
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
-from redoseg.training import Run, train
+from redoseg.tensorfiles import load_tensors
+from redoseg.training import train
 
 S = 32
 TINY = {
@@ -115,7 +118,7 @@ def test_what_the_folder_holds(done):
         *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
         *(f"checkpoints/{name}.safetensors" for name in checkpoints),
         *("samples/step-0000002.png", "samples/step-0000004.png"),
-        *("model/config.json", "model/model.safetensors", "model/README.md"),
+        *("model/config.json", "model/model.safetensors", "model/mask.onnx", "model/README.md"),
     }
 
 
@@ -198,7 +201,7 @@ def test_the_picture_has_a_row_an_image_and_a_column_a_code(done, data, tmp_path
     content = GridContent(
         images=np.zeros((rows, S, S, 3), np.uint8),
         masks=np.zeros((rows, 2, S, S), np.float32),
-        redrawn={r: np.zeros((rows, training.SAMPLE_CODES, S, S, 3), np.uint8) for r in (1, 0)},
+        redrawn={r: np.zeros((rows, sampling.CODES, S, S, 3), np.uint8) for r in (1, 0)},
         truth=np.zeros((rows, S, S), np.uint8) if labelled else None,
     )
     for step in (2, 4):
@@ -338,7 +341,7 @@ def test_a_loss_that_is_not_finite_stops_it_and_leaves_the_last_checkpoint(
     going_on = dataclasses.replace(config, steps=4)
     with monkeypatch.context() as patch:
         patch.setattr(f"redoseg.algorithm.{update}", lambda *scores: scores[0].sum() * float("nan"))
-        with pytest.raises(DivergenceError, match=r"nan at step 2.*try a smaller --lr") as caught:
+        with pytest.raises(DivergenceError, match=r"at step 2.*try a smaller --lr") as caught:
             trained(going_on)
     assert "\n" not in str(caught.value)
     assert {file: file.read_bytes() for file in run.checkpoints.iterdir()} == before
@@ -377,9 +380,9 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     collapse_at(monkeypatch, (0, 3))
     seeds = []
 
-    def game(config, seed, device):
+    def game(config, seed, device, group):
         seeds.append(seed)
-        return Game(config, seed, device)
+        return Game(config, seed, device, group)
 
     def step(self):
         if self.attempt:
@@ -387,18 +390,18 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
         return real(self)
 
     real = Run._one_step
-    monkeypatch.setattr(training, "Game", game)
+    monkeypatch.setattr(running, "Game", game)
     monkeypatch.setattr(Run, "_one_step", step)
     run = opened(tiny(data, tmp_path / "run", eval_every=1, save_every=1, sample_every=1))
     with pytest.raises(Stopped):
         run.go()
 
     dead, fresh = (Game(run.config, seed, torch.device("cpu")).state_dict() for seed in seeds)
-    tensors, info = load_tensors(run.folder.last)
+    tensors, info = load_tensors(run.records.folder.last)
     assert equal(tensors, fresh)  # so no optimiser has moments, and the average is f
     assert equal(run.game.state_dict(), fresh)
     order = IndexStream(10, 4, seeds[1])
-    assert [run.stream.batch_at(k).tolist() for k in range(5)] == [
+    assert [run.batches.stream.batch_at(k).tolist() for k in range(5)] == [
         order.batch_at(k).tolist() for k in range(5)
     ]
     assert {name.split(".")[0] for name in fresh} == {"f", "f_ema", "G", "D", "delta"}
@@ -406,9 +409,9 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
         assert not torch.equal(fresh[name], dead[name]) or not dead[name].any(), name
     assert (info["step"], info["attempt"], info["best"], info["last_score"]) == (0, 1, None, None)
     assert info["restarts"] == run.restarts
-    assert not run.folder.best.exists()
-    assert run.folder.kept_steps() == []
-    assert list(run.folder.samples.iterdir()) == []
+    assert not run.records.folder.best.exists()
+    assert run.records.folder.kept_steps() == []
+    assert list(run.records.folder.samples.iterdir()) == []
 
 
 class Stopped(Exception):
@@ -432,9 +435,9 @@ def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkey
     """The dead one's scores, however good, don't count; of equals the first is taken."""
     collapse_at(monkeypatch, (0, 3))
     scores = iter([1.0, 0.9, 0.1, 0.3, 0.3, 0.2])
-    real = training.per_dataset
+    real = scorekeeping.per_dataset
     monkeypatch.setattr(
-        training, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+        scorekeeping, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
     )
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
     assert load_tensors(run.best)[1]["best"] == {"step": 2, "iou": 0.3, "by": "per_dataset"}

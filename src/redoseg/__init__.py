@@ -9,6 +9,7 @@ Names are imported when they are first used: `import redoseg` alone is instant a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from redoseg.extras import missing_extra
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'redoseg' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(f"redoseg.{name}", error)
+        if missing is None:
+            raise
+        raise missing from error
 
 
 def __dir__() -> list[str]:

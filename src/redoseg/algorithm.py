@@ -1,15 +1,19 @@
 """Algorithm 1 of the paper: the generators' update and the discriminator's."""
 
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._triton import has_triton
 
 from redoseg.checkpoint import load_network
 from redoseg.compositing import assemble, choose_regions, redraw
 from redoseg.config import TrainConfig
+from redoseg.distributed import Group
 from redoseg.errors import DivergenceError
 from redoseg.losses import (
     binarisation,
@@ -19,8 +23,9 @@ from redoseg.losses import (
     minimal_region,
 )
 from redoseg.networks.build import Networks, build_networks
-from redoseg.networks.layers import frozen
+from redoseg.networks.layers import frozen, iterate_spectrum
 from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import sent
 
 Losses = dict[str, Tensor]
 
@@ -34,6 +39,19 @@ class Codes:
     z: Tensor
     noise: Tensor | None = None
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many of the images each region k is redrawn in: the first counts[0] for region 0, and so on."""
+        return tuple(torch.bincount(self.regions, minlength=self.z.shape[1]).tolist())
+
+    def to(self, device: torch.device) -> "Codes":
+        """Codes and noise on a device; the regions, which decide shapes, stay on the CPU."""
+        if device.type == "cpu":
+            return self
+        z, noise = (None if t is None else sent(t, device) for t in (self.z, self.noise))
+        assert z is not None
+        return Codes(self.regions, z, noise)
+
     @classmethod
     def sample(cls, config: TrainConfig, generator: torch.Generator, step: int = 0) -> "Codes":
         z = torch.randn(config.batch, config.n, config.code_size, generator=generator)
@@ -43,6 +61,11 @@ class Codes:
         shape = (config.batch, 1 if config.n == 2 else config.n, config.size, config.size)
         deviation = config.mask_noise * grown(step, config.lr_f_warmup)
         return cls(regions, z, deviation * torch.randn(shape, generator=generator))
+
+    def part(self, rank: int, world: int) -> "Codes":
+        """Those of every `world`-th image, from image `rank` on: regions ascend, their counts stay even."""
+        noise = None if self.noise is None else self.noise[rank::world]
+        return Codes(self.regions[rank::world], self.z[rank::world], noise)
 
 
 def grown(step: int, warmup: int) -> float:
@@ -62,22 +85,29 @@ class Drawing:
     redrawn: Tensor
 
 
-def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: Codes) -> Drawing:
-    """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
-    noise = None if drawn.noise is None else drawn.noise.to(I.device, non_blocking=True)
+def draw(
+    config: TrainConfig,
+    f: nn.Module,
+    G: nn.ModuleList,
+    I: Tensor,
+    z: Tensor,
+    counts: tuple[int, ...],
+    noise: Tensor | None = None,
+) -> Drawing:
+    """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]; the rest as in `Codes`."""
     M = f(I, noise)  # (B, n, S, S)
-    z = drawn.z.to(I.device, non_blocking=True)
     n = M.shape[1]
+    one = torch.eye(n, device=I.device)
     if config.redraw == "one":
-        redrawn = torch.eye(n, device=I.device)[drawn.regions.to(I.device)]  # (B, n)
-        fakes, start = [], 0
-        for k, count in enumerate(torch.bincount(drawn.regions, minlength=n).tolist()):
+        fakes, redrawn, start = [], [], 0
+        for k, count in enumerate(counts):
             at = slice(start, start := start + count)
             if count:
                 M_k = M[at, k : k + 1]
                 fakes.append(redraw(I[at], M_k, G[k](M_k, z[at, k])))
+                redrawn.append(one[k].expand(count, n))
         image = torch.cat(fakes)
-        return Drawing(M, image, image, z, redrawn)
+        return Drawing(M, image, image, z, torch.cat(redrawn))
 
     V = torch.stack([G_k(M[:, k : k + 1], z[:, k]) for k, G_k in enumerate(G)], 1)  # (B, n, 3, S, S)
     generated = assemble(M, V)
@@ -87,17 +117,31 @@ def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: 
     each = redraw(I[:, None], M[:, :, None], V).flatten(0, 1)  # (B * n, 3, S, S), one region redrawn in each
     if config.delta_input == "generated":
         return Drawing(M, each, generated, z, everything)
-    codes = z.repeat_interleave(n, 0)
-    return Drawing(M, each, each, codes, torch.eye(n, device=I.device).repeat(len(I), 1))
+    return Drawing(M, each, each, z.repeat_interleave(n, 0), one.repeat(len(I), 1))
+
+
+def _divergence(what: str) -> DivergenceError:
+    return DivergenceError(
+        f"{what}; the last checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
+    )
 
 
 class Game:
     """The networks, their optimisers, and the two updates."""
 
-    def __init__(self, config: TrainConfig, seed: int, device: torch.device) -> None:
-        self.config, self.device = config, device
+    def __init__(
+        self, config: TrainConfig, seed: int, device: torch.device, group: Group | None = None
+    ) -> None:
+        """`group`: the processes that train together, each on its part of every batch."""
+        self.config, self.device, self.group = config, device, group or Group()
         self.networks: Networks = build_networks(config, seed, device)
+        self.group.join_statistics(self.networks.G)
         net = self.networks
+        self.asynchronous = device.type == "cuda"
+        self._losses = self._generators_loss, self._discriminator_loss
+        if config.compile == "on" or (config.compile == "auto" and device.type == "cuda" and has_triton()):
+            self.compile()
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
         self.optimisers = {
             "f": self._adam(net.f, config.lr_f, config.weight_decay_f),
             "G": self._adam(net.G, config.lr),
@@ -109,6 +153,20 @@ class Game:
         fused = self.device.type in ("cpu", "cuda")
         return torch.optim.Adam(
             network.parameters(), lr, betas=(0.0, 0.9), weight_decay=weight_decay, fused=fused
+        )
+
+    def compile(self, **options: Any) -> None:
+        """Both losses become one graph each. `options` go to `torch.compile`.
+
+        One is made for each way in which the last images of a batch fall to regions, so at most n choose
+        batch % n of them, in the first steps.
+        """
+        most = 2 * math.comb(self.config.n, self.config.batch % self.config.n)
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most)
+        how = {"fullgraph": True, "dynamic": False} | options
+        self._losses = (
+            torch.compile(self._generators_loss, **how),
+            torch.compile(self._discriminator_loss, **how),
         )
 
     @property
@@ -149,59 +207,92 @@ class Game:
 
         The losses to log: L_G, and delta's mean squared error of a code's entry: 1 if it knows nothing.
         """
-        config, net = self.config, self.networks
+        net, drawn = self.networks, drawn.to(self.device)
+        iterate_spectrum(net.G, net.delta)
         with frozen(net.D):
-            with self._precision():
-                drawing = draw(config, net.f, net.G, I, drawn)
-                recovered = net.delta(drawing.read)
-                score = net.D(drawing.fakes)
-            error = code_error(recovered, drawing.codes, drawing.redrawn)
-            L_G, L_z = generator_hinge(score), config.lambda_z / (config.n * config.code_size) * error
-            loss = L_G + L_z + self._mask_terms(drawing.masks, step)
+            loss, L_G, error = self._losses[0](
+                I, drawn.z, drawn.counts, drawn.noise, self._binarise_weight(step)
+            )
             self._move(loss, ("f", "G", "delta"), step)
         self._average(step)
-        entries = config.code_size * drawing.redrawn.sum(1).mean()
-        return {"L_G": L_G.detach(), "z_error": error.detach() / entries}
+        return {"L_G": L_G.detach(), "z_error": error.detach()}
 
     def discriminator_update(self, I_real: Tensor, I_input: Tensor, drawn: Codes, step: int) -> Losses:
         """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""
-        net = self.networks
-        with self._precision():
-            with torch.no_grad(), frozen(net.G):
-                fakes = draw(self.config, net.f, net.G, I_input, drawn).fakes
-            score = net.D(torch.cat((I_real, fakes)))
-        L_D = discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
+        drawn = drawn.to(self.device)
+        iterate_spectrum(self.networks.D)
+        L_D = self._losses[1](I_real, I_input, drawn.z, drawn.counts, drawn.noise)
         self._move(L_D, ("D",), step)
         return {"L_D": L_D.detach()}
+
+    def _generators_loss(
+        self, I: Tensor, z: Tensor, counts: tuple[int, ...], noise: Tensor | None, binarise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """-L_G with all its terms; -L_G alone; delta's error."""
+        config, net = self.config, self.networks
+        with self._precision():
+            drawing = draw(config, net.f, net.G, I, z, counts, noise)
+            recovered = net.delta(drawing.read)
+            score = net.D(drawing.fakes)
+        error = code_error(recovered, drawing.codes, drawing.redrawn)
+        L_G = generator_hinge(score)
+        loss = L_G + config.lambda_z / (config.n * config.code_size) * error
+        if config.min_region:
+            loss = loss + config.min_region_weight * minimal_region(drawing.masks, config.min_region)
+        if binarise is not None:
+            loss = loss + binarise * binarisation(drawing.masks)
+        return loss, L_G, error / (config.code_size * drawing.redrawn.sum(1).mean())
+
+    def _discriminator_loss(
+        self, I_real: Tensor, I: Tensor, z: Tensor, counts: tuple[int, ...], noise: Tensor | None
+    ) -> Tensor:
+        net = self.networks
+        with self._precision():
+            with torch.no_grad():
+                fakes = draw(self.config, net.f, net.G, I, z, counts, noise).fakes
+            score = net.D(torch.cat((I_real, fakes)))
+        return discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16", cache_enabled=False
         )
 
-    def _mask_terms(self, masks: Tensor, step: int) -> Tensor:
-        config, terms = self.config, torch.zeros((), device=masks.device)
-        if config.min_region:
-            terms = terms + config.min_region_weight * minimal_region(masks, config.min_region)
-        if config.binarise and step >= config.binarise_from:
-            share = min(1.0, (step - config.binarise_from) / config.binarise_from)
-            terms = terms + config.binarise * share * binarisation(masks)
-        return terms
+    def _binarise_weight(self, step: int) -> Tensor | None:
+        """As a tensor: a number would be compiled into the step."""
+        config = self.config
+        if not config.binarise:
+            return None
+        share = min(1.0, max(0.0, (step - config.binarise_from) / config.binarise_from))
+        return torch.full((), config.binarise * share, device=self.device)
 
     def _move(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
-        if not torch.isfinite(loss):
-            raise DivergenceError(
-                f"the loss of {', '.join(names)} is {loss.item()} at step {step}; the last "
-                "checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
-            )
-        for name in names:
-            self.optimisers[name].zero_grad(set_to_none=True)
+        optimisers = [self.optimisers[name] for name in names]
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        self._check(loss, names, step)
         loss.backward()  # type: ignore[no-untyped-call]
-        for name in names:
+        self.group.mean_gradients(p for o in optimisers for p in o.param_groups[0]["params"])
+        for name, optimiser in zip(names, optimisers, strict=True):
             if name == "f":
-                rate = self.config.lr_f * grown(step, self.config.lr_f_warmup)
-                self.optimisers[name].param_groups[0]["lr"] = rate
-            self.optimisers[name].step()
+                optimiser.param_groups[0]["lr"] = self.config.lr_f * grown(step, self.config.lr_f_warmup)
+            optimiser.step()
+
+    def _check(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+        """A loss that isn't finite moves no weight. DivergenceError, at once or, where to look at a number is
+        to wait for it, from `check_finite`."""
+        finite = torch.isfinite(loss.detach())
+        if self.asynchronous:
+            self._finite &= finite
+            for name in names:  # the fused Adam's own way to leave out a step
+                self.optimisers[name].found_inf = (~self._finite).float()  # type: ignore[attr-defined]
+        elif not finite:
+            raise _divergence(f"the loss of {', '.join(names)} is {loss.item()} at step {step}")
+
+    def check_finite(self, step: int) -> None:
+        """DivergenceError if a loss wasn't finite. To be called before anything is saved after `step`."""
+        if not self._finite:
+            raise _divergence(f"a loss was not finite before step {step}")
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

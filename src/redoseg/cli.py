@@ -12,7 +12,8 @@ import tyro
 from rich.console import Console
 
 from redoseg.config import Recipe, Settings, TrainConfig
-from redoseg.errors import ConfigError, DataError, RedosegError
+from redoseg.errors import ConfigError, DataError, ElsewhereError, RedosegError
+from redoseg.extras import missing_extra
 from redoseg.recipes import DEMO
 from redoseg.version import __version__
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from redoseg.evaluation import Evaluation
 
 Weights = Literal["ema", "raw"]
+Backend = Literal["auto", "torch", "onnx"]
 
 errors = Console(stderr=True)
 output = Console()
@@ -38,10 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             description="Learn to segment the object in a collection of images without a single mask.",
         )
         return int(done or 0)
+    except ElsewhereError:
+        return 1
     except RedosegError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        missing = missing_extra(f"redoseg {arguments[0]}", error)
+        if missing is None:
+            raise
+        return _fail(str(missing))
     except OSError as error:  # a folder that can't be written, a full disk
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except (RuntimeError, MemoryError) as error:
@@ -52,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (_train_command(arguments), resume, evaluate, segment, redraw, demo):
+    for command in (_train_command(arguments), resume, evaluate, segment, redraw, export, demo):
         app.command(command)
     return app
 
@@ -76,10 +85,13 @@ def _train_command(arguments: Sequence[str]) -> Callable[..., int]:
             dry_run: Print the resolved options and what was found in the data, then stop.
         """
         if dry_run:
+            from redoseg.distributed import speaks
             from redoseg.report import dry_run as describe
             from redoseg.training import check
 
-            print(describe(*check(config, errors)))
+            found = describe(*check(config, errors))
+            if speaks():
+                print(found)
             return 0
         return _train(config)
 
@@ -103,16 +115,11 @@ def resume(
         device: Go on on this device instead.
         threads: Go on with so many CPU threads instead.
     """
-    import dataclasses
+    from redoseg.training import resume as go_on
 
-    from redoseg.runfolder import RunFolder
-
-    folder = RunFolder(run)
-    if not folder.exists:
-        raise ConfigError(f"{run} holds no run: `redoseg train DATA --out {run}` begins one")
     given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
     changed = {name: value for name, value in given.items() if value is not None}
-    return _train(dataclasses.replace(folder.config(), out=run, **changed))
+    return _trained(lambda: go_on(run, console=errors, **changed), run)
 
 
 def evaluate(
@@ -165,23 +172,27 @@ def segment(
     checkpoint: str = "last",
     weights: Weights | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
 ) -> int:
     """Write a mask for every photo, at the photo's own size.
 
     Args:
-        model: A run's folder, a model's folder, or a hub id.
+        model: A run's folder, a model's folder, an ONNX file, or a hub id.
         inputs: Photos, folders of photos, archives.
         out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
         checkpoint: In a run: last, best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
+        backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
     """
     from rich.progress import Progress
 
     from redoseg.segmenter import Segmenter
     from redoseg.segmenting import segment_files
 
-    segmenter = Segmenter.from_pretrained(model, checkpoint=checkpoint, weights=weights, device=device)
+    segmenter = Segmenter.from_pretrained(
+        model, checkpoint=checkpoint, weights=weights, device=device, backend=backend
+    )
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("segmenting", total=None)
         report = segment_files(
@@ -237,6 +248,31 @@ def redraw(
     return 0
 
 
+def export(
+    model: tyro.conf.Positional[str],
+    /,
+    onnx: Path,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+) -> int:
+    """Write a model as an ONNX file, which segments without PyTorch.
+
+    Args:
+        model: A run's folder, a model's folder, or a hub id.
+        onnx: File to write: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W), background first.
+        checkpoint: In a run: last, best (chosen with masks) or a step.
+        weights: In a run: the moving average or the raw weights. None: the average if one is kept.
+    """
+    from redoseg.checkpoint import load_model
+    from redoseg.exporting import export_onnx
+
+    f = load_model(model, checkpoint=checkpoint, weights=weights).f
+    with errors.status("exporting"):
+        difference = export_onnx(f, onnx)
+    print(f"{onnx}: its masks differ from the network's own by {difference:.1e} at most")
+    return 0
+
+
 def demo(
     out: Path = Path("runs/demo"),
     steps: int | None = None,
@@ -262,16 +298,26 @@ def demo(
 
 
 def _train(config: TrainConfig) -> int:
-    from redoseg.runfolder import RunFolder
     from redoseg.training import train
 
+    return _trained(lambda: train(config, console=errors), config.out)
+
+
+def _trained(train: Callable[[], Path], out: Path) -> int:
+    """Train, and say what there is now; of several processes the first does."""
+    from redoseg.distributed import speaks
+    from redoseg.runfolder import RunFolder
+
     try:
-        run = RunFolder(train(config, console=errors))
+        run = RunFolder(train())
     except KeyboardInterrupt:
-        begun = RunFolder(config.out).exists
-        cure = f"; to go on: redoseg resume {shlex.quote(str(config.out))}" if begun else " before it began"
-        print(f"\nstopped{cure}", file=sys.stderr)
+        begun = RunFolder(out).exists
+        cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
+        if speaks():
+            print(f"\nstopped{cure}", file=sys.stderr)
         raise
+    if not speaks():
+        return 0
     if run.evaluation.is_file():
         from redoseg.evaluation import Evaluation
 

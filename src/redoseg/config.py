@@ -173,6 +173,10 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32."""
 
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile both updates (minutes at the start, and a C++ compiler on the CPU). 'auto': on CUDA only,
+    where Triton is installed; on a CPU it measured no gain."""
+
     threads: int | None = None
     """CPU threads. None: PyTorch's choice."""
 
@@ -230,8 +234,8 @@ class TrainConfig:
         return cls(**options | paths | {"data": tuple(options["data"]), "blur": blur})
 
 
-FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "threads", "cache"})
-"""Options that a continued run may be given anew: none of them changes what is learned at a given step."""
+FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "compile", "threads", "cache"})
+"""Options that a continued run may be given anew: but for rounding, none changes what a step learns."""
 
 
 def _check(config: TrainConfig) -> None:

@@ -23,3 +23,11 @@ class CollapseError(RedosegError):
 
 class DivergenceError(RedosegError):
     """A loss is not finite."""
+
+
+class ProcessError(RedosegError):
+    """Of several processes that train one run, another has ended or doesn't answer."""
+
+
+class ElsewhereError(RedosegError):
+    """Another process of the run has failed, and said why: the command prints nothing more."""

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from redoseg.checkpoint import Model, load_model
 from redoseg.data.dataset import Dataset, Split, open_dataset
 from redoseg.errors import DataError
-from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, region_map, scored
+from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, scored
 from redoseg.networks.mask import MaskNetwork
+from redoseg.regions import region_map
 from redoseg.tensors import pick_device, to_tensor
 from redoseg.trivial import disc, fixed_mask
 

@@ -8,13 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
-
 from redoseg.errors import ModelError
 
-_INFO = "redoseg"
 _ASIDE = re.compile(r"\..+\.\d+")
 
 
@@ -54,22 +49,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} can't be read ({error})") from error
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """Tensors, and JSON beside them in the same file (safetensors: nothing in it can run)."""
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    # As bytes: safetensors' own writing would leave files of other names when killed, for their owner alone.
-    content = save(whole, {_INFO: json.dumps(info, allow_nan=False)})
-    write_aside(path, lambda aside: aside.write_bytes(content))
-
-
-def load_tensors(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors whose names begin with one of `prefixes`, and the JSON. ModelError for a damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            info = json.loads((file.metadata() or {}).get(_INFO, ""))
-            tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefixes)}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is no checkpoint of redoseg, or it is damaged ({error})") from error
-    return tensors, info

@@ -55,13 +55,6 @@ class Scores:
         return cls(**fields | {"regions": tuple(fields["regions"])})
 
 
-def region_map(masks: npt.NDArray[np.floating[Any]]) -> Labels:
-    """Soft masks (..., n, H, W) -> the region of each pixel (..., H, W): n = 2 at .5, else the largest."""
-    if masks.shape[-3] == 2:
-        return (masks[..., 1, :, :] > 0.5).astype(np.uint8)
-    return masks.argmax(-3).astype(np.uint8)
-
-
 def confusion(predicted: Integers, truth: Labels, n: int) -> Counts:
     """Pixels of each region and label: (B, n, n), indexed [image, region, label].
 

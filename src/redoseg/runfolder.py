@@ -37,6 +37,9 @@ class RunFolder:
     def step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:07d}.safetensors"
 
+    def sample(self, step: int) -> Path:
+        return self.samples / f"step-{step:07d}.png"
+
     def kept_steps(self) -> list[int]:
         return sorted(_steps(self.checkpoints.glob("*.safetensors")).values())
 

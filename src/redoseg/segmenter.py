@@ -4,18 +4,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, BinaryIO, Self, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.checkpoint import load_model
-from redoseg.data.images import decode_image, to_rgb
+from redoseg.backends.choice import Choice, open_backend
+from redoseg.data.images import decoding_sized, to_rgb
 from redoseg.errors import DataError, ModelError
-from redoseg.networks.mask import MaskNetwork
-from redoseg.tensors import pick_device
+from redoseg.regions import region_map
 
 Masks = NDArray[np.float32]
 Backend = Callable[[NDArray[np.float32]], Masks]
@@ -26,6 +24,7 @@ _LEAST = 32  # from here
 _LONGEST = 4  # a photo's long side, in units of the model's size; what is longer still is squashed
 _BATCH_PIXELS = 1 << 18  # in one call of the backend: 16 images at 128 x 128
 _BATCH_IMAGES = 64
+_DRAFT = 4  # a JPEG is decoded at no less than so many times the model's size, as for training
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,17 @@ class Segmenter:
         checkpoint: str = "last",
         weights: str | None = None,
         device: str = "auto",
+        backend: Choice = "auto",
     ) -> Self:
-        """`model`: a run, a folder that `save_pretrained` wrote, a shipped name or a hub id.
+        """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, or a hub id.
 
         Within a run, `checkpoint` is "last", "best" or a step, `weights` "ema" or "raw" (None: EMA if kept).
-        ModelError for a model, ConfigError for a device that can't be used.
+        `backend` "onnx" needs no PyTorch; "auto" is the faster one of those that can be had.
+        ModelError for a model, ConfigError for a device that can't be used, MissingExtraError without PyTorch
+        where only it will do.
         """
-        f = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device)).f
-        return cls(torch_backend(f), n=f.n, size=f.size)
+        opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
+        return cls(opened.backend, n=opened.n, size=opened.size)
 
     @overload
     def __call__(self, photo: Photo) -> Masks: ...
@@ -81,15 +83,36 @@ class Segmenter:
         """(n, H, W) float32 for a photo, a list of such for a list of photos. See the class."""
         if not isinstance(photo, list | tuple):
             return self([photo])[0]
-        fitted = [self.fit(_opened(one)) for one in photo]
+        fitted = [self._fitted(one) for one in photo]
         return [
             self.restore(masks, one.size) for masks, one in zip(self.predict(fitted), fitted, strict=True)
         ]
 
-    def fit(self, image: Image.Image) -> Fitted:
-        """An RGB image at the network's size: see `network_size`. S x S comes back bit for bit."""
-        small = image.resize(self.network_size(*image.size), Image.Resampling.LANCZOS)
-        return Fitted(np.array(small, dtype=np.uint8), image.size)
+    def _fitted(self, photo: object) -> Fitted:
+        if not isinstance(photo, str | os.PathLike):
+            return self.fit(_opened(photo))
+        path = _existing(Path(photo))
+        try:
+            return self.read(path)
+        except DataError as error:
+            raise DataError(f"{path} can't be read: {error}") from error
+
+    def read(self, file: BinaryIO | Path) -> Fitted:
+        """The photo in a file at the network's size. A large JPEG is not decoded at its full size.
+
+        DataError, without the file's name, if it doesn't decode.
+        """
+        with decoding_sized(file, at_least=_DRAFT * self.size) as (image, size):
+            return self.fit(image, size)
+
+    def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> Fitted:
+        """An RGB image at the network's size: see `network_size`. S x S comes back bit for bit.
+
+        `size`: the photo's own width and height, if `image` shows it smaller.
+        """
+        size = size or image.size
+        small = image.resize(self.network_size(*size), Image.Resampling.LANCZOS)
+        return Fitted(np.array(small, dtype=np.uint8), size)
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """The short side becomes the model's size, the long side keeps the shape up to 4 times that."""
@@ -114,9 +137,9 @@ class Segmenter:
 
     def _batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Masks:
         """(B, n, h, w) of pictures (h, w, 3)."""
-        images = (
-            np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C") / np.float32(127.5) - 1
-        )
+        images = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C")
+        images /= np.float32(127.5)
+        images -= 1
         masks = self.backend(images)
         if masks.shape != (len(images), self.n, *images.shape[2:]):
             raise ModelError(
@@ -130,27 +153,27 @@ class Segmenter:
             return masks
         restored = np.empty((self.n, size[1], size[0]), np.float32)
         for r in range(1, self.n):
-            restored[r] = np.asarray(Image.fromarray(masks[r]).resize(size, Image.Resampling.BILINEAR))
+            restored[r] = _resized(masks[r], size)
         # The resize is linear, its weights sum to one: so do its results, and the background is what is left.
         np.subtract(1, restored[1:].sum(0), out=restored[0])
         return restored.clip(0, 1, out=restored)
 
+    def regions(self, masks: Masks, size: tuple[int, int]) -> NDArray[np.uint8]:
+        """(H, W): the region of each pixel, `region_map` of what `restore` gives."""
+        if self.n > 2:
+            return region_map(self.restore(masks, size))
+        return (_resized(masks[1], size) > 0.5).view(np.uint8)
 
-def torch_backend(f: MaskNetwork) -> Backend:
-    """A mask network in evaluation mode as a function of arrays, on the device that it is on."""
 
-    def backend(images: NDArray[np.float32]) -> Masks:
-        with torch.inference_mode():
-            masks: Masks = f.ordered_masks(torch.from_numpy(images).to(f.order.device)).cpu().numpy()
-        return masks
-
-    return backend
+def _resized(mask: Masks, size: tuple[int, int]) -> Masks:
+    """(h, w) brought bilinearly to `size` (width, height)."""
+    if size == (mask.shape[1], mask.shape[0]):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
 
 
 def _opened(photo: object) -> Image.Image:
     """RGB, at least 1 x 1. DataError, one line, for anything that is no photo."""
-    if isinstance(photo, str | os.PathLike):
-        return _from_file(Path(photo))
     if isinstance(photo, np.ndarray):
         return _from_array(photo)
     if not isinstance(photo, Image.Image):
@@ -162,17 +185,14 @@ def _opened(photo: object) -> Image.Image:
     return photo if photo.mode == "RGB" else to_rgb(photo)
 
 
-def _from_file(path: Path) -> Image.Image:
+def _existing(path: Path) -> Path:
     if path.is_dir():
         raise DataError(
             f"{path} is a folder: `redoseg segment` takes one, a Segmenter takes a list of photos"
         )
     if not path.exists():
         raise DataError(f"there is no {path}")
-    try:
-        return decode_image(path)
-    except DataError as error:
-        raise DataError(f"{path} can't be read: {error}") from error
+    return path
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

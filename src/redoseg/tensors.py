@@ -10,8 +10,25 @@ from redoseg.errors import ConfigError
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    tensor = torch.from_numpy(images).to(device, non_blocking=True)
-    return tensor.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+    return scaled(torch.from_numpy(images).to(device))
+
+
+def scaled(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], on the same device."""
+    return images.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device, without the host waiting for it."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def settle(device: torch.device) -> None:
+    """Wait for what the device still has to do: for times that are true."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def to_array(images: Tensor) -> NDArray[np.uint8]:

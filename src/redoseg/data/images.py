@@ -10,7 +10,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from redoseg.errors import DataError
 
@@ -74,13 +74,23 @@ def decoding(file: BinaryIO | Path, at_least: int | None = None) -> Iterator[Ima
     With `at_least` a JPEG may come at a half, a quarter or an eighth of its size, which is quicker, but with
     no side shorter than that.
     """
+    with decoding_sized(file, at_least) as (image, _):
+        yield image
+
+
+@contextmanager
+def decoding_sized(
+    file: BinaryIO | Path, at_least: int | None = None
+) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """As `decoding`, with the width and height that `decode_image` would give."""
     with _opened(file) as image:
+        width, height = image.size
         if at_least is not None:
             image.draft(None, (at_least, at_least))
         with _pixels.take(image.width * image.height):
             image.load()
-            _turn_upright(image)
-            yield to_rgb(image)
+            turned = _turn_upright(image)
+            yield to_rgb(image), (height, width) if turned else (width, height)
 
 
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
@@ -149,11 +159,14 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _turn_upright(image: Image.Image) -> None:
+def _turn_upright(image: Image.Image) -> bool:
+    """Returns whether width and height changed places."""
     try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
         ImageOps.exif_transpose(image, in_place=True)
     except _UNREADABLE:  # the pixels are sound, only the note about them isn't
-        return
+        return False
+    return orientation in (5, 6, 7, 8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -43,3 +43,8 @@ class IndexStream:
             self._epochs = {old: kept for old, kept in self._epochs.items() if abs(old - e) == 1}
             self._epochs[e] = order
         return order
+
+
+def spread(length: int, wanted: int) -> NDArray[np.int64]:
+    """At most `wanted` indices, evenly spread over `length`."""
+    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(np.int64))

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redoseg.networks.layers import ConvPool, SelfAttention, block_count, channel_widths
+from redoseg.networks.layers import Conv, ConvPool, SelfAttention, block_count, channel_widths
 
 ATTENTION_SIZE = 64
 
@@ -14,9 +14,9 @@ class DownBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, first: bool = False) -> None:
         super().__init__()
         self.first = first
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.conv1 = Conv(channels_in, channels_out)
         self.conv2 = ConvPool(channels_out, channels_out)
-        self.shortcut = nn.Conv2d(channels_in, channels_out, 1)
+        self.shortcut = Conv(channels_in, channels_out, 1, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
@@ -28,8 +28,8 @@ class FlatBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = Conv(channels, channels)
+        self.conv2 = Conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))

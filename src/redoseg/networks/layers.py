@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
 
 NormKind = Literal["batch", "instance"]
 
@@ -18,37 +16,85 @@ def instance_norm(channels: int, *, affine: bool) -> nn.Module:
     return nn.GroupNorm(channels, channels, affine=affine)
 
 
-def _widened(weight: Tensor) -> Tensor:
-    """(.., 3, 3) -> (.., 4, 4): the sum of the kernel in its four places on a 2x2 window."""
-    shifts = ((0, 1, 0, 1), (1, 0, 0, 1), (0, 1, 1, 0), (1, 0, 1, 0))
-    return torch.stack([F.pad(weight, shift) for shift in shifts]).sum(0)
+class Conv(nn.Conv2d):
+    """A convolution, with spectral norm once `normalise_spectrum` was called: W / sigma(W) in place of W.
+
+    sigma is u W v in float32, `u` and `v` the directions that `iterate_spectrum` follows. Divided by
+    it are the weights or the result, whichever is smaller: deep layers have millions of weights, few pixels.
+    Source: Miyato et al. 2018.
+    """
+
+    factor = 1.0  # what `convolve` leaves out
+    u: Tensor | None  # (C',)
+    v: Tensor | None  # (C * 3 * 3,)
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int = 3, *, padding: int = 1, bias: bool = True
+    ) -> None:
+        super().__init__(channels_in, channels_out, kernel, padding=padding, bias=bias)
+        self.register_buffer("u", None)
+        self.register_buffer("v", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.u is None and self.factor == 1:
+            return self.convolve(x, self.weight, self.bias)
+        scale = self.factor if self.u is None else self.factor / self._sigma()
+        if self.weight.numel() < x.numel():
+            return self.convolve(x, self.weight * scale, self.bias)
+        y = self.convolve(x, self.weight, None)
+        scaled = y.float() * scale  # few pixels: not to round twice costs nothing
+        return (scaled if self.bias is None else scaled + self.bias[:, None, None]).to(y.dtype)
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Linear in weight and bias together."""
+        return F.conv2d(x, weight, bias, padding=self.padding)
+
+    def _sigma(self) -> Tensor:
+        assert self.u is not None
+        assert self.v is not None
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return torch.dot(self.u, torch.mv(self.weight.flatten(1), self.v))
+
+    @torch.no_grad()
+    def iterate(self) -> None:
+        """One power iteration: u and v come closer to the singular vectors of the largest singular value."""
+        assert self.u is not None
+        assert self.v is not None
+        W = self.weight.flatten(1)
+        self.v.copy_(F.normalize(torch.mv(W.mT, self.u), dim=0, eps=1e-12))
+        self.u.copy_(F.normalize(torch.mv(W, self.v), dim=0, eps=1e-12))
 
 
-class UpsampleConv(nn.Conv2d):
+def _in_twos(x: Tensor) -> Tensor:
+    """Sums over windows of 2x2, one pixel apart: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
+    x = x[:, :, 1:] + x[:, :, :-1]
+    return x[..., 1:] + x[..., :-1]
+
+
+class UpsampleConv(Conv):
     """Nearest upsampling by 2, then a 3x3 convolution: (B, C, H, W) -> (B, C', 2H, 2W).
 
-    Done as one transposed 4x4 convolution: the same function at half the work.
+    Upsampling is to put zeros between the pixels, then to sum over windows of 2x2; the sum may as well come
+    last. So it is a transposed convolution of stride 2 and a sum: the same function at a quarter of the work.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, *, bias: bool = True) -> None:
-        super().__init__(channels_in, channels_out, 3, padding=1, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight = _widened(self.weight.flip(2, 3)).transpose(0, 1)
-        return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        kernel = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
+        y = _in_twos(F.conv_transpose2d(x, kernel, stride=2))
+        return y if bias is None else y + bias[:, None, None].to(y.dtype)
 
 
-class ConvPool(nn.Conv2d):
+class ConvPool(Conv):
     """A 3x3 convolution, then average pooling by 2: (B, C, H, W) -> (B, C', H/2, W/2).
 
-    Done as one 4x4 convolution of stride 2: the same function at half the work.
+    Done as a sum over windows of 2x2, then a convolution of stride 2: the same function at a quarter of the
+    work.
     """
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__(channels_in, channels_out, 3, padding=1)
+    factor = 0.25
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, _widened(self.weight) / 4, self.bias, stride=2, padding=1)
+    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(_in_twos(F.pad(x, (1, 1, 1, 1))), weight, bias, stride=2)
 
 
 class ConditionalNorm(nn.Module):
@@ -79,10 +125,10 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = nn.Conv2d(channels, max(channels // 8, 1), 1, bias=False)
-        self.key = nn.Conv2d(channels, max(channels // 8, 1), 1, bias=False)
-        self.value = nn.Conv2d(channels, channels // 2, 1, bias=False)
-        self.out = nn.Conv2d(channels // 2, channels, 1, bias=False)
+        self.query = Conv(channels, max(channels // 8, 1), 1, padding=0, bias=False)
+        self.key = Conv(channels, max(channels // 8, 1), 1, padding=0, bias=False)
+        self.value = Conv(channels, channels // 2, 1, padding=0, bias=False)
+        self.out = Conv(channels // 2, channels, 1, padding=0, bias=False)
         self.gain = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,10 +136,10 @@ class SelfAttention(nn.Module):
         q = self.query(x).flatten(2).mT  # (B, HW, C/8)
         k = F.max_pool2d(self.key(x), 2).flatten(2).mT  # (B, HW/4, C/8)
         v = F.max_pool2d(self.value(x), 2).flatten(2).mT  # (B, HW/4, C/2)
-        # The fused kernels want one width for q, k and v; zeros change no product.
+        # The fused kernels want one width for q, k and v, channels side by side; zeros change no product.
         padding = (0, v.shape[-1] - q.shape[-1])
-        q, k = F.pad(q, padding), F.pad(k, padding)
-        attended = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None], scale=1.0)[:, 0]
+        q, k, v = (t[:, None].contiguous() for t in (F.pad(q, padding), F.pad(k, padding), v))
+        attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0]
         attended = attended.mT.reshape(len(x), -1, height, width)
         return x + self.gain * self.out(attended)
 
@@ -113,39 +159,42 @@ def channel_widths(width: int, blocks: int) -> list[int]:
 def initialise(module: nn.Module, gain: float) -> None:
     """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they were drawn.
 
-    To be called before `normalise_spectrum`: on wrapped weights it would silently change nothing.
+    To be called before `normalise_spectrum`, which finds the directions of the weights that it is given.
     """
     for layer in module.modules():
-        if parametrize.is_parametrized(layer):
-            raise ValueError("initialise first, then normalise_spectrum: afterwards it has no effect")
+        if isinstance(layer, Conv) and layer.u is not None:
+            raise ValueError("initialise first, then normalise_spectrum")
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.orthogonal_(layer.weight, gain)
 
 
 def normalise_spectrum(network: nn.Module) -> None:
     """Spectral norm on every convolution (linear layers stay free). Source: Miyato et al. 2018."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            spectral_norm(module)
+    for layer in network.modules():
+        if isinstance(layer, Conv):
+            rows, columns = layer.weight.flatten(1).shape
+            layer.u = F.normalize(torch.randn(rows), dim=0)
+            layer.v = F.normalize(torch.randn(columns), dim=0)
+            for _ in range(15):
+                layer.iterate()
+
+
+def iterate_spectrum(*networks: nn.Module) -> None:
+    """One power iteration of every normalised convolution: due once for each update that moves them."""
+    for network in networks:
+        for layer in network.modules():
+            if isinstance(layer, Conv) and layer.u is not None:
+                layer.iterate()
 
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Within, these networks' weights get no gradient and their power iterations stand still.
-
-    Gradients still flow through them to their inputs.
-    """
+    """Within, these networks' weights get no gradient; it still flows through them to their inputs."""
     changed = [p for network in networks for p in network.parameters() if p.requires_grad]
-    norms = [m for network in networks for m in network.modules() if isinstance(m, _SpectralNorm)]
-    iterations = [m for m in norms if m.training]
     for p in changed:
         p.requires_grad_(False)
-    for m in iterations:
-        m.train(False)
     try:
         yield
     finally:
         for p in changed:
             p.requires_grad_(True)
-        for m in iterations:
-            m.train(True)

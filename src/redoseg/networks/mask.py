@@ -28,7 +28,9 @@ class ResidualBlock(nn.Module):
 class PyramidPooling(nn.Module):
     """Averages over 1, 2x2, 3x3 and 6x6 windows, one channel each, beside the input (Zhao et al. 2017).
 
-    (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6.
+    (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6. The projections come first, as they commute with
+    averages: 4 channels are pooled in place of C. Pooling and resizing are products with matrices, for which
+    H and W may be unknown when the network is exported.
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,13 +38,35 @@ class PyramidPooling(nn.Module):
         self.projections = nn.ModuleList(nn.Conv2d(channels, 1, 1) for _ in PYRAMID_LEVELS)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        levels = [x]
-        for level, project in zip(PYRAMID_LEVELS, self.projections, strict=True):
-            # Windows of floor(side / level), as the authors have it: not adaptive pooling.
-            pooled = project(F.avg_pool2d(x, (height // level, width // level)))
-            levels.append(F.interpolate(pooled, size=(height, width), mode="bilinear").to(x.dtype))
-        return torch.cat(levels, 1)
+        weight = torch.cat([project.get_parameter("weight") for project in self.projections])
+        bias = torch.cat([project.get_parameter("bias") for project in self.projections])
+        return with_averages(x, F.conv2d(x, weight, bias))
+
+
+def with_averages(x: Tensor, projected: Tensor) -> Tensor:
+    """x (B, C, H, W) beside the averages of `projected` (B, 4, H, W), one channel for each level."""
+    with torch.autocast(x.device.type, enabled=False):
+        y = projected.to(torch.promote_types(projected.dtype, torch.float32))
+        (pool_h, resize_h), (pool_w, resize_w) = (_pooling(side, y) for side in y.shape[-2:])
+        y = resize_h @ (pool_h @ y @ pool_w.mT) @ resize_w.mT
+    return torch.cat((x, y.to(x.dtype)), 1)
+
+
+def _pooling(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices (4, K, side) that average over the windows of each level, (4, side, K) that resize bilinearly.
+
+    Windows are floor(side / level) long, as the authors have it, and as many as fit: not adaptive pooling.
+    K is the most there can be; those that a level doesn't have get no weight in resizing.
+    """
+    pixel = torch.arange(side, device=like.device, dtype=like.dtype)
+    k = torch.arange(2 * max(PYRAMID_LEVELS) - 1, device=like.device, dtype=like.dtype)
+    level = torch.tensor(PYRAMID_LEVELS, device=like.device, dtype=like.dtype)[:, None, None]
+    window = (side / level).floor()
+    count = (side / window).floor()
+    pool = ((pixel / window).floor() == k[:, None]).to(like.dtype) / window
+    centre = (pixel[:, None] + 0.5) * (count / side) - 0.5  # of a pixel, in windows
+    resize = 1 - (torch.minimum(centre.relu(), count - 1) - k).abs()
+    return pool, resize.relu()
 
 
 class MaskNetwork(
@@ -105,7 +129,7 @@ class MaskNetwork(
 
     def ordered_masks(self, images: Tensor) -> Tensor:
         """As `forward`, with the background at index 0 and the objects after it."""
-        return self(images)[:, self.order]
+        return self(images).index_select(1, self.order)
 
     @torch.no_grad()
     def centre(self) -> None:

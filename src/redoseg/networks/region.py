@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from redoseg.networks.layers import (
     ConditionalNorm,
+    Conv,
     NormKind,
     SelfAttention,
     UpsampleConv,
@@ -22,8 +23,8 @@ class UpBlock(nn.Module):
         self.norm1 = ConditionalNorm(channels_in, code_size, norm)
         self.conv1 = UpsampleConv(channels_in + 1, channels_out, bias=False)
         self.norm2 = ConditionalNorm(channels_out, code_size, norm)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
-        self.shortcut = nn.Conv2d(channels_in, channels_out, 1)
+        self.conv2 = Conv(channels_out, channels_out)
+        self.shortcut = Conv(channels_in, channels_out, 1, padding=0)
 
     def forward(self, x: Tensor, mask: Tensor, z: Tensor) -> Tensor:
         h = torch.cat((F.relu(self.norm1(x, z)), mask), 1)
@@ -58,7 +59,7 @@ class RegionGenerator(nn.Module):
         )
         self.attention = SelfAttention(widths[-2]) if attention else nn.Identity()
         self.norm = ConditionalNorm(width, code_size, norm)
-        self.out = nn.Conv2d(width + 1, 3, 3, padding=1)
+        self.out = Conv(width + 1, 3)
 
     def forward(self, mask: Tensor, z: Tensor) -> Tensor:
         x = self.first(z).unflatten(1, (-1, 4, 4))

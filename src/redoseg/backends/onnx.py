@@ -1,0 +1,89 @@
+"""A mask network in an ONNX file as a function of arrays, with ONNX Runtime."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from redoseg.errors import ConfigError, ModelError
+
+INPUT, OUTPUT, INFO = "images", "masks", "redoseg"
+"""Names in the file: of what goes in, of what comes out, and of the JSON in its metadata."""
+
+_TOGETHER = 2  # images that a thread takes at once: more fall out of its cache
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+_UNREADABLE = (
+    *(state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+    *(state.NoModel, state.NoSuchFile, state.NotImplemented, state.RuntimeException),
+    *(ValueError, LookupError, TypeError),
+)
+
+
+class OnnxBackend:
+    """images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
+
+    `n` is the number of regions, `size` the side that the network was trained at, `info` all that is noted
+    in the file. Several images are spread over threads, each on one: threads that share an image wait for
+    one another at every layer. It may be called from several threads at once.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
+        """`threads`: None for one on each core. `device`: "cpu" or "cuda".
+
+        ModelError for a file that isn't an exported mask network, ConfigError for a device that isn't there.
+        """
+        if device != "cpu" and _CUDA not in onnxruntime.get_available_providers():
+            raise ConfigError(
+                f"--device {device} can't be used by this ONNX Runtime: use --backend torch, or install "
+                "onnxruntime-gpu"
+            )
+        self._path, self._providers = path, [_CPU] if device == "cpu" else [_CUDA, _CPU]
+        self._threads = (threads or _cores()) if device == "cpu" else 1
+        try:
+            self._session = self._open(self._threads)
+            self.info: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[INFO])
+            self.n, self.size = int(self.info["n"]), int(self.info["size"])
+        except _UNREADABLE as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if len(images) < self._threads or self._threads == 1:
+            return _masks(self._session, images)
+        step = _TOGETHER if len(images) >= 2 * _TOGETHER * self._threads else 1
+        parts = [images[k : k + step] for k in range(0, len(images), step)]
+        return np.concatenate(list(self._pool.map(lambda part: _masks(self._alone, part), parts)))
+
+    @cached_property
+    def _alone(self) -> onnxruntime.InferenceSession:
+        """Works in the thread that calls it."""
+        return self._open(1)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, "redoseg-onnx")
+
+    def _open(self, threads: int) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 4  # what is wrong is in the exception
+        # Waiting threads would keep cores busy that decode photos.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        return onnxruntime.InferenceSession(self._path, options, providers=self._providers)
+
+
+def _masks(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    outputs: Sequence[NDArray[np.float32]] = session.run([OUTPUT], {INPUT: images})
+    return outputs[0]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

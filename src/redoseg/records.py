@@ -1,0 +1,125 @@
+"""What a run leaves in its folder and takes up again: log, checkpoints, scores, pictures, the model."""
+
+import shutil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from redoseg.algorithm import Game
+from redoseg.checkpoint import load_model
+from redoseg.collapse import Survey
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import Dataset
+from redoseg.evaluation import score, scoring_split
+from redoseg.exporting import save_model
+from redoseg.files import leftovers, write_folder_aside, write_json
+from redoseg.runfolder import RunFolder
+from redoseg.runlog import MetricsLog, description
+from redoseg.sampling import SamplePicture
+from redoseg.scorekeeping import Scorekeeper
+from redoseg.tensorfiles import load_tensors, save_tensors
+
+State = dict[str, Any]
+"""A run's numbers: step, attempt, images, seconds, restarts."""
+
+
+class Records:
+    """The files of one run. Of several processes the first has them."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+        self.config, self.dataset, self.device = config, dataset, device
+        self.folder = RunFolder(config.out)
+        scored = scoring_split(dataset)
+        self.scores = Scorekeeper(scored, config.best_by)
+        self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))
+        self._saved: tuple[int, int] | None = None  # attempt and step of checkpoints/last
+        self._sampled: tuple[int, int] | None = None
+
+    # --- taking up
+
+    def last(self) -> tuple[dict[str, Tensor], State] | None:
+        """checkpoints/last, if there is one: tensors, and all that `save` wrote beside them."""
+        return load_tensors(self.folder.last) if self.folder.last.is_file() else None
+
+    def begin(self, saved: State | None) -> None:
+        """Go on where a checkpoint stood, or begin: what came after it is dropped."""
+        if saved is not None:
+            self.scores.best, self.scores.last = saved["best"], saved["last_score"]
+        write_json(self.folder.description, description(self.config, self.dataset.describe(), self.device))
+        self._drop_later(saved["step"] if saved else 0)
+        self.log = MetricsLog(self.folder.metrics, int(saved["log_offset"]) if saved else 0)
+
+    def restart(self, game: Game, state: State) -> None:
+        """A new attempt: nothing of the dead one is kept but the log."""
+        self.scores.forget()
+        self.save(game, state)
+        self._drop_later(state["step"])
+
+    def _drop_later(self, step: int) -> None:
+        """Remove what the state knows nothing of: files of a dead attempt, and of steps that come again."""
+        for file in self.folder.later_than(step):
+            file.unlink(missing_ok=True)
+        if self.scores.best is None:
+            self.folder.best.unlink(missing_ok=True)
+        if not step:
+            self.folder.evaluation.unlink(missing_ok=True)
+            shutil.rmtree(self.folder.model, ignore_errors=True)
+        for folder in (self.folder.path, self.folder.checkpoints, self.folder.samples):
+            for left in leftovers(folder):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+    # --- writing
+
+    def save(self, game: Game, state: State) -> None:
+        """checkpoints/last: the whole state."""
+        info = self._info(state) | {"log_offset": self.log.offset}
+        save_tensors(self.folder.last, game.state_dict(), info)
+        self._saved = _moment(state)
+
+    def keep(self, game: Game, state: State) -> None:
+        """Scores, a checkpoint of f for later choice, and the best one."""
+        if self.scores.update(game.f, state["step"]):
+            drawing = game.state_dict(("f", "f_ema", "G"), optimisers=False)
+            save_tensors(self.folder.best, drawing, self._info(state))
+        f_only = game.state_dict(("f", "f_ema"), optimisers=False)
+        save_tensors(self.folder.step(state["step"]), f_only, self._info(state))
+
+    def sample(self, game: Game, state: State) -> None:
+        """The picture of this step."""
+        self.picture.write(self.folder.sample(state["step"]), game.f, game.networks.G)
+        self._sampled = _moment(state)
+
+    def note(self, state: State, losses: dict[str, float], surveyed: Survey) -> dict[str, Any]:
+        """The log's line for this step, which it returns."""
+        line = {
+            "step": state["step"],
+            "images": state["images"],
+            "seconds": round(state["seconds"], 3),
+            "losses": losses,
+            "region_sizes": [surveyed.sizes[channel] for channel in surveyed.order],
+            "variation": surveyed.variation,
+            "restarts": len(state["restarts"]),
+            "val": self.scores.last if state["step"] % self.config.eval_every == 0 else None,
+        }
+        self.log.write(**line)
+        return line
+
+    def finish(self, game: Game, state: State) -> None:
+        """The model and its scores; the checkpoint and the picture where this step has none yet."""
+        if self._saved != _moment(state):
+            self.save(game, state)
+        if self._sampled != _moment(state):
+            self.sample(game, state)
+        write_folder_aside(self.folder.model, lambda aside: save_model(game.f, aside))
+        if self.scores.split is not None:
+            model = load_model(self.folder.path, device=self.device)  # as saved
+            write_json(self.folder.evaluation, score(model, self.scores.split).as_dict())
+
+    def _info(self, state: State) -> State:
+        scores = {"best": self.scores.best, "last_score": self.scores.last}
+        return state | scores | {"data": self.dataset.fingerprint}
+
+
+def _moment(state: State) -> tuple[int, int]:
+    return state["attempt"], state["step"]
