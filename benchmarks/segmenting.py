@@ -115,23 +115,25 @@ def network_alone(rivals: dict[str, Backend], pictures: Arrays, rounds: int) -> 
 # Files to files
 
 
-def photos(source: Path, count: int, size: int, folder: Path) -> list[Path]:
-    """`count` images from a folder or archive as JPEG files of `size`."""
+def photos(source: Path, count: int, size: int, rounds: int, folder: Path) -> list[Path]:
+    """`count` images from a folder or archive as JPEG of `size`, in a folder for each round."""
     refs = [ref.entry for ref in scan(source, sidecars=False).images]
     chosen = [refs[k] for k in np.linspace(0, len(refs) - 1, min(count, len(refs))).astype(int)]
-    files = []
-    for k, entry in enumerate(chosen):
-        with entry.open() as stream:
-            picture = Image.fromarray(fit_image(decode_image(stream), size))
-        files.append(folder / f"{k:06d}.jpg")
-        picture.save(files[-1], quality=92)
-    return files
+    folders = []
+    for turn, part in enumerate(np.array_split(np.array(chosen, object), rounds)):
+        folders.append(folder / "photos" / str(turn))
+        folders[-1].mkdir(parents=True)
+        for k, entry in enumerate(part):
+            with entry.open() as stream:
+                picture = Image.fromarray(fit_image(decode_image(stream), size))
+            picture.save(folders[-1] / f"{k:06d}.jpg", quality=92)
+    return folders
 
 
-def authors_way(theirs: Backend, files: list[Path], size: int, out: Path) -> None:
+def authors_way(theirs: Backend, photos: Path, size: int, out: Path) -> None:
     """One after the other: open, bring to size, scale, network, threshold, save."""
-    out.mkdir(exist_ok=True)
-    for file in files:
+    out.mkdir(parents=True, exist_ok=True)
+    for file in sorted(photos.iterdir()):
         with Image.open(file) as image:
             fitted = image.convert("RGB").resize((size, size))
         images = np.asarray(fitted, np.float32).transpose(2, 0, 1)[None] / 127.5 - 1
@@ -140,20 +142,21 @@ def authors_way(theirs: Backend, files: list[Path], size: int, out: Path) -> Non
 
 
 def files_to_files(
-    rivals: dict[str, Backend], files: list[Path], size: int, rounds: int, folder: Path
+    rivals: dict[str, Backend], folders: list[Path], size: int, out: Path
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Images/s and ratios to the authors' way. Every round has its own part of the files."""
-    parts = {name: iter(np.array_split(np.array(files, object), rounds + 1)) for name in rivals}
+    """Images/s and ratios to the authors' way; the first round warms up."""
+    waiting = {name: iter(folders) for name in rivals}
 
     def run(name: str) -> None:
-        part = list(next(parts[name]))
+        part = next(waiting[name])
+        target = out / name.replace(", ", "-") / part.name
         if name == THEIRS:
-            authors_way(rivals[name], part, size, folder / "theirs")
+            authors_way(rivals[name], part, size, target)
         else:
-            segment_files(Segmenter(rivals[name], n=2, size=size), part, folder / name.replace(", ", "-"))
+            segment_files(Segmenter(rivals[name], n=2, size=size), [part], target)
 
-    times = rested({name: partial(run, name) for name in rivals}, rounds)
-    each = len(files) / (rounds + 1)
+    times = rested({name: partial(run, name) for name in rivals}, len(folders) - 1)
+    each = len(list(folders[-1].iterdir()))
     rates = {name: each / statistics.median(times[name]) for name in rivals}
     return rates, {name: ratio(times, THEIRS, name) for name in rivals}
 
@@ -161,15 +164,14 @@ def files_to_files(
 def bounds(backend: Backend, files: list[Path], size: int, threads: int, folder: Path) -> dict[str, float]:
     """Images/s of each stage by itself, on all threads: what all of them together can't exceed."""
     segmenter = Segmenter(backend, n=2, size=size)
-    part = files[: max(64, len(files) // 4)]
     with ThreadPoolExecutor(threads) as pool:
         rates = {}
         began = time.perf_counter()
-        fitted = list(pool.map(segmenter.read, part))
-        rates["decode"] = len(part) / (time.perf_counter() - began)
+        fitted = list(pool.map(segmenter.read, files))
+        rates["decode"] = len(files) / (time.perf_counter() - began)
         began = time.perf_counter()
         masks = segmenter.predict(fitted)
-        rates["network"] = len(part) / (time.perf_counter() - began)
+        rates["network"] = len(files) / (time.perf_counter() - began)
         out = folder / "bound"
         out.mkdir()
 
@@ -178,8 +180,8 @@ def bounds(backend: Backend, files: list[Path], size: int, threads: int, folder:
             Image.fromarray(region).save(out / f"{k}.png", compress_type=3)
 
         began = time.perf_counter()
-        list(pool.map(save, range(len(part))))
-        rates["write"] = len(part) / (time.perf_counter() - began)
+        list(pool.map(save, range(len(files))))
+        rates["write"] = len(files) / (time.perf_counter() - began)
     rates["all, in turn"] = 1 / sum(1 / rate for rate in rates.values())
     return rates
 
@@ -199,14 +201,15 @@ def main() -> None:
     device = torch.device(asked.device)
     with tempfile.TemporaryDirectory() as name, torch.random.fork_rng():
         folder = Path(name)
-        files = photos(asked.images, asked.count, asked.size, folder)
+        folders = photos(asked.images, asked.count, asked.size, asked.rounds + 1, folder)
+        files = sorted(folders[0].iterdir())
         theirs, ours = networks(asked.reference)
         rivals = backends(theirs, ours, folder, device)
         segmenter = Segmenter(rivals[DEFAULT], n=2, size=asked.size)
         pictures = np.stack([segmenter.read(file).pixels for file in files[: max(BATCHES)]])
         scaled = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(127.5) - 1
         alone = network_alone(rivals, scaled, asked.rounds)
-        rates, ratios = files_to_files(rivals, files, asked.size, asked.rounds, folder)
+        rates, ratios = files_to_files(rivals, folders, asked.size, folder / "masks")
         limits = bounds(rivals[DEFAULT], files, asked.size, torch.get_num_threads(), folder)
     report(alone, rates, ratios, limits)
     figures = {
@@ -214,7 +217,7 @@ def main() -> None:
         "files_ratio": ratios[DEFAULT],
         "default": DEFAULT,
         "network": alone,
-        "files": {"images": len(files), "rates": rates, "ratios": ratios, "bounds": limits},
+        "files": {"images": asked.count, "rates": rates, "ratios": ratios, "bounds": limits},
     }
     write(asked.json, figures, device)
 

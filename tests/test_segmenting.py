@@ -1,23 +1,28 @@
 """Folders of photos to folders of masks: names, refusals, failures, and the way back as masks/."""
 
+import errno
 import io
 import re
 import tarfile
+import threading
+import time
+import weakref
 import zipfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from redoseg.backends.torch import torch_backend
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import DataError
 from redoseg.networks.mask import MaskNetwork
 from redoseg.regions import region_map
-from redoseg.segmenter import Segmenter
+from redoseg.segmenter import Fitted, Masks, Segmenter
 from redoseg.segmenting import _target, segment_files
 
 S = 32
@@ -332,3 +337,145 @@ def test_many_photos_go_through_in_chunks(tmp_path: Path, monkeypatch: pytest.Mo
         with Image.open(tmp_path / "out" / f"{seed}.png") as mask:
             own = region_map(BRIGHT(tmp_path / "photos" / f"{seed}.png")) * 255
             np.testing.assert_array_equal(np.asarray(mask), own)
+
+
+# Reading, the network and writing at the same time
+
+
+def test_photos_are_read_and_written_while_the_network_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With chunks of one: the first call waits for the second photo, the third for the first mask."""
+    for seed in range(4):
+        save(tmp_path / "photos" / f"{seed}.png", seed)
+    monkeypatch.setattr("redoseg.segmenting._CHUNK", 1)
+    read_two, written = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    class Watching(Segmenter):
+        reads = 0
+
+        def read(self, file: BinaryIO | Path) -> Fitted:
+            fitted = super().read(file)
+            self.reads += 1
+            if self.reads == 2:
+                read_two.set()
+            return fitted
+
+        def regions(self, masks: Masks, size: tuple[int, int]) -> NDArray[np.uint8]:
+            written.set()
+            return super().regions(masks, size)
+
+    def waiting(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        calls.append(len(images))
+        if len(calls) == 1:
+            assert read_two.wait(20)
+        if len(calls) == 3:
+            assert written.wait(20)
+        return bright(images)
+
+    report = segment_files(Watching(waiting, n=2, size=S), [tmp_path / "photos"], tmp_path / "out")
+    assert (report.written, report.failed) == (4, [])
+    assert calls == [1, 1, 1, 1]
+
+
+def test_few_photos_are_in_memory_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(60):
+        save(tmp_path / "photos" / f"{seed}.png", seed)
+    monkeypatch.setattr("redoseg.segmenting._CHUNK", 4)
+    gone: list[int] = []
+    alive: list[int] = []
+
+    class Counting(Segmenter):
+        def read(self, file: BinaryIO | Path) -> Fitted:
+            fitted = super().read(file)
+            weakref.finalize(fitted, gone.append, 1)
+            alive.append(len(alive) + 1 - len(gone))
+            return fitted
+
+    report = segment_files(Counting(bright, n=2, size=S), [tmp_path / "photos"], tmp_path / "out")
+    assert report.written == 60
+    assert max(alive) <= 20
+
+
+def test_failures_come_in_the_order_of_the_photos(tmp_path: Path) -> None:
+    for seed in range(40):
+        path = save(tmp_path / "photos" / f"{seed:02d}.png", seed)
+        if seed % 3 == 0:
+            path.write_bytes(b"broken")
+    report = segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "out")
+    assert [Path(name).name for name, _ in report.failed] == [f"{seed:02d}.png" for seed in range(0, 40, 3)]
+
+
+def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    for seed in range(200):
+        save(tmp_path / "photos" / f"{seed:03d}.png", seed)
+
+    def slow(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        time.sleep(0.02 * len(images))
+        return bright(images)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 20:
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        segment_files(
+            Segmenter(slow, n=2, size=S), [tmp_path / "photos"], tmp_path / "out", progress=interrupt
+        )
+    assert time.monotonic() - began < 3, "the 4 seconds that all photos take are not waited for"
+    names = files_in(tmp_path / "out")
+    assert 20 <= len(names) < 120
+    assert not [name for name in names if name.startswith(".")]
+    for name in names:
+        with Image.open(tmp_path / "out" / name) as mask:
+            mask.load()
+
+
+def test_a_network_that_fails_is_no_photos_fault(tmp_path: Path) -> None:
+    for seed in range(40):
+        save(tmp_path / "photos" / f"{seed}.png", seed)
+
+    def broken(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        segment_files(Segmenter(broken, n=2, size=S), [tmp_path / "photos"], tmp_path / "out")
+
+
+def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(40):
+        save(tmp_path / "photos" / f"{seed}.png", seed)
+
+    def full(path: Path, write: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("redoseg.segmenting.write_aside", full)
+    with pytest.raises(DataError, match=r"masks can't be written to .*out: No space left on device"):
+        segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_small_and_its_mask_has_its_size(tmp_path: Path, orientation: int) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watching(Segmenter):
+        def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> Fitted:
+            seen.append(image.size)
+            return super().fit(image, size)
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photos" / "a.jpg"
+    path.parent.mkdir()
+    drawn(0, 1201, 1001).save(path, quality=95, exif=exif)
+    segment_files(Watching(bright, n=2, size=S), [path], tmp_path / "out")
+    own = (1001, 1201) if orientation == 1 else (1201, 1001)
+    assert 4 * S <= min(seen[0]) < 8 * S
+    with Image.open(path) as photo, Image.open(tmp_path / "out" / "a.png") as mask:
+        assert mask.size == own
+        whole = region_map(BRIGHT(ImageOps.exif_transpose(photo))) * 255
+        assert (np.asarray(mask) != whole).mean() < 0.005

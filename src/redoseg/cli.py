@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -19,6 +20,7 @@ from redoseg.version import __version__
 
 if TYPE_CHECKING:
     from redoseg.evaluation import Evaluation
+    from redoseg.segmenting import SegmentReport
 
 Weights = Literal["ema", "raw"]
 Backend = Literal["auto", "torch", "onnx"]
@@ -173,6 +175,7 @@ def segment(
     weights: Weights | None = None,
     device: str = "auto",
     backend: Backend = "auto",
+    ray: str | None = None,
 ) -> int:
     """Write a mask for every photo, at the photo's own size.
 
@@ -184,25 +187,39 @@ def segment(
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
+        ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
+            machine is part of; local: processes of this machine. All must see the same files.
     """
     from rich.progress import Progress
 
-    from redoseg.segmenter import Segmenter
-    from redoseg.segmenting import segment_files
-
-    segmenter = Segmenter.from_pretrained(
-        model, checkpoint=checkpoint, weights=weights, device=device, backend=backend
-    )
+    options: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "weights": weights,
+        "device": device,
+        "backend": backend,
+    }
+    run = _on_ray(ray, model, options) if ray else _here(model, options)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("segmenting", total=None)
-        report = segment_files(
-            segmenter, inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        report = run(inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total))
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     print(f"{report.written} masks in {out}{failed}")
     return 1 if report.failed else 0
+
+
+def _here(model: str, options: dict[str, Any]) -> Callable[..., "SegmentReport"]:
+    from redoseg.segmenter import Segmenter
+    from redoseg.segmenting import segment_files
+
+    return partial(segment_files, Segmenter.from_pretrained(model, **options))
+
+
+def _on_ray(address: str, model: str, options: dict[str, Any]) -> Callable[..., "SegmentReport"]:
+    from redoseg.ray_segmenting import segment_on_ray
+
+    return partial(segment_on_ray, model, address=address, **options)
 
 
 def redraw(

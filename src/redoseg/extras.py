@@ -2,15 +2,16 @@
 
 from redoseg.errors import RedosegError
 
-TRAIN = "pip install 'redoseg[train]'"
-_TRAIN_MODULES = {
-    "torch": "PyTorch",
-    "safetensors": "safetensors",
-    "scipy": "SciPy",
-    "sklearn": "scikit-learn",
-    "onnx": "onnx",
-    "onnxscript": "onnxscript",
+_EXTRAS = {
+    "torch": ("PyTorch", "train"),
+    "safetensors": ("safetensors", "train"),
+    "scipy": ("SciPy", "train"),
+    "sklearn": ("scikit-learn", "train"),
+    "onnx": ("onnx", "train"),
+    "onnxscript": ("onnxscript", "train"),
+    "ray": ("Ray", "ray"),
 }
+TRAIN = "pip install 'redoseg[train]'"
 
 
 class MissingExtraError(RedosegError, ImportError):
@@ -19,5 +20,8 @@ class MissingExtraError(RedosegError, ImportError):
 
 def missing_extra(what: str, error: ModuleNotFoundError) -> MissingExtraError | None:
     """The line for `what` could not be had; None where it isn't for an extra that a module is missing."""
-    name = _TRAIN_MODULES.get((error.name or "").partition(".")[0])
-    return None if name is None else MissingExtraError(f"{what} needs {name}, which isn't installed: {TRAIN}")
+    found = _EXTRAS.get((error.name or "").partition(".")[0])
+    if found is None:
+        return None
+    name, extra = found
+    return MissingExtraError(f"{what} needs {name}, which isn't installed: pip install 'redoseg[{extra}]'")

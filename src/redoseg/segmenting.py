@@ -23,10 +23,8 @@ from redoseg.segmenter import Fitted, Masks, Segmenter
 
 Progress = Callable[[int, int], None]
 
-_CHUNK = 16  # photos that the network is given at once,
-_AHEAD = (
-    2  # and chunks that are read or written meanwhile: so many photos are in memory at the network's size
-)
+_CHUNK = 16  # photos that the network is given at once
+_AHEAD = 2  # chunks that are read or written meanwhile: so many photos are in memory at the network's size
 _THREADS = min(4, os.cpu_count() or 1)  # for decoding and writing: no more whole photos are in memory
 _PNG: dict[str, int] = {"compress_type": zlib.Z_RLE}  # for masks half the time, and smaller files
 _BIG = 8_000_000  # pixels; bigger masks are made one at a time
@@ -43,7 +41,7 @@ class SegmentReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
     """A photo and the file of its mask."""
 
     ref: ImageRef
@@ -56,13 +54,15 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    job: _Job
+    job: Job
     fitted: Fitted
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    job: _Job
+class Failure:
+    """A photo that got no mask, and why."""
+
+    job: Job
     reason: str
 
 
@@ -77,6 +77,17 @@ def segment_files(
     `progress` hears (photos done, photos in all). DataError without any input, if `out` lies among the photos
     or can't be written to.
     """
+    return segment_jobs(lambda jobs: segmented(segmenter, jobs), inputs, out, progress=progress)
+
+
+def segment_jobs(
+    run: Callable[[Sequence[Job]], Iterator[Job | Failure]],
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+) -> SegmentReport:
+    """As `segment_files`, where `run` does the jobs, in any order."""
     out = Path(os.path.realpath(out))
     listings, failed = _listings(inputs)
     for listing in listings:
@@ -85,8 +96,8 @@ def segment_files(
     if jobs:
         _make_folder(out)
     written = 0
-    for result in _segmented(segmenter, jobs):
-        if isinstance(result, _Failure):
+    for result in run(jobs):
+        if isinstance(result, Failure):
             failed.append((result.job.name, result.reason))
         else:
             written += 1
@@ -95,7 +106,7 @@ def segment_files(
     return SegmentReport(written, failed)
 
 
-def _segmented(segmenter: Segmenter, jobs: Sequence[_Job]) -> Iterator[_Job | _Failure]:
+def segmented(segmenter: Segmenter, jobs: Sequence[Job]) -> Iterator[Job | Failure]:
     """Every job in its order, done or failed. While the network works, photos are read and masks written.
 
     Closed early, by Ctrl-C for one, it finishes what is being written and begins nothing more.
@@ -103,15 +114,15 @@ def _segmented(segmenter: Segmenter, jobs: Sequence[_Job]) -> Iterator[_Job | _F
     contents = _contents(jobs)
     files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(1)
 
-    def work(reads: Sequence[Future[_Read | _Failure]]) -> list[Future[_Job | _Failure] | _Failure]:
+    def work(reads: Sequence[Future[_Read | Failure]]) -> list[Future[Job | Failure] | Failure]:
         found = [read.result() for read in reads]
         masks = iter(segmenter.predict([one.fitted for one in found if isinstance(one, _Read)]))
         return [
-            one if isinstance(one, _Failure) else files.submit(_write, segmenter, one, next(masks))
+            one if isinstance(one, Failure) else files.submit(_write, segmenter, one, next(masks))
             for one in found
         ]
 
-    ahead: deque[Future[list[Future[_Job | _Failure] | _Failure]]] = deque()
+    ahead: deque[Future[list[Future[Job | Failure] | Failure]]] = deque()
     try:
         while True:
             chunk = list(islice(contents, _CHUNK))
@@ -121,24 +132,24 @@ def _segmented(segmenter: Segmenter, jobs: Sequence[_Job]) -> Iterator[_Job | _F
                 return
             if not chunk or len(ahead) > _AHEAD:
                 for one in ahead.popleft().result():
-                    yield one if isinstance(one, _Failure) else one.result()
+                    yield one if isinstance(one, Failure) else one.result()
     finally:
         files.shutdown(wait=False, cancel_futures=True)
         network.shutdown(cancel_futures=True)
         files.shutdown()
 
 
-def _read(segmenter: Segmenter, job: _Job, content: bytes | _Failure | None) -> _Read | _Failure:
-    if isinstance(content, _Failure):
+def _read(segmenter: Segmenter, job: Job, content: bytes | Failure | None) -> _Read | Failure:
+    if isinstance(content, Failure):
         return content
     try:
         with job.ref.open() if content is None else BytesIO(content) as file:
             return _Read(job, segmenter.read(file))
     except (DataError, OSError) as error:
-        return _Failure(job, _reason(error))
+        return Failure(job, _reason(error))
 
 
-def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> _Job | _Failure:
+def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> Job | Failure:
     job, size = read.job, read.fitted.size
     with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
         labels = segmenter.regions(masks, size)
@@ -148,7 +159,7 @@ def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> _Job | _Failure:
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         if isinstance(error, OSError) and error.errno in _HOPELESS:
             raise DataError(f"masks can't be written to {job.target.parent}: {_reason(error)}") from error
-        return _Failure(job, f"its mask can't be written: {_reason(error)}")
+        return Failure(job, f"its mask can't be written: {_reason(error)}")
     return job
 
 
@@ -156,9 +167,9 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _contents(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, bytes | _Failure | None]]:
+def _contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None]]:
     """Every job; with the bytes where they can only be had in passing (compressed tars), else None."""
-    packed: dict[str, dict[Entry, _Job]] = {}
+    packed: dict[str, dict[Entry, Job]] = {}
     for job in jobs:
         if job.ref.entry.kind == "packed":
             packed.setdefault(job.ref.entry.source, {})[job.ref.entry] = job
@@ -169,7 +180,7 @@ def _contents(jobs: Sequence[_Job]) -> Iterator[tuple[_Job, bytes | _Failure | N
             for entry, content in in_order(list(waiting)):
                 yield waiting.pop(entry), content
         except (DataError, OSError) as error:  # nothing behind the damage can be reached
-            yield from ((job, _Failure(job, _reason(error))) for job in waiting.values())
+            yield from ((job, Failure(job, _reason(error))) for job in waiting.values())
 
 
 def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:
@@ -212,7 +223,7 @@ def _whole(ref: ImageRef) -> str:
     return whole if ref.entry.path.endswith(whole) else ref.name
 
 
-def _jobs(listings: Sequence[FolderListing], out: Path) -> list[_Job]:
+def _jobs(listings: Sequence[FolderListing], out: Path) -> list[Job]:
     """A file in `out` for every photo, no two the same. DataError if one would replace a photo."""
     photos = _photos(listings)
     where = list(photos.values())
@@ -222,7 +233,7 @@ def _jobs(listings: Sequence[FolderListing], out: Path) -> list[_Job]:
         if len(counts) == len(names):
             break
         names = [_name(attempt, *where[i]) if counts[name] > 1 else name for i, name in enumerate(names)]
-    jobs = [_Job(ref, _target(out, name)) for (_, _, ref), name in zip(where, names, strict=True)]
+    jobs = [Job(ref, _target(out, name)) for (_, _, ref), name in zip(where, names, strict=True)]
     if len({job.target for job in jobs}) < len(jobs):
         raise DataError("masks of several photos would have the same name: segment the inputs one by one")
     for job in jobs:

@@ -75,8 +75,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what is wrong is in the exception
-        # Waiting threads would keep cores busy that decode photos.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        # Small portions: a thread whose core has other work to do holds up the others less.
+        options.add_session_config_entry("session.dynamic_block_base", "4")
         return onnxruntime.InferenceSession(self._path, options, providers=self._providers)
 
 

@@ -1,0 +1,122 @@
+"""The plain installation: photos are segmented without PyTorch, and what needs more says what to install."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from redoseg.exporting import save_model
+from redoseg.segmenter import Segmenter
+from test_export import network
+
+# What `pip install redoseg` doesn't bring isn't found.
+WITHOUT = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx", "onnxscript")
+        return None if name.partition(".")[0] in extra else PathFinder.find_spec(name, path, target)
+
+sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
+"""
+COMMAND = f"{WITHOUT}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
+
+
+def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's folder, one without mask.onnx, and a photo."""
+    folder = tmp_path_factory.mktemp("light")
+    save_model(network(2, 3, [1, 0]), folder / "model")
+    network().save_pretrained(folder / "bare")
+    (folder / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "photos" / "a.png")
+    return folder
+
+
+def test_segment(folder: Path) -> None:
+    done = python(COMMAND, "segment", folder / "model", folder / "photos", "--out", folder / "masks")
+    assert (done.returncode, done.stderr) == (0, "")
+    with Image.open(folder / "masks" / "a.png") as mask:
+        expected = Segmenter.from_pretrained(folder / "model", backend="torch", device="cpu")
+        assert mask.size == (70, 50)
+        same = (np.asarray(mask) > 0) == (expected(folder / "photos" / "a.png")[1] > 0.5)
+        assert same.mean() > 0.999
+
+
+def test_in_python(folder: Path) -> None:
+    code = (
+        f"{WITHOUT}import redoseg\n"
+        "segmenter = redoseg.Segmenter.from_pretrained(sys.argv[1])\n"
+        "masks = segmenter(sys.argv[2])\n"
+        "report = redoseg.segment_files(segmenter, sys.argv[2:3], sys.argv[3])\n"
+        "print(masks.shape, report.written, redoseg.TrainConfig.__name__, redoseg.open_dataset.__name__)\n"
+    )
+    done = python(code, folder / "model", folder / "photos" / "a.png", folder / "again")
+    assert done.stdout.strip() == "(2, 50, 70) 1 TrainConfig open_dataset", done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train photos --out run",
+        "resume run",
+        "evaluate model photos",
+        "redraw model photos/a.png --out redrawn.png",
+        "export model --onnx f.onnx",
+        "demo --out run",
+        "segment model photos --out masks --backend torch",
+        "segment bare photos --out masks",
+    ],
+)
+def test_what_needs_more_says_what_to_install(folder: Path, line: str) -> None:
+    done = python(f"import os; os.chdir({str(folder)!r})\n{COMMAND}", *line.split())
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "PyTorch" in done.stderr
+    assert done.stderr.startswith("redoseg: ")
+    assert done.stderr.endswith(": pip install 'redoseg[train]'\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_public_names_say_what_to_install() -> None:
+    code = (
+        f"{WITHOUT}import redoseg\n"
+        "for name in ('train', 'evaluate', 'Evaluation', 'MaskNetwork'):\n"
+        "    try: getattr(redoseg, name)\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    lines = python(code).stdout.splitlines()
+    assert [line.split(" needs ")[0] for line in lines] == [
+        *("redoseg.train", "redoseg.evaluate", "redoseg.Evaluation", "redoseg.MaskNetwork")
+    ]
+    assert all(
+        line.endswith("PyTorch, which isn't installed: pip install 'redoseg[train]'") for line in lines
+    )
+
+
+def test_other_modules_that_are_missing_are_no_extra() -> None:
+    call = "from redoseg.cli import main\nmain(['segment', 'm', 'p', '--out', 'o'])"
+    done = python(f"import sys\nsys.modules['PIL'] = None\n{call}")
+    assert done.returncode == 1
+    assert "ModuleNotFoundError" in done.stderr
+
+
+def test_what_segments_imports_nothing_of_the_extra() -> None:
+    code = (
+        "import sys, redoseg.segmenter, redoseg.segmenting, redoseg.cli, redoseg.models\n"
+        "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx', 'onnxscript'}\n"
+        "print(sorted(extra & sys.modules.keys()))\n"
+    )
+    assert python(code).stdout.strip() == "[]"
