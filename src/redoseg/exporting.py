@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from redoseg.backends.onnx import INFO, INPUT, OUTPUT, OnnxBackend
+from redoseg.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
 from redoseg.errors import ModelError
 from redoseg.extras import missing_extra
 from redoseg.files import write_aside
@@ -112,7 +112,7 @@ def _graph(network: nn.Module) -> bytes:
 
     batch, height, width = (
         torch.export.Dim(name, min=least, max=1 << 14)
-        for name, least in (("batch", 1), ("height", 8), ("width", 8))
+        for name, least in ((BATCH, 1), (HEIGHT, 8), (WIDTH, 8))
     )
     with _silence():
         program = torch.onnx.export(
@@ -128,6 +128,9 @@ def _graph(network: nn.Module) -> bytes:
     assert program is not None
     model = program.model_proto
     del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, side in ((0, BATCH), (2, HEIGHT), (3, WIDTH)):
+            value.type.tensor_type.shape.dim[axis].dim_param = side
     for node in model.graph.node:  # each says from which line of Python it comes
         node.doc_string = ""
         del node.metadata_props[:]

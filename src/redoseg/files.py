@@ -20,8 +20,9 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     try:
         write(aside)
         os.replace(aside, path)
-    finally:
+    except BaseException:
         aside.unlink(missing_ok=True)
+        raise
 
 
 def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:

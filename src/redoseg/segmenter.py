@@ -47,7 +47,8 @@ class Segmenter:
     def __init__(self, backend: Backend, *, n: int, size: int) -> None:
         """`backend`: images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
 
-        h and w are multiples of 4, from 32. `size` is the side that the model was trained at.
+        h and w are multiples of 4, from 32. It may be called from several threads at once. `size` is the side
+        that the model was trained at.
         """
         if n < 2 or size < _LEAST or size % _STEP:
             raise ValueError(
@@ -112,7 +113,7 @@ class Segmenter:
         """
         size = size or image.size
         small = image.resize(self.network_size(*size), Image.Resampling.LANCZOS)
-        return Fitted(np.array(small, dtype=np.uint8), size)
+        return Fitted(np.asarray(small), size)
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """The short side becomes the model's size, the long side keeps the shape up to 4 times that."""

@@ -24,7 +24,7 @@ from redoseg.segmenter import Fitted, Masks, Segmenter
 Progress = Callable[[int, int], None]
 
 _CHUNK = 16  # photos that the network is given at once
-_AHEAD = 2  # chunks that are read or written meanwhile: so many photos are in memory at the network's size
+_AHEAD = 2  # chunks at the network, so that it needn't wait while one is put together; one more is read
 _THREADS = min(4, os.cpu_count() or 1)  # for decoding and writing: no more whole photos are in memory
 _PNG: dict[str, int] = {"compress_type": zlib.Z_RLE}  # for masks half the time, and smaller files
 _BIG = 8_000_000  # pixels; bigger masks are made one at a time
@@ -112,7 +112,7 @@ def segmented(segmenter: Segmenter, jobs: Sequence[Job]) -> Iterator[Job | Failu
     Closed early, by Ctrl-C for one, it finishes what is being written and begins nothing more.
     """
     contents = _contents(jobs)
-    files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(1)
+    files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_AHEAD)
 
     def work(reads: Sequence[Future[_Read | Failure]]) -> list[Future[Job | Failure] | Failure]:
         found = [read.result() for read in reads]

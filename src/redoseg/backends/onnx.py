@@ -16,7 +16,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 from redoseg.errors import ConfigError, ModelError
 
 INPUT, OUTPUT, INFO = "images", "masks", "redoseg"
-"""Names in the file: of what goes in, of what comes out, and of the JSON in its metadata."""
+BATCH, HEIGHT, WIDTH = "batch", "height", "width"
+"""Names in the file: of what goes in, of what comes out, of the JSON in its metadata; of free sides."""
 
 _TOGETHER = 2  # images that a thread takes at once: more fall out of its cache
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -45,44 +46,49 @@ class OnnxBackend:
                 f"--device {device} can't be used by this ONNX Runtime: use --backend torch, or install "
                 "onnxruntime-gpu"
             )
-        self._path, self._providers = path, [_CPU] if device == "cpu" else [_CUDA, _CPU]
-        self._threads = (threads or _cores()) if device == "cpu" else 1
+        self._path, self._on_cpu = path, device == "cpu"
+        self._threads = (threads or _cores()) if self._on_cpu else 1
         try:
-            self._session = self._open(self._threads)
-            self.info: dict[str, Any] = json.loads(self._session.get_modelmeta().custom_metadata_map[INFO])
+            session = self._open(self._threads)
+            self.info: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map[INFO])
             self.n, self.size = int(self.info["n"]), int(self.info["size"])
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
+        self._sessions = {(self._threads, False): session}
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        if len(images) < self._threads or self._threads == 1:
-            return _masks(self._session, images)
+        square = images.shape[2:] == (self.size, self.size)
+        if not self._on_cpu or len(images) < self._threads:
+            return self._masks(images, self._threads, square)
         step = _TOGETHER if len(images) >= 2 * _TOGETHER * self._threads else 1
         parts = [images[k : k + step] for k in range(0, len(images), step)]
-        return np.concatenate(list(self._pool.map(lambda part: _masks(self._alone, part), parts)))
+        spread = self._pool.map if self._threads > 1 else map
+        return np.concatenate(list(spread(lambda part: self._masks(part, 1, square), parts)))
 
-    @cached_property
-    def _alone(self) -> onnxruntime.InferenceSession:
-        """Works in the thread that calls it."""
-        return self._open(1)
+    def _masks(self, images: NDArray[np.float32], threads: int, square: bool) -> NDArray[np.float32]:
+        if (threads, square) not in self._sessions:
+            self._sessions[threads, square] = self._open(threads, self.size if square else None)
+        outputs: Sequence[NDArray[np.float32]] = self._sessions[threads, square].run(
+            [OUTPUT], {INPUT: images}
+        )
+        return outputs[0]
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._threads, "redoseg-onnx")
 
-    def _open(self, threads: int) -> onnxruntime.InferenceSession:
+    def _open(self, threads: int, side: int | None = None) -> onnxruntime.InferenceSession:
+        """A session for any size, or for images of one side: what depends on the size alone is done here."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what is wrong is in the exception
         # Small portions: a thread whose core has other work to do holds up the others less.
         options.add_session_config_entry("session.dynamic_block_base", "4")
-        return onnxruntime.InferenceSession(self._path, options, providers=self._providers)
-
-
-def _masks(session: onnxruntime.InferenceSession, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    outputs: Sequence[NDArray[np.float32]] = session.run([OUTPUT], {INPUT: images})
-    return outputs[0]
+        for name in (HEIGHT, WIDTH) if side else ():
+            options.add_free_dimension_override_by_name(name, side)
+        providers = [_CPU] if self._on_cpu else [_CUDA, _CPU]
+        return onnxruntime.InferenceSession(self._path, options, providers=providers)
 
 
 def _cores() -> int:

@@ -1,6 +1,7 @@
 """A mask network as a function of arrays, with PyTorch."""
 
 import copy
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -22,11 +23,12 @@ def torch_backend(f: MaskNetwork, *, half: bool = False) -> Callable[[Arrays], A
     """
     device = f.order.device
     memory_format = torch.channels_last if device.type in ("cpu", "cuda") else torch.preserve_format
+    working = threading.Lock()  # one call has all cores: two would get in each other's way
     f = copy.deepcopy(f).eval()
     f.to(memory_format=memory_format)  # type: ignore[call-overload]
 
     def masks_of(images: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with working, torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             masks: Tensor = f.ordered_masks(images.to(device, memory_format=memory_format))
         return masks.float().cpu()
 
