@@ -16,7 +16,20 @@ PACKAGE = ROOT / "src" / "redoseg"
 TABLE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 NEEDS_NO_ROW = {"version.py": 0}  # and the __init__.py files, __main__.py: see layer_of
-TORCH_FREE = ["version.py", "errors.py", "config.py", "metrics.py", "trivial.py", "cli.py", "data/*.py"]
+TORCH_FREE = [
+    *(
+        "version.py",
+        "errors.py",
+        "extras.py",
+        "config.py",
+        "files.py",
+        "regions.py",
+        "metrics.py",
+        "trivial.py",
+    ),
+    *("models.py", "backends/onnx.py", "backends/choice.py", "segmenter.py", "segmenting.py", "cli.py"),
+    "data/*.py",
+]
 
 
 class Import(NamedTuple):

@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 
 from redoseg.algorithm import Codes, Game
 from redoseg.config import TrainConfig
+from redoseg.errors import ConfigError
 
 CPU = torch.device("cpu")
 RECIPES = ("default", "paper", "authors")
@@ -80,3 +81,16 @@ def test_a_compiled_step_is_one_graph_that_is_compiled_once(recipe):
     # a batch of 5 falls to two regions in two ways: two graphs for each update, where one region is redrawn
     assert graphs[-1] <= (4 if compiled.config.redraw == "one" else 2)
     assert graphs[10] == graphs[-1]
+
+
+def test_where_nothing_can_be_compiled_it_says_so_in_a_line():
+    def no_compiler(graph, inputs):
+        raise RuntimeError("no C++ compiler here\nand more")
+
+    player = game()
+    player.compile(backend=no_compiler)
+    with pytest.raises(
+        ConfigError, match=r"can't be compiled here \(.*no C\+\+ compiler here.*--compile off"
+    ) as error:
+        one_step(player, 0)
+    assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
 """Algorithm 1 of the paper: the generators' update and the discriminator's."""
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import TorchDynamoException
 from torch.utils._triton import has_triton
 
 from redoseg.checkpoint import load_network
 from redoseg.compositing import assemble, choose_regions, redraw
 from redoseg.config import TrainConfig
 from redoseg.distributed import Group
-from redoseg.errors import DivergenceError
+from redoseg.errors import ConfigError, DivergenceError
 from redoseg.losses import (
     binarisation,
     code_error,
@@ -120,6 +122,22 @@ def draw(
     return Drawing(M, each, each, z.repeat_interleave(n, 0), one.repeat(len(I), 1))
 
 
+def _compiled(loss: Callable[..., Any], how: dict[str, Any]) -> Callable[..., Any]:
+    compiled = torch.compile(loss, **how)
+
+    def call(*inputs: Any) -> Any:
+        try:
+            return compiled(*inputs)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                f"the steps can't be compiled here ({reason}): use --compile off, or install the C++ "
+                "compiler (CPU) or Triton (CUDA) that this takes"
+            ) from error
+
+    return call
+
+
 def _divergence(what: str) -> DivergenceError:
     return DivergenceError(
         f"{what}; the last checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
@@ -164,10 +182,7 @@ class Game:
         most = 2 * math.comb(self.config.n, self.config.batch % self.config.n)
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most)
         how = {"fullgraph": True, "dynamic": False} | options
-        self._losses = (
-            torch.compile(self._generators_loss, **how),
-            torch.compile(self._discriminator_loss, **how),
-        )
+        self._losses = _compiled(self._generators_loss, how), _compiled(self._discriminator_loss, how)
 
     @property
     def f(self) -> MaskNetwork:

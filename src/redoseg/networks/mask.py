@@ -60,7 +60,7 @@ def _pooling(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """
     pixel = torch.arange(side, device=like.device, dtype=like.dtype)
     k = torch.arange(2 * max(PYRAMID_LEVELS) - 1, device=like.device, dtype=like.dtype)
-    level = torch.tensor(PYRAMID_LEVELS, device=like.device, dtype=like.dtype)[:, None, None]
+    level = torch.stack([like.new_full((1, 1), level) for level in PYRAMID_LEVELS])  # no copy to wait for
     window = (side / level).floor()
     count = (side / window).floor()
     pool = ((pixel / window).floor() == k[:, None]).to(like.dtype) / window
