@@ -129,7 +129,7 @@ def _compiled(loss: Callable[..., Any], how: dict[str, Any]) -> Callable[..., An
         try:
             return compiled(*inputs)
         except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())[:200]
             raise ConfigError(
                 f"the steps can't be compiled here ({reason}): use --compile off, or install the C++ "
                 "compiler (CPU) or Triton (CUDA) that this takes"
