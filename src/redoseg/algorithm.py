@@ -1,15 +1,15 @@
 """Algorithm 1 of the paper: the generators' update and the discriminator's."""
 
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.exc import TorchDynamoException
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.utils._triton import has_triton
 
 from redoseg.checkpoint import load_network
@@ -122,23 +122,21 @@ def draw(
     return Drawing(M, each, each, z.repeat_interleave(n, 0), one.repeat(len(I), 1))
 
 
-def _compiled(loss: Callable[..., Any], how: dict[str, Any]) -> Callable[..., Any]:
-    compiled = torch.compile(loss, **how)
-
-    def call(*inputs: Any) -> Any:
-        try:
-            return compiled(*inputs)
-        except TorchDynamoException as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"the steps can't be compiled here ({reason}): use --compile off, or install the C++ "
-                "compiler (CPU) or Triton (CUDA) that this takes"
-            ) from error
-
-    return call
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Within, graphs are compiled when they are first needed: a ConfigError if that can't be done."""
+    try:
+        yield
+    except (TorchDynamoException, FailOnRecompileLimitHit) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"the steps can't be compiled here ({reason}): use --compile off, or install the compiler that "
+            "this takes (a C++ compiler; for CUDA, Triton and a C compiler)"
+        ) from error
 
 
-def _divergence(what: str) -> DivergenceError:
+def divergence(what: str) -> DivergenceError:
+    """`what` is no finite number, and what to do."""
     return DivergenceError(
         f"{what}; the last checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
     )
@@ -179,10 +177,15 @@ class Game:
         One is made for each way in which the last images of a batch fall to regions, so at most n choose
         batch % n of them, in the first steps.
         """
-        most = 2 * math.comb(self.config.n, self.config.batch % self.config.n)
-        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, most)
+        torch._dynamo.reset()  # graphs of another game count, too
+        most, limits = 2 * math.comb(self.config.n, self.config.batch % self.config.n), torch._dynamo.config
+        limits.recompile_limit = max(limits.recompile_limit, most)
+        limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, 2 * most)
         how = {"fullgraph": True, "dynamic": False} | options
-        self._losses = _compiled(self._generators_loss, how), _compiled(self._discriminator_loss, how)
+        self._losses = (
+            torch.compile(self._generators_loss, **how),
+            torch.compile(self._discriminator_loss, **how),
+        )
 
     @property
     def f(self) -> MaskNetwork:
@@ -225,9 +228,10 @@ class Game:
         net, drawn = self.networks, drawn.to(self.device)
         iterate_spectrum(net.G, net.delta)
         with frozen(net.D):
-            loss, L_G, error = self._losses[0](
-                I, drawn.z, drawn.counts, drawn.noise, self._binarise_weight(step)
-            )
+            with _compiling():
+                loss, L_G, error = self._losses[0](
+                    I, drawn.z, drawn.counts, drawn.noise, self._binarise_weight(step)
+                )
             self._move(loss, ("f", "G", "delta"), step)
         self._average(step)
         return {"L_G": L_G.detach(), "z_error": error.detach()}
@@ -236,7 +240,8 @@ class Game:
         """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""
         drawn = drawn.to(self.device)
         iterate_spectrum(self.networks.D)
-        L_D = self._losses[1](I_real, I_input, drawn.z, drawn.counts, drawn.noise)
+        with _compiling():
+            L_D = self._losses[1](I_real, I_input, drawn.z, drawn.counts, drawn.noise)
         self._move(L_D, ("D",), step)
         return {"L_D": L_D.detach()}
 
@@ -286,7 +291,8 @@ class Game:
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         self._check(loss, names, step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with _compiling():  # the backward graph
+            loss.backward()  # type: ignore[no-untyped-call]
         self.group.mean_gradients(p for o in optimisers for p in o.param_groups[0]["params"])
         for name, optimiser in zip(names, optimisers, strict=True):
             if name == "f":
@@ -302,12 +308,12 @@ class Game:
             for name in names:  # the fused Adam's own way to leave out a step
                 self.optimisers[name].found_inf = (~self._finite).float()  # type: ignore[attr-defined]
         elif not finite:
-            raise _divergence(f"the loss of {', '.join(names)} is {loss.item()} at step {step}")
+            raise divergence(f"the loss of {', '.join(names)} is {loss.item()} at step {step}")
 
     def check_finite(self, step: int) -> None:
         """DivergenceError if a loss wasn't finite. To be called before anything is saved after `step`."""
         if not self._finite:
-            raise _divergence(f"a loss was not finite before step {step}")
+            raise divergence(f"a loss was not finite before step {step}")
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from redoseg.config import TrainConfig
@@ -167,6 +168,8 @@ def joined() -> Iterator[Group]:
         yield Group()
         return
     store, rank, world = next(rendezvous("env://"))
+    # torchrun keeps its store when it starts all processes again (--max-restarts)
+    store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=ANSWER)
     try:

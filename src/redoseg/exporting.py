@@ -32,16 +32,19 @@ _log = logging.getLogger("redoseg.export")
 def save_model(f: MaskNetwork, folder: Path) -> None:
     """All that a model's folder holds: config.json, model.safetensors and mask.onnx.
 
-    Without the packages that write mask.onnx it is left out, with a warning.
+    Where mask.onnx can't be written it is left out, with a warning.
     """
     f.save_pretrained(folder)
     try:
         export_onnx(f, folder / ONNX)
     except ModuleNotFoundError as error:
         missing = missing_extra("writing mask.onnx", error)
-        if missing is None:
-            raise
-        _log.warning("%s; the model is saved without it", missing)
+        _log.warning("%s; the model is saved without it", missing or error)
+    except Exception as error:  # noqa: BLE001 - a run of days mustn't end without its model for an exporter's sake
+        _log.warning(
+            "mask.onnx can't be written (%s); the model is saved without it",
+            " ".join(str(error).split())[:200],
+        )
 
 
 def export_onnx(f: MaskNetwork, file: Path) -> float:

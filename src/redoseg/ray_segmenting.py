@@ -36,8 +36,11 @@ def segment_on_ray(
     `address` is the cluster's, "auto" the one that this machine belongs to, "local" a new one of this machine
     alone. `workers` None: as many as there are free CPUs. MODEL, inputs and `out` are paths that all machines
     know. A worker that dies is replaced, and what it had in hand done again; masks are whole or not there.
+    An archive that is compressed as a whole (.tar.gz) is unpacked for every 64 photos: unpack it before.
     ConfigError for a cluster that can't be reached, ProcessError for one that gives up.
     """
+    if options.get("device", "auto") == "auto":
+        options["device"] = "cpu"  # workers are counted by CPUs: on one GPU they would be too many
     Segmenter.from_pretrained(model, **options)  # what is wrong with it is better said here, once
     model = model if not Path(model).exists() else Path(model).absolute()
     try:
@@ -69,6 +72,8 @@ class _Worker:
 
 
 def _results(jobs: Sequence[Job], workers: int | None, options: dict[str, Any]) -> Iterator[Job | Failure]:
+    if not jobs:
+        return
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from redoseg.algorithm import Codes, Game, Losses
+from redoseg.algorithm import Codes, Game, Losses, divergence
 from redoseg.batches import Batches, source
 from redoseg.collapse import Survey, survey
 from redoseg.config import TrainConfig
@@ -245,6 +245,8 @@ class Run:
             self.game.check_finite(self.step)
             self.group.wait()  # for a process that fails here the others wait in vain, and write nothing
             self.surveyed = now, self.group.broadcast(lambda: survey(net.f, self.fixed_images))
+            if not np.isfinite(self.surveyed[1].sizes).all():
+                raise divergence(f"f's masks are not finite at step {self.step}")
         order = torch.tensor(self.surveyed[1].order, device=self.device)
         for f in (net.f, net.f_ema):
             if f is not None:

@@ -100,4 +100,10 @@ def _on_cpu(device: str) -> bool:
 
 
 def _may_have_gpu() -> bool:
-    return sys.platform == "darwin" or any(map(ctypes.util.find_library, ("cuda", "nvcuda", "amdhip64")))
+    devices = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    libraries = ("cuda", "nvcuda", "amdhip64")
+    return (
+        sys.platform == "darwin"
+        or any(Path(device).exists() for device in devices)
+        or any(map(ctypes.util.find_library, libraries))
+    )

@@ -92,4 +92,7 @@ class OnnxBackend:
 
 
 def _cores() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch reads it, and Ray sets it for its workers
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
