@@ -6,7 +6,6 @@ SOURCE is a folder or tar of photos, of which JPEGs are made in a temporary fold
 resizes and crops each photo every time it is drawn, in as many processes as there are cores.
 """
 
-import os
 import statistics
 import tarfile
 import tempfile
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches drawn in a round")
     options = parser.parse_args()
     device = torch.device(options.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = measure.cores()
 
     with tempfile.TemporaryDirectory() as scratch:
         cache, folder = Path(scratch) / "cache", as_jpeg(options.source, Path(scratch) / "photos")

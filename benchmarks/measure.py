@@ -48,12 +48,17 @@ def waiting(device: torch.device) -> Callable[[], object] | None:
     return torch.cuda.synchronize if device.type == "cuda" else None
 
 
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """The machine that figures were measured on."""
     described: dict[str, Any] = {
         "device": device.type,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "python": platform.python_version(),

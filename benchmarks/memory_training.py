@@ -2,7 +2,7 @@
 
     python benchmarks/memory_training.py --steps 10000 --csv training-memory.csv
 
-Writes one row every 100 steps (step, seconds, resident MiB) and prints the growth from a tenth of the way on.
+Writes one row every 100 steps (step, seconds, resident MB) and prints the growth from a tenth of the way on.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from memory import resident
 from rich.console import Console
 
 from redoseg.config import TrainConfig
@@ -34,12 +35,6 @@ class Watched(Run):
                 file.write(f"{self.step},{self.seconds:.1f},{resident():.2f}\n")
 
 
-def resident() -> float:
-    """MiB of this process in memory, now (not the most there ever were)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--steps", type=int, default=10_000)
@@ -56,15 +51,15 @@ def main() -> None:
         console = Console(quiet=True, force_terminal=False)
         run = Watched(config, open_data(config, console), console, Group())
         run.file = arguments.csv
-        run.file.write_text("step,seconds,resident_mib\n", encoding="utf-8")
+        run.file.write_text("step,seconds,resident_mb\n", encoding="utf-8")
         run.go()
     with open(arguments.csv, encoding="utf-8") as file:
-        rows = [(int(row["step"]), float(row["resident_mib"])) for row in csv.DictReader(file)]
+        rows = [(int(row["step"]), float(row["resident_mb"])) for row in csv.DictReader(file)]
     warm = [(step, size) for step, size in rows if step >= arguments.steps // 10]
     first, most, last = warm[0], max(size for _, size in warm), warm[-1]
     print(
-        f"{last[0]} steps in {time.monotonic() - began:.0f} s: {first[1]:.1f} MiB at step {first[0]}, "
-        f"{last[1]:.1f} MiB at the end, {most:.1f} MiB at most"
+        f"{last[0]} steps in {time.monotonic() - began:.0f} s: {first[1]:.1f} MB at step {first[0]}, "
+        f"{last[1]:.1f} MB at the end, {most:.1f} MB at most"
     )
 
 

@@ -13,8 +13,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 PANELS = (
-    ("memory-training.csv", "step", "resident_mib", "training: steps"),
-    ("memory-segmenting.csv", "done", "resident_mb", "segmenting: files"),
+    ("memory-training.csv", "step", "training: steps"),
+    ("memory-segmenting.csv", "done", "segmenting: files"),
 )
 
 
@@ -24,11 +24,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
     figure, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
-    for axis, (name, column, size, label) in zip(axes, PANELS, strict=True):
+    for axis, (name, column, label) in zip(axes, PANELS, strict=True):
         with open(options.folder / name, encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        axis.plot([float(row[column]) for row in rows], [float(row[size]) for row in rows], "k-", lw=1)
-        axis.set_ylim(0, 1.15 * max(float(row[size]) for row in rows))
+        axis.plot(
+            [float(row[column]) for row in rows], [float(row["resident_mb"]) for row in rows], "k-", lw=1
+        )
+        axis.set_ylim(0, 1.15 * max(float(row["resident_mb"]) for row in rows))
         axis.set_xlabel(label)
         axis.set_ylabel("MB in memory")
         axis.spines[["top", "right"]].set_visible(False)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from redoseg.algorithm import Codes, Game, draw
+from redoseg.algorithm import Game
 from redoseg.config import TrainConfig
+from redoseg.drawing import Codes, draw
 from redoseg.errors import DivergenceError
 from redoseg.networks.layers import iterate_spectrum
 
@@ -121,7 +122,7 @@ def test_draw_is_the_papers_equation(form, n):
     net = Game(options, 0, CPU).networks
     I, drawn = batch(options)
     with torch.no_grad():
-        found = draw(options, net.f, net.G, I, drawn.z, drawn.counts)
+        found = draw(options, net.f, net.G, I, drawn)
         expected = slowly(options, net, I, drawn)
     found = found.fakes, found.read, found.codes, found.redrawn, found.masks
     for ours, theirs in zip(found, expected, strict=True):
@@ -138,7 +139,7 @@ def test_draws_shapes(form, n, fakes, read):
     options = config(n=n, **form)
     net = Game(options, 0, CPU).networks
     I, drawn = batch(options)
-    drawing = draw(options, net.f, net.G, I, drawn.z, drawn.counts)
+    drawing = draw(options, net.f, net.G, I, drawn)
     F, R = (5 * (n if times == "n" else times) for times in (fakes, read))
     assert drawing.masks.shape == (5, n, 32, 32)
     assert drawing.fakes.shape == (F, 3, 32, 32)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from redoseg import cli
 from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.evaluation import Evaluation
@@ -332,7 +331,7 @@ def test_without_masks_there_is_no_table(command, tmp_path):
 
 
 def test_demo(command, data, monkeypatch):
-    monkeypatch.setattr(cli, "DEMO", TINY | {"data": (str(data),)})
+    monkeypatch.setattr("redoseg.commands.training.DEMO", TINY | {"data": (str(data),)})
     code, output, _ = command("demo", "--steps", "1", "--threads", "1", "--device", "cpu")
     assert code == 0
     assert "per_dataset" in output

@@ -20,9 +20,10 @@ from rich.console import Console
 from torch import nn
 
 from redoseg import distributed
-from redoseg.algorithm import Codes, Game
+from redoseg.algorithm import Game
 from redoseg.config import TrainConfig
 from redoseg.distributed import Group, Workers
+from redoseg.drawing import Codes
 from redoseg.errors import ConfigError, DivergenceError
 from redoseg.runfolder import RunFolder
 from redoseg.tensorfiles import load_tensors

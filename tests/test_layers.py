@@ -28,7 +28,7 @@ TORCH_FREE = [
         "trivial.py",
     ),
     *("models.py", "backends/onnx.py", "backends/choice.py", "segmenter.py", "segmenting.py", "cli.py"),
-    "data/*.py",
+    *("commands/*.py", "data/*.py"),
 ]
 
 

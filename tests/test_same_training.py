@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from redoseg.algorithm import Codes, Game
+from redoseg.algorithm import Game
 from redoseg.config import TrainConfig
+from redoseg.drawing import Codes
 from redoseg.errors import ConfigError
 
 CPU = torch.device("cpu")

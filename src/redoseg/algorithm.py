@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.utils._triton import has_triton
 
+from redoseg.augmentation import augmented
 from redoseg.checkpoint import load_network
-from redoseg.compositing import assemble, choose_regions, redraw
 from redoseg.config import TrainConfig
 from redoseg.distributed import Group
+from redoseg.drawing import Codes, draw, grown
 from redoseg.errors import ConfigError, DivergenceError
 from redoseg.losses import (
     binarisation,
@@ -23,103 +23,13 @@ from redoseg.losses import (
     discriminator_hinge,
     generator_hinge,
     minimal_region,
+    r1,
 )
 from redoseg.networks.build import Networks, build_networks
 from redoseg.networks.layers import frozen, iterate_spectrum
 from redoseg.networks.mask import MaskNetwork
-from redoseg.tensors import sent
 
 Losses = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What is drawn at random for one batch: the regions i (B,), ascending, codes z (B, n, code_size), and
-    with --mask-noise the noise on f's logits (B, 1 or n, S, S)."""
-
-    regions: Tensor
-    z: Tensor
-    noise: Tensor | None = None
-
-    @property
-    def counts(self) -> tuple[int, ...]:
-        """How many of the images each region k is redrawn in: the first counts[0] for region 0, and so on."""
-        return tuple(torch.bincount(self.regions, minlength=self.z.shape[1]).tolist())
-
-    def to(self, device: torch.device) -> "Codes":
-        """Codes and noise on a device; the regions, which decide shapes, stay on the CPU."""
-        if device.type == "cpu":
-            return self
-        z, noise = (None if t is None else sent(t, device) for t in (self.z, self.noise))
-        assert z is not None
-        return Codes(self.regions, z, noise)
-
-    @classmethod
-    def sample(cls, config: TrainConfig, generator: torch.Generator, step: int = 0) -> "Codes":
-        z = torch.randn(config.batch, config.n, config.code_size, generator=generator)
-        regions = choose_regions(config.batch, config.n, generator)
-        if not config.mask_noise:
-            return cls(regions, z)
-        shape = (config.batch, 1 if config.n == 2 else config.n, config.size, config.size)
-        deviation = config.mask_noise * grown(step, config.lr_f_warmup)
-        return cls(regions, z, deviation * torch.randn(shape, generator=generator))
-
-    def part(self, rank: int, world: int) -> "Codes":
-        """Those of every `world`-th image, from image `rank` on: regions ascend, their counts stay even."""
-        noise = None if self.noise is None else self.noise[rank::world]
-        return Codes(self.regions[rank::world], self.z[rank::world], noise)
-
-
-def grown(step: int, warmup: int) -> float:
-    """Share of its full value that something has at `step` if it grows linearly over `warmup` steps."""
-    return min(1.0, (step + 1) / warmup) if warmup else 1.0
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """G_F's output: `fakes` (F, 3, S, S) for D, `read` (R, 3, S, S) for delta, with what was drawn there:
-    codes (R, n, code_size) and `redrawn` (R, n), 1 for a redrawn region. `masks` (B, n, S, S)."""
-
-    masks: Tensor
-    fakes: Tensor
-    read: Tensor
-    codes: Tensor
-    redrawn: Tensor
-
-
-def draw(
-    config: TrainConfig,
-    f: nn.Module,
-    G: nn.ModuleList,
-    I: Tensor,
-    z: Tensor,
-    counts: tuple[int, ...],
-    noise: Tensor | None = None,
-) -> Drawing:
-    """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]; the rest as in `Codes`."""
-    M = f(I, noise)  # (B, n, S, S)
-    n = M.shape[1]
-    one = torch.eye(n, device=I.device)
-    if config.redraw == "one":
-        fakes, redrawn, start = [], [], 0
-        for k, count in enumerate(counts):
-            at = slice(start, start := start + count)
-            if count:
-                M_k = M[at, k : k + 1]
-                fakes.append(redraw(I[at], M_k, G[k](M_k, z[at, k])))
-                redrawn.append(one[k].expand(count, n))
-        image = torch.cat(fakes)
-        return Drawing(M, image, image, z, torch.cat(redrawn))
-
-    V = torch.stack([G_k(M[:, k : k + 1], z[:, k]) for k, G_k in enumerate(G)], 1)  # (B, n, 3, S, S)
-    generated = assemble(M, V)
-    everything = torch.ones(len(I), n, device=I.device)
-    if config.redraw == "all":
-        return Drawing(M, generated, generated, z, everything)
-    each = redraw(I[:, None], M[:, :, None], V).flatten(0, 1)  # (B * n, 3, S, S), one region redrawn in each
-    if config.delta_input == "generated":
-        return Drawing(M, each, generated, z, everything)
-    return Drawing(M, each, each, z.repeat_interleave(n, 0), one.repeat(len(I), 1))
 
 
 @contextmanager
@@ -229,9 +139,7 @@ class Game:
         iterate_spectrum(net.G, net.delta)
         with frozen(net.D):
             with _compiling():
-                loss, L_G, error = self._losses[0](
-                    I, drawn.z, drawn.counts, drawn.noise, self._binarise_weight(step)
-                )
+                loss, L_G, error = self._losses[0](I, drawn, self._binarise_weight(step))
             self._move(loss, ("f", "G", "delta"), step)
         self._average(step)
         return {"L_G": L_G.detach(), "z_error": error.detach()}
@@ -241,19 +149,20 @@ class Game:
         drawn = drawn.to(self.device)
         iterate_spectrum(self.networks.D)
         with _compiling():
-            L_D = self._losses[1](I_real, I_input, drawn.z, drawn.counts, drawn.noise)
-        self._move(L_D, ("D",), step)
+            L_D = self._losses[1](I_real, I_input, drawn)
+        penalty = self._gradient_penalty(I_real, drawn) if self._penalised(step) else 0.0
+        self._move(L_D + penalty, ("D",), step)
         return {"L_D": L_D.detach()}
 
     def _generators_loss(
-        self, I: Tensor, z: Tensor, counts: tuple[int, ...], noise: Tensor | None, binarise: Tensor | None
+        self, I: Tensor, drawn: Codes, binarise: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """-L_G with all its terms; -L_G alone; delta's error."""
         config, net = self.config, self.networks
         with self._precision():
-            drawing = draw(config, net.f, net.G, I, z, counts, noise)
+            drawing = draw(config, net.f, net.G, I, drawn)
             recovered = net.delta(drawing.read)
-            score = net.D(drawing.fakes)
+            score = net.D(self._shown(drawing.fakes, drawn))
         error = code_error(recovered, drawing.codes, drawing.redrawn)
         L_G = generator_hinge(score)
         loss = L_G + config.lambda_z / (config.n * config.code_size) * error
@@ -263,15 +172,30 @@ class Game:
             loss = loss + binarise * binarisation(drawing.masks)
         return loss, L_G, error / (config.code_size * drawing.redrawn.sum(1).mean())
 
-    def _discriminator_loss(
-        self, I_real: Tensor, I: Tensor, z: Tensor, counts: tuple[int, ...], noise: Tensor | None
-    ) -> Tensor:
+    def _discriminator_loss(self, I_real: Tensor, I: Tensor, drawn: Codes) -> Tensor:
         net = self.networks
         with self._precision():
             with torch.no_grad():
-                fakes = draw(self.config, net.f, net.G, I, z, counts, noise).fakes
-            score = net.D(torch.cat((I_real, fakes)))
+                fakes = draw(self.config, net.f, net.G, I, drawn).fakes
+            shown = self._shown(I_real, drawn, real=True), self._shown(fakes, drawn)
+            score = net.D(torch.cat(shown))
         return discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
+
+    def _shown(self, images: Tensor, drawn: Codes, *, real: bool = False) -> Tensor:
+        """What D is shown of images: with --diffaugment, changed at random."""
+        if drawn.augment is None:
+            return images
+        numbers = drawn.augment[:, -1] if real else drawn.augment[:, :-1].flatten(0, 1)
+        return augmented(images, numbers, self.config.diffaugment)
+
+    def _penalised(self, step: int) -> bool:
+        return self.config.r1 > 0 and step % self.config.r1_every == 0
+
+    def _gradient_penalty(self, I_real: Tensor, drawn: Codes) -> Tensor:
+        """R1 on real images, weighed for the steps between. Never compiled: D is differentiated twice."""
+        images = self._shown(I_real, drawn, real=True).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.networks.D(images).sum(), images, create_graph=True)
+        return self.config.r1_every * self.config.r1 / 2 * r1(gradient)
 
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast(

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ModelError
-from redoseg.models import HubModel, RunCheckpoint, find_model, first_line, no_hub_model, quiet_hub
+from redoseg.errors import ModelError, first_line
+from redoseg.models import HubModel, RunCheckpoint, find_model, no_hub_model, quiet_hub
 from redoseg.networks.build import build_generators, build_mask_network
 from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork

@@ -16,6 +16,7 @@ from redoseg.recipes import RECIPES, SETTINGS
 
 Recipe = Literal["default", "paper", "authors"]
 Settings = Literal["none", "lfw", "flowers", "cub", "digits"]
+DiffAugment = Literal["off", "colour", "translation", "cutout", "colour-translation", "all"]
 Box = tuple[float, float, float, float]
 
 SIZES = (32, 64, 128, 256)
@@ -140,6 +141,23 @@ class TrainConfig:
     flip: bool = False
     """Mirror training images at random."""
 
+    f_jitter: float = 0.0
+    """Strength, 0 to 1, with which hue, saturation, contrast and light of what f sees in training change (at
+    1, half the images have light and dark swapped), so that f can't split by brightness. The image that is
+    redrawn stays as it is. 0: off."""
+
+    shift: float = 0.0
+    """Largest random shift of the redrawn region, as a share of the side (with --redraw one). 0: off."""
+
+    diffaugment: DiffAugment = "off"
+    """What is changed at random in all that D is shown, real or fake: colours, place, a square cut out."""
+
+    r1: float = 0.0
+    """Gamma of R1, the penalty on D's gradient at real images. 0: off."""
+
+    r1_every: int = 16
+    """Steps between R1's updates; each weighs as much more."""
+
     resize: Literal["antialias", "nearest"] = "antialias"
     """How photos are brought to size."""
 
@@ -253,19 +271,26 @@ def _check(config: TrainConfig) -> None:
     at_least = {
         "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
         "lr_f_warmup": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0, "eval_every": 1,
-        "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1, "seed": 0,
+        "r1_every": 1, "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1, "seed": 0,
     }  # fmt: skip
     for name, least in at_least.items():
         value = getattr(config, name)
         if value is not None and value < least:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
     for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
-                 "mask_noise", "collapse_below", "collapse_variation"):  # fmt: skip
+                 "mask_noise", "r1", "collapse_below", "collapse_variation"):  # fmt: skip
         if not getattr(config, name) >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it can't be negative")
     for name in ("lr", "lr_f", "init_gain"):
         if not getattr(config, name) > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it must be positive")
+    for name, most in (("f_jitter", 1.0), ("shift", 0.5)):
+        if not 0 <= getattr(config, name) <= most:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is {getattr(config, name)}: it must be from 0 to {most:g}"
+            )
+    if config.shift and config.redraw != "one":
+        raise ConfigError("--shift needs --redraw one")
     if config.minutes is not None and not config.minutes > 0:
         raise ConfigError(f"--minutes is {config.minutes}: it must be positive")
     if config.min_region * config.n > 1:

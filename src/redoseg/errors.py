@@ -1,6 +1,11 @@
 """What goes wrong through no fault of the program: each error is one line that says what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says, cut to its first line; the error's kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class RedosegError(Exception):
     """A mistake that the user can mend. The command prints its text on one line and exits with 1."""
 

@@ -1,4 +1,4 @@
-"""The paper's losses, and two that it doesn't have. All are means over the batch, to be minimised."""
+"""The paper's losses, and three that it doesn't have. All are means over the batch, to be minimised."""
 
 import torch
 import torch.nn.functional as F
@@ -35,3 +35,11 @@ def minimal_region(masks: Tensor, minimum: float) -> Tensor:
 def binarisation(masks: Tensor) -> Tensor:
     """`mean min(m, 1 - m)`: masks should be near 0 or 1. masks (B, n, H, W) -> scalar in [0, .5]."""
     return torch.minimum(masks, 1 - masks).mean()
+
+
+def r1(gradient: Tensor) -> Tensor:
+    """`||dD(I)/dI||^2`, a mean over real images. gradient (B, 3, S, S) -> scalar.
+
+    To be weighed with gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2.
+    """
+    return gradient.square().sum((1, 2, 3)).mean()

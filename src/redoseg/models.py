@@ -12,7 +12,7 @@ import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ModelError
+from redoseg.errors import ModelError, first_line
 from redoseg.runfolder import RunFolder
 
 SHIPPED: dict[str, Path] = {}
@@ -116,10 +116,6 @@ def _on_hub(name: str) -> HubModel:
 
 def no_hub_model(name: str, error: Exception) -> ModelError:
     return ModelError(f"'{name}' is no folder here, and the hub gave no model ({first_line(error)})")
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _downloaded(model: HubModel, file: str) -> Path | None:

@@ -12,7 +12,7 @@ import ray.data
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from redoseg.errors import ConfigError, ProcessError, RedosegError
+from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
 from redoseg.segmenter import Segmenter
 from redoseg.segmenting import Failure, Job, Progress, SegmentReport, segment_jobs, segmented
 
@@ -46,7 +46,9 @@ def segment_on_ray(
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"--ray {address}: no Ray cluster can be had there ({_line(error)})") from error
+        raise ConfigError(
+            f"--ray {address}: no Ray cluster can be had there ({first_line(error)})"
+        ) from error
 
     def run(jobs: Sequence[Job]) -> Iterator[Job | Failure]:
         return _results(jobs, workers, {"model": model} | options)
@@ -95,8 +97,4 @@ def _reported(error: BaseException) -> RedosegError:
         if isinstance(cause, RedosegError):
             return cause
         cause = getattr(cause, "cause", None) or cause.__cause__
-    return ProcessError(f"the Ray cluster gave up ({_line(error)}): run it again")
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ProcessError(f"the Ray cluster gave up ({first_line(error)}): run it again")

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from redoseg.algorithm import Codes, Game, Losses, divergence
+from redoseg.algorithm import Game, Losses, divergence
 from redoseg.batches import Batches, source
 from redoseg.collapse import Survey, survey
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
 from redoseg.data.stream import IndexStream, spread
 from redoseg.distributed import Group
+from redoseg.drawing import Codes
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.interrupts import Interrupts
 from redoseg.records import Records, State

@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from redoseg.errors import ConfigError
+from redoseg.errors import ConfigError, first_line
 
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
@@ -48,6 +48,5 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} can't be used ({reason}): try auto or cpu") from error
+        raise ConfigError(f"--device {name} can't be used ({first_line(error)}): try auto or cpu") from error
     return device

@@ -169,7 +169,11 @@ def initialise(module: nn.Module, gain: float) -> None:
 
 
 def normalise_spectrum(network: nn.Module) -> None:
-    """Spectral norm on every convolution (linear layers stay free). Source: Miyato et al. 2018."""
+    """Spectral norm on every convolution (linear layers stay free). Source: Miyato et al. 2018.
+
+    Not PyTorch's parametrization, which divides all weights at every use: see `Conv`. As there, fifteen
+    iterations come first.
+    """
     for layer in network.modules():
         if isinstance(layer, Conv):
             rows, columns = layer.weight.flatten(1).shape

@@ -1,0 +1,126 @@
+"""Actions that train: train, resume, demo."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+
+from redoseg.commands.terminal import errors, print_scores
+from redoseg.config import Recipe, Settings, TrainConfig
+from redoseg.recipes import DEMO
+
+
+def train_command(arguments: Sequence[str]) -> Callable[..., int]:
+    """`train` with the defaults of the recipe and settings asked for: explicit options win over them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs="?", default="default")
+    parser.add_argument("--settings", nargs="?", default="none")
+    asked: Any = parser.parse_known_args(arguments)[0]
+    # A name that doesn't exist is left to the parser proper, which lists those that do.
+    recipe: Recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
+    settings: Settings = asked.settings if asked.settings in get_args(Settings) else "none"
+    defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
+
+    def train(config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults, dry_run: bool = False) -> int:
+        """Learn masks from images alone.
+
+        Args:
+            config: the run.
+            dry_run: Print the resolved options and what was found in the data, then stop.
+        """
+        if dry_run:
+            from redoseg.distributed import speaks
+            from redoseg.report import dry_run as describe
+            from redoseg.training import check
+
+            found = describe(*check(config, errors))
+            if speaks():
+                print(found)
+            return 0
+        return _train(config)
+
+    return train
+
+
+def resume(
+    run: tyro.conf.Positional[Path],
+    /,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Go on with a run that was stopped.
+
+    Args:
+        run: The run's folder.
+        steps: Train up to this step instead.
+        minutes: Train for so many minutes in all instead.
+        device: Go on on this device instead.
+        threads: Go on with so many CPU threads instead.
+    """
+    from redoseg.training import resume as go_on
+
+    given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return _trained(lambda: go_on(run, console=errors, **changed), run)
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+) -> int:
+    """Learn to find a drawn digit, from pictures alone, in ten minutes on one CPU core.
+
+    Args:
+        out: Folder of the run; run again, it goes on.
+        steps: Updates. None: enough.
+        minutes: Stop after so many minutes. None: 10.
+        seed: Decides everything that is random.
+        device: auto, cpu, cuda, cuda:1, mps ...
+        threads: CPU threads; networks this small gain little from a second one.
+    """
+    options: dict[str, Any] = DEMO | {"out": out, "seed": seed, "device": device, "threads": threads}
+    options |= {} if steps is None else {"steps": steps}
+    options |= {} if minutes is None else {"minutes": minutes}
+    return _train(TrainConfig.of(**options))
+
+
+def _train(config: TrainConfig) -> int:
+    from redoseg.training import train
+
+    return _trained(lambda: train(config, console=errors), config.out)
+
+
+def _trained(train: Callable[[], Path], out: Path) -> int:
+    """Train, and say what there is now; of several processes the first does."""
+    from redoseg.distributed import speaks
+    from redoseg.runfolder import RunFolder
+
+    try:
+        run = RunFolder(train())
+    except KeyboardInterrupt:
+        begun = RunFolder(out).exists
+        cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
+        if speaks():
+            print(f"\nstopped{cure}", file=sys.stderr)
+        raise
+    if not speaks():
+        return 0
+    if run.evaluation.is_file():
+        from redoseg.evaluation import Evaluation
+
+        print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
+    pictures = sorted(run.samples.glob("*.png"))
+    print(f"input, mask and redraws: {pictures[-1]}")
+    print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
+    return 0
