@@ -25,7 +25,7 @@ def numbers(count: int, columns: int, **fixed: float) -> torch.Tensor:
 
 def test_a_view_of_strength_0_is_the_picture():
     I = pictures()
-    torch.testing.assert_close(view(I, torch.rand(3, 6), 0.0), I)
+    torch.testing.assert_close(view(I, torch.rand(3, 6), torch.zeros(3)), I)
 
 
 def test_a_view_swaps_light_and_dark():
@@ -33,7 +33,7 @@ def test_a_view_swaps_light_and_dark():
     grey = pictures()[:, :1].expand(-1, 3, -1, -1)
     u = numbers(3, 6, u4=0.0)
     u[0, 0] = 0.49
-    seen = view(grey, u, 1.0)
+    seen = view(grey, u, torch.ones(3))
     torch.testing.assert_close(seen[0], -grey[0])
     torch.testing.assert_close(seen[1:], grey[1:])
 
@@ -43,7 +43,7 @@ def test_half_the_views_are_swapped_at_full_strength_a_quarter_at_half():
     u = torch.rand(4000, 6, generator=torch.Generator().manual_seed(1))
     u[:, 4] = 0  # no slope
     for strength in (1.0, 0.5):
-        swapped = (view(grey, u, strength).mean((1, 2, 3)) < 0).float().mean()
+        swapped = (view(grey, u, torch.full((4000,), strength)).mean((1, 2, 3)) < 0).float().mean()
         assert abs(swapped - strength / 2) < 0.03
 
 
@@ -64,7 +64,7 @@ def test_hues_are_turned():
 def test_the_slope_of_light_is_straight():
     """The second differences are 0, and its height at the border follows from strength and slope."""
     u = numbers(1, 6, u4=0.8, u5=0.0)  # downwards
-    laid = view(torch.zeros(1, 3, 16, 16), u, 0.5)
+    laid = view(torch.zeros(1, 3, 16, 16), u, torch.tensor([0.5]))
     assert laid[0, 0, -1, 3] == pytest.approx(0.5 * 0.8 / 2, abs=1e-6)
     assert laid.diff(n=2, dim=2).abs().max() < 1e-6
     assert laid.diff(dim=3).abs().max() < 1e-6
@@ -122,7 +122,8 @@ def test_what_is_drawn_for_the_options():
         drawn = Codes.sample(config, torch.Generator().manual_seed(0))
         assert drawn.view is not None
         assert drawn.augment is not None
-        assert drawn.view.shape == (6, 6)
+        assert drawn.view.shape == (6, 7)
+        assert (drawn.view[:, 0] == 0.5).all()
         assert drawn.augment.shape == (6, fakes + 1, 7)
         if drawn.shift is not None:
             assert drawn.shift.shape == (6, 2)
@@ -132,3 +133,11 @@ def test_what_is_drawn_for_the_options():
             whole = getattr(drawn, name)
             if whole is not None:
                 assert torch.equal(torch.stack([getattr(p, name) for p in parts], 1).flatten(0, 1), whole)
+
+
+def test_the_jitter_fades():
+    config = TrainConfig.of(data="digit", out="run", size=32, f_jitter=0.8, f_jitter_fade=100)
+    for step, strength in ((0, 0.8), (50, 0.4), (100, 0.0), (500, 0.0)):
+        drawn = Codes.sample(config, torch.Generator().manual_seed(0), step)
+        assert drawn.view is not None
+        torch.testing.assert_close(drawn.view[:, 0], torch.full((25,), strength))

@@ -17,13 +17,14 @@ SHIFT_NUMBERS = 2
 AUGMENT_NUMBERS = 7
 
 
-def view(images: Tensor, u: Tensor, strength: float) -> Tensor:
+def view(images: Tensor, u: Tensor, strength: Tensor) -> Tensor:
     """Other colours, another light: what f sees, so that it can't tell regions by brightness or hue alone.
 
     Hue turned, saturation and contrast changed, in half the images at strength 1 light and dark swapped, a
-    slope of light laid over. images (B, 3, H, W) in [-1, 1], u (B, 6), strength in [0, 1] -> (B, 3, H, W),
-    about [-1, 1]. Where things are stays as it was.
+    slope of light laid over. images (B, 3, H, W) in [-1, 1], u (B, 6), strength (B,) in [0, 1] ->
+    (B, 3, H, W), about [-1, 1]. Where things are stays as it was.
     """
+    strength = strength.to(images.dtype)[:, None, None, None]
     swap, gain, saturation, hue, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
     light = images.mean(1, keepdim=True)
     sign = torch.where(swap < strength / 2, -1.0, 1.0)

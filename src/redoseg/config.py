@@ -146,6 +146,9 @@ class TrainConfig:
     1, half the images have light and dark swapped), so that f can't split by brightness. The image that is
     redrawn stays as it is. 0: off."""
 
+    f_jitter_fade: int = 0
+    """Step at which --f-jitter has faded to 0, linearly from the start. 0: it stays."""
+
     shift: float = 0.0
     """Largest random shift of the redrawn region, as a share of the side (with --redraw one). 0: off."""
 
@@ -270,8 +273,9 @@ def _check(config: TrainConfig) -> None:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be a finite number")
     at_least = {
         "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
-        "lr_f_warmup": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0, "eval_every": 1,
-        "r1_every": 1, "sample_every": 1, "save_every": 1, "binarise_from": 1, "threads": 1, "seed": 0,
+        "lr_f_warmup": 0, "f_jitter_fade": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0,
+        "eval_every": 1, "r1_every": 1, "sample_every": 1, "save_every": 1, "binarise_from": 1,
+        "threads": 1, "seed": 0,
     }  # fmt: skip
     for name, least in at_least.items():
         value = getattr(config, name)

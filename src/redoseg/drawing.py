@@ -18,8 +18,8 @@ class Codes(NamedTuple):
 
     counts: how many of the images each region is redrawn in, for region 0 the first counts[0], and so on.
     z (B, n, code_size): the codes. Where their options are on, noise (B, 1 or n, S, S) on f's logits; view
-    (B, 6) for what f sees; shift (B, 2) of the redrawn region, as shares of the side; augment (B, R + 1, 7)
-    for what D is shown: the R fakes of an image, and a real one.
+    (B, 1 + 6) for what f sees, strength first; shift (B, 2) of the redrawn region, as shares of the side;
+    augment (B, R + 1, 7) for what D is shown: the R fakes of an image, and a real one.
     """
 
     counts: tuple[int, ...]
@@ -44,7 +44,8 @@ class Codes(NamedTuple):
             noise = torch.randn(batch, 1 if n == 2 else n, config.size, config.size, generator=generator)
             noise = config.mask_noise * grown(step, config.lr_f_warmup) * noise
         if config.f_jitter:
-            view = torch.rand(batch, VIEW_NUMBERS, generator=generator)
+            view = torch.rand(batch, 1 + VIEW_NUMBERS, generator=generator)
+            view[:, 0] = config.f_jitter * faded(step, config.f_jitter_fade)
         if config.shift:
             shift = config.shift * (2 * torch.rand(batch, SHIFT_NUMBERS, generator=generator) - 1)
         if config.diffaugment != "off":
@@ -72,6 +73,11 @@ def grown(step: int, warmup: int) -> float:
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
+def faded(step: int, end: int) -> float:
+    """Share of its first value that something has at `step` if it falls linearly to 0 at `end`; 0: never."""
+    return max(0.0, 1 - step / end) if end else 1.0
+
+
 @dataclass(frozen=True)
 class Drawing:
     """G_F's output: `fakes` (F, 3, S, S) for D, `read` (R, 3, S, S) for delta, with what was drawn there:
@@ -86,7 +92,7 @@ class Drawing:
 
 def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: Codes) -> Drawing:
     """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
-    seen = I if drawn.view is None else view(I, drawn.view, config.f_jitter)
+    seen = I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0])
     M = f(seen, drawn.noise)  # (B, n, S, S)
     z, n = drawn.z, M.shape[1]
     one = torch.eye(n, device=I.device)
