@@ -20,7 +20,7 @@ from importlib.machinery import PathFinder
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx", "onnxscript")
+        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx", "onnxscript", "cv2")
         return None if name.partition(".")[0] in extra else PathFinder.find_spec(name, path, target)
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
@@ -116,7 +116,7 @@ def test_other_modules_that_are_missing_are_no_extra() -> None:
 def test_what_segments_imports_nothing_of_the_extra() -> None:
     code = (
         "import sys, redoseg.segmenter, redoseg.segmenting, redoseg.cli, redoseg.models\n"
-        "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx', 'onnxscript'}\n"
+        "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx', 'onnxscript', 'cv2'}\n"
         "print(sorted(extra & sys.modules.keys()))\n"
     )
     assert python(code).stdout.strip() == "[]"

@@ -24,6 +24,7 @@ TORCH_FREE = [
         "config.py",
         "files.py",
         "regions.py",
+        "edges.py",
         "metrics.py",
         "trivial.py",
     ),

@@ -362,9 +362,11 @@ def test_photos_are_read_and_written_while_the_network_works(
                 read_two.set()
             return fitted
 
-        def regions(self, masks: Masks, size: tuple[int, int]) -> NDArray[np.uint8]:
+        def regions(
+            self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None
+        ) -> NDArray[np.uint8]:
             written.set()
-            return super().regions(masks, size)
+            return super().regions(masks, size, photo)
 
     def waiting(images: NDArray[np.float32]) -> NDArray[np.float32]:
         calls.append(len(images))

@@ -10,8 +10,10 @@ _EXTRAS = {
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
     "ray": ("Ray", "ray"),
+    "cv2": ("OpenCV", "edges"),
 }
 TRAIN = "pip install 'redoseg[train]'"
+EDGES = "pip install 'redoseg[edges]'"
 
 
 class MissingExtraError(RedosegError, ImportError):

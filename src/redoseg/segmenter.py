@@ -1,7 +1,9 @@
 """Photos of any size to soft masks of the same size."""
 
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, overload
@@ -11,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.backends.choice import Choice, open_backend
-from redoseg.data.images import decoding_sized, to_rgb
+from redoseg.data.images import decoding, decoding_sized, to_rgb
+from redoseg.edges import Edges, GuidedEdges, open_edges
 from redoseg.errors import DataError, ModelError
 from redoseg.regions import region_map
 
@@ -44,17 +47,18 @@ class Segmenter:
     them (EXIF). DataError for what is no photo.
     """
 
-    def __init__(self, backend: Backend, *, n: int, size: int) -> None:
+    def __init__(self, backend: Backend, *, n: int, size: int, edges: Edges | GuidedEdges = "none") -> None:
         """`backend`: images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
 
         h and w are multiples of 4, from 32. It may be called from several threads at once. `size` is the side
-        that the model was trained at.
+        that the model was trained at. `edges` "guided" moves the masks' borders to the edges in photos that
+        are larger than what the network sees; MissingExtraError without OpenCV.
         """
         if n < 2 or size < _LEAST or size % _STEP:
             raise ValueError(
                 f"n is {n}, size {size}: at least 2 regions, a multiple of {_STEP} from {_LEAST}"
             )
-        self.backend, self.n, self.size = backend, n, size
+        self.backend, self.n, self.size, self.edges = backend, n, size, open_edges(edges)
 
     @classmethod
     def from_pretrained(
@@ -65,16 +69,18 @@ class Segmenter:
         weights: str | None = None,
         device: str = "auto",
         backend: Choice = "auto",
+        edges: Edges | GuidedEdges = "none",
     ) -> Self:
         """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, or a hub id.
 
         Within a run, `checkpoint` is "last", "best" or a step, `weights` "ema" or "raw" (None: EMA if kept).
-        `backend` "onnx" needs no PyTorch; "auto" is the faster one of those that can be had.
-        ModelError for a model, ConfigError for a device that can't be used, MissingExtraError without PyTorch
-        where only it will do.
+        `backend` "onnx" needs no PyTorch; "auto" is the faster one of those that can be had. `edges` as in
+        `Segmenter`. ModelError for a model, ConfigError for a device that can't be used, MissingExtraError
+        without PyTorch or OpenCV where only they will do.
         """
+        edges = open_edges(edges) or "none"  # before a model is looked for, downloaded even
         opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
-        return cls(opened.backend, n=opened.n, size=opened.size)
+        return cls(opened.backend, n=opened.n, size=opened.size, edges=edges)
 
     @overload
     def __call__(self, photo: Photo) -> Masks: ...
@@ -85,18 +91,22 @@ class Segmenter:
         if not isinstance(photo, list | tuple):
             return self([photo])[0]
         fitted = [self._fitted(one) for one in photo]
-        return [
-            self.restore(masks, one.size) for masks, one in zip(self.predict(fitted), fitted, strict=True)
-        ]
+        masks = self.predict(fitted)
+        return [self._restored(*item) for item in zip(masks, fitted, photo, strict=True)]
 
     def _fitted(self, photo: object) -> Fitted:
         if not isinstance(photo, str | os.PathLike):
             return self.fit(_opened(photo))
-        path = _existing(Path(photo))
-        try:
+        with _naming(photo) as path:
             return self.read(path)
-        except DataError as error:
-            raise DataError(f"{path} can't be read: {error}") from error
+
+    def _restored(self, masks: Masks, fitted: Fitted, photo: object) -> Masks:
+        if self.edges is None:
+            return self.restore(masks, fitted.size)
+        if not isinstance(photo, str | os.PathLike):
+            return self.restore(masks, fitted.size, _opened(photo))
+        with _naming(photo) as path, decoding(path) as image:  # whole now, and only one at a time
+            return self.restore(masks, fitted.size, image)
 
     def read(self, file: BinaryIO | Path) -> Fitted:
         """The photo in a file at the network's size. A large JPEG is not decoded at its full size.
@@ -148,22 +158,47 @@ class Segmenter:
             )
         return masks
 
-    def restore(self, masks: Masks, size: tuple[int, int]) -> Masks:
-        """Masks (n, h, w) brought bilinearly to `size` (width, height): (n, H, W), sum one over n."""
+    def restore(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None) -> Masks:
+        """Masks (n, h, w) brought bilinearly to `size` (width, height): (n, H, W), sum one over n.
+
+        Where the segmenter has `edges`, they come from `photo`, RGB and of that size. DataError if it isn't.
+        """
         if size == (masks.shape[2], masks.shape[1]):
             return masks
         restored = np.empty((self.n, size[1], size[0]), np.float32)
-        for r in range(1, self.n):
-            restored[r] = _resized(masks[r], size)
+        for r, mask in enumerate(self._objects(masks, size, photo), 1):
+            restored[r] = mask
         # The resize is linear, its weights sum to one: so do its results, and the background is what is left.
         np.subtract(1, restored[1:].sum(0), out=restored[0])
-        return restored.clip(0, 1, out=restored)
+        restored.clip(0, 1, out=restored)
+        if self.edges is not None:  # what the filter gave may have lain outside: now the sum is 1 or more
+            restored /= restored.sum(0)
+        return restored
 
-    def regions(self, masks: Masks, size: tuple[int, int]) -> NDArray[np.uint8]:
+    def regions(
+        self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None
+    ) -> NDArray[np.uint8]:
         """(H, W): the region of each pixel, `region_map` of what `restore` gives."""
         if self.n > 2:
-            return region_map(self.restore(masks, size))
-        return (_resized(masks[1], size) > 0.5).view(np.uint8)
+            return region_map(self.restore(masks, size, photo))
+        (mask,) = self._objects(masks, size, photo)
+        return (mask > 0.5).view(np.uint8)
+
+    def _objects(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None) -> Iterator[Masks]:
+        """(H, W) of every region but the background, in their order; with `edges` not quite in [0, 1]."""
+        factor = math.sqrt(size[0] * size[1] / (masks.shape[1] * masks.shape[2]))
+        guided = None
+        if self.edges is not None and photo is not None and factor > 1:  # else f has seen every pixel
+            _check_same(photo, size)
+            guided = self.edges.along(photo, factor)
+        for mask in masks[1:]:
+            resized = _resized(mask, size)
+            yield resized if guided is None else guided(resized)
+
+
+def _check_same(photo: Image.Image, size: tuple[int, int]) -> None:
+    if photo.size != size:
+        raise DataError(f"it is {photo.width}x{photo.height} and was {size[0]}x{size[1]} a moment ago")
 
 
 def _resized(mask: Masks, size: tuple[int, int]) -> Masks:
@@ -171,6 +206,16 @@ def _resized(mask: Masks, size: tuple[int, int]) -> Masks:
     if size == (mask.shape[1], mask.shape[0]):
         return mask
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
+
+
+@contextmanager
+def _naming(photo: str | os.PathLike[str]) -> Iterator[Path]:
+    """A photo's path for a block; DataErrors in it get the path's name."""
+    path = _existing(Path(photo))
+    try:
+        yield path
+    except DataError as error:
+        raise DataError(f"{path} can't be read: {error}") from error
 
 
 def _opened(photo: object) -> Image.Image:

@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.data.archive import Entry, in_order
 from redoseg.data.folder import FolderListing, ImageRef, named, scan
+from redoseg.data.images import decoding
 from redoseg.errors import DataError
 from redoseg.files import write_aside
 from redoseg.segmenter import Fitted, Masks, Segmenter
@@ -54,8 +58,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
+    """`content`: the file's, if it is needed again and can't be had again."""
+
     job: Job
     fitted: Fitted
+    content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +150,24 @@ def _read(segmenter: Segmenter, job: Job, content: bytes | Failure | None) -> _R
     if isinstance(content, Failure):
         return content
     try:
-        with job.ref.open() if content is None else BytesIO(content) as file:
-            return _Read(job, segmenter.read(file))
+        with _open(job, content) as file:
+            return _Read(job, segmenter.read(file), None if segmenter.edges is None else content)
     except (DataError, OSError) as error:
         return Failure(job, _reason(error))
 
 
+def _open(job: Job, content: bytes | None) -> BinaryIO:
+    return job.ref.open() if content is None else BytesIO(content)
+
+
 def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> Job | Failure:
     job, size = read.job, read.fitted.size
-    with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
-        labels = segmenter.regions(masks, size)
-        image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
+    try:
+        with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
+            labels = _regions(segmenter, read, masks)
+            image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
+    except (DataError, OSError) as error:  # the photo, where it is read again
+        return Failure(job, _reason(error))
     try:
         write_aside(job.target, lambda aside: image.save(aside, "PNG", **_PNG))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -161,6 +175,14 @@ def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> Job | Failure:
             raise DataError(f"masks can't be written to {job.target.parent}: {_reason(error)}") from error
         return Failure(job, f"its mask can't be written: {_reason(error)}")
     return job
+
+
+def _regions(segmenter: Segmenter, read: _Read, masks: Masks) -> NDArray[np.uint8]:
+    """(H, W). For its edges the photo is decoded again, whole: to keep those that wait would take more."""
+    if segmenter.edges is None:
+        return segmenter.regions(masks, read.fitted.size)
+    with _open(read.job, read.content) as file, decoding(file) as photo:
+        return segmenter.regions(masks, read.fitted.size, photo)
 
 
 def _reason(error: Exception) -> str:

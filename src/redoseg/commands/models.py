@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Weights = Literal["ema", "raw"]
 Backend = Literal["auto", "torch", "onnx"]
+Edges = Literal["none", "guided"]
 
 
 def evaluate(
@@ -69,6 +70,7 @@ def segment(
     weights: Weights | None = None,
     device: str = "auto",
     backend: Backend = "auto",
+    edges: Edges = "none",
     ray: str | None = None,
 ) -> int:
     """Write a mask for every photo, at the photo's own size.
@@ -81,6 +83,8 @@ def segment(
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
+        edges: guided: move the masks' borders to the edges in photos larger than what the network sees, by a
+            guided filter.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
     """
@@ -91,6 +95,7 @@ def segment(
         "weights": weights,
         "device": device,
         "backend": backend,
+        "edges": edges,
     }
     run = _on_ray(ray, model, options) if ray else _here(model, options)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
