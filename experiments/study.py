@@ -47,6 +47,10 @@ def run(options: argparse.Namespace) -> None:
     """All runs that aren't finished, `--jobs` at a time, one thread each."""
     every = options.eval_every
     common = {"steps": options.steps, "eval_every": every, "sample_every": options.steps, "threads": 1}
+    if options.size:
+        common |= {"size": options.size, "width": options.size // 2, "g_width": options.size // 2}
+    if options.device:
+        common["device"] = options.device
     jobs = [(arm, seed) for seed in options.seeds for arm in options.arms]
 
     def one(job: tuple[str, int]) -> None:
@@ -103,22 +107,14 @@ def report(options: argparse.Namespace) -> None:
         for arm in ARMS
         if (options.runs / arm).is_dir()
     }
-    rows = [row for arm, seeds in runs.items() for row in table_row(arm, seeds)]
-    head = [
-        "arm",
-        "seeds",
-        "collapses",
-        "steps",
-        "IoU (each seed)",
-        "mean IoU",
-        "mean accuracy",
-        "IoU per image",
-        "s a step",
-    ]
+    at = options.at
+    rows = [row for arm, seeds in runs.items() for row in table_row(arm, seeds, at)]
+    head = ["arm", "seeds", "collapses", f"IoU at {at} (each seed)", "mean", "accuracy", "IoU, per image",
+            "accuracy, per image", "further on: step, IoU", "s a step"]  # fmt: skip
     table = [head, ["---"] * len(head), *rows]
     options.keep.mkdir(parents=True, exist_ok=True)
     (options.keep / "table.md").write_text("\n".join(f"| {' | '.join(row)} |" for row in table) + "\n")
-    draw(runs, options.keep / "curves.png")
+    draw(runs, options.keep / "curves.png", options.level)
     for arm, seeds in runs.items():
         for seed, run in seeds.items():
             into = options.keep / arm / f"seed-{seed}"
@@ -129,31 +125,34 @@ def report(options: argparse.Namespace) -> None:
     print((options.keep / "table.md").read_text())
 
 
-def table_row(arm: str, seeds: dict[int, Path]) -> Iterator[list[str]]:
-    curves = {seed: points for seed, run in seeds.items() if (points := curve(run))}
+def table_row(arm: str, seeds: dict[int, Path], at: int) -> Iterator[list[str]]:
+    """Scores at a step that runs have in common; those that are further on say so."""
+    curves = {seed: points for seed, run in seeds.items() if (points := dict(curve(run))) and at in points}
     if not curves:
         return
-    ends = {seed: points[-1] for seed, points in curves.items()}
-    iou, accuracy = ([end["per_dataset"][name] for _, end in ends.values()] for name in ("iou", "accuracy"))
-    flattering = mean(end["per_image"]["iou"] for _, end in ends.values())
+    scores = [points[at] for points in curves.values()]
+    iou, accuracy, flattering, flattered = (
+        [score[matching][name] for score in scores]
+        for matching in ("per_dataset", "per_image")
+        for name in ("iou", "accuracy")
+    )
+    further = [(max(points), points[max(points)]) for points in curves.values() if max(points) > at]
     pace = [
         line["seconds"] / line["step"] for run in seeds.values() for line in lines(run) if line.get("val")
     ]
     yield [
         arm,
-        " ".join(map(str, ends)),
+        " ".join(map(str, curves)),
         str(sum(restarts(run) for run in seeds.values())),
-        " ".join(str(step) for step, _ in ends.values()),
         " ".join(f"{value:.3f}" for value in iou),
-        f"{mean(iou):.3f}",
-        f"{mean(accuracy):.3f}",
-        f"{flattering:.3f}",
+        *(f"{mean(values):.3f}" for values in (iou, accuracy, flattering, flattered)),
+        ", ".join(f"{step:,}: {score['per_dataset']['iou']:.3f}" for step, score in further),
         f"{min(pace):.2f}",
     ]
 
 
-def draw(runs: dict[str, dict[int, Path]], file: Path) -> None:
-    """IoU against steps: a colour for each arm, a line for each seed."""
+def draw(runs: dict[str, dict[int, Path]], file: Path, level: float | None) -> None:
+    """IoU against steps: a colour for each arm, a line for each seed; the trivial row's level."""
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     colours = plt.get_cmap("tab20")
     for index, (arm, seeds) in enumerate(runs.items()):
@@ -164,6 +163,9 @@ def draw(runs: dict[str, dict[int, Path]], file: Path) -> None:
                 axis.plot(*zip(*points, strict=True), color=colours(index % 20), lw=1.2, label=label)
     axis.set_xlabel("steps")
     axis.set_ylabel("IoU on val, one matching for the split")
+    if level is not None:
+        axis.axhline(level, color="k", lw=0.8, ls=":")
+        axis.annotate("best fixed mask", (0, level), fontsize=7, va="bottom")
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=7, ncols=2, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(file, dpi=110)
@@ -176,8 +178,10 @@ def main() -> None:
     runs.add_argument("data", nargs="+")
     runs.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), metavar="ARM")
     runs.add_argument("--seeds", nargs="+", type=int, default=[0])
-    runs.add_argument("--steps", type=int, default=2500)
+    runs.add_argument("--steps", type=int, default=1500)
     runs.add_argument("--eval-every", type=int, default=250)
+    runs.add_argument("--size", type=int, help="side in pixels, instead of 32; widths grow with it")
+    runs.add_argument("--device", help="cpu, cuda, cuda:1 ...")
     runs.add_argument("--jobs", type=int, default=2)
     runs.add_argument("--out", type=Path, required=True)
     runs.set_defaults(do=run)
@@ -186,6 +190,8 @@ def main() -> None:
     reports.add_argument(
         "--keep", type=Path, required=True, help="folder for the table, the curves, small files"
     )
+    reports.add_argument("--level", type=float, help="IoU of the best fixed mask, drawn as a line")
+    reports.add_argument("--at", type=int, default=1500, help="step whose scores are compared")
     reports.set_defaults(do=report)
     options = parser.parse_args()
     options.do(options)

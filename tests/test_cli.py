@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from redoseg.tensorfiles import load_tensors
 from redoseg.version import __version__
 from test_training import TINY, equal, photos, tiny, trained
 
-COMMANDS = ["train", "resume", "evaluate", "segment", "redraw", "demo"]
+COMMANDS = ["train", "resume", "distill", "evaluate", "segment", "redraw", "demo"]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_it_is_a_program(program, line, code, output, said):
         ("train digit --out run --redraw two", "'one', 'each', 'all'"),
         ("train digit --out run --recipe", "--recipe"),
         ("resume", "The run's folder."),
-        ("evaluate", "A run's folder, a model's folder, or a hub id."),
+        ("evaluate", "A run's folder, a model's folder, a hub id, or a name from `redoseg models`."),
         ("evaluate run digit --weights new", "invalid choice 'new' for argument '--weights'"),
         ("segment run photos", "--out"),
         ("redraw run photo.png", "--out"),
@@ -388,7 +389,7 @@ def test_dry_run_of_a_run_that_is_there(command, data, run):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("", {"recipe": "default", "settings": "none", "lr": 5e-4, "lambda_z": 5.0, "g_width": 64}),
+        ("", {"recipe": "default", "settings": "none", "lr": 5e-4, "lambda_z": 10.0, "g_width": 64}),
         ("--recipe paper", {"recipe": "paper", "lr": 1e-4, "g_norm": "batch", "g_width": 64}),
         ("--recipe=authors", {"recipe": "authors", "redraw": "each", "resize": "nearest"}),
         ("--settings cub", {"settings": "cub", "g_width": 32, "lr": 5e-4}),
@@ -434,6 +435,43 @@ def test_evaluate_a_checkpoint(command, data, run, line, checkpoint):
     found = json.loads(output)
     assert found["checkpoint"] == checkpoint
     assert found["images"] == (10 if "train" in line else 5)
+
+
+def test_evaluate_the_checkpoint_chosen_without_masks(command, data, run):
+    chosen = [data, "--device", "cpu", "--checkpoint", "label-free"]
+    score = load_tensors(run.label_free)[1]["label_free"]["score"]
+    _, output, _ = command("evaluate", run.path, *chosen, "--json")
+    assert json.loads(output)["checkpoint"] == {"rule": "label-free", "step": 2, "ema": True, "score": score}
+    assert "checkpoint: label-free, step 2, moving average" in command("evaluate", run.path, *chosen)[1]
+
+
+def test_the_checkpoint_chosen_without_masks_segments_and_is_exported(command, run, tmp_path):
+    """The only one there is is the last, so both are the same."""
+    picture(tmp_path / "photo.png", 40, 36)
+    for rule in ("last", "label-free"):
+        more = "--checkpoint", rule
+        assert command("segment", run.path, tmp_path / "photo.png", "--out", rule, *more)[0] == 0
+        assert command("export", run.path, "--onnx", f"{rule}.onnx", *more)[0] == 0
+        assert command("redraw", run.path, tmp_path / "photo.png", "--out", f"{rule}.png", *more)[0] == 0
+    for name in ("{}/photo.png", "{}.onnx", "{}.png"):
+        ones, others = (Path(name.format(rule)).read_bytes() for rule in ("last", "label-free"))
+        assert ones == others
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["evaluate RUN DATA", "segment RUN DATA --out OUT", "export RUN --onnx OUT", "redraw RUN DATA --out OUT"],
+)
+def test_a_run_from_before_the_rule_is_one_line(command, data, run, tmp_path, line):
+    old = RunFolder(shutil.copytree(run.path, tmp_path / "old"))
+    old.label_free.unlink()
+    words = [
+        {"RUN": old.path, "DATA": data, "OUT": tmp_path / "out"}.get(word, word) for word in line.split()
+    ]
+    found = command(*words, "--checkpoint", "label-free")
+    assert_one_line(
+        found, "has no checkpoint chosen without masks, it was made without that rule: use --checkpoint last"
+    )
 
 
 def test_evaluate_prints_a_table(command, data, run):

@@ -93,7 +93,7 @@ def test_paper_is_the_papers_table():
     }  # fmt: skip
     ours_alone = {
         "centred_start": False, "lr_f_warmup": 0, "ema_half_life": 0.0, "min_region": 0.0, "binarise": 0.0,
-        "flip": False,
+        "flip": False, "f_jitter": 0.0, "shift": 0.0, "diffaugment": "off", "r1": 0.0, "mask_noise": 0.0,
     }  # fmt: skip
     paper = of(recipe="paper")
     assert {name: getattr(paper, name) for name in expected | ours_alone} == expected | ours_alone

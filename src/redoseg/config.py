@@ -82,7 +82,7 @@ class TrainConfig:
     fakes: Literal["new", "same"] = "new"
     """The discriminator's fakes: of new images and codes, or the generators' ones drawn again."""
 
-    attention: bool = True
+    attention: bool = False
     """Self-attention in G and D."""
 
     delta_attention: bool = False
@@ -101,7 +101,7 @@ class TrainConfig:
     centred_start: bool = True
     """Start with every mask near 1 / n."""
 
-    lambda_z: float = 5.0
+    lambda_z: float = 10.0
     """Weight of the code's recovery: lambda_z / (n * code_size) times the squared error."""
 
     lr: float = 5e-4
@@ -138,10 +138,10 @@ class TrainConfig:
     binarise_from: int = 1_000
     """Step from which it grows, over as many steps again, to its full weight."""
 
-    flip: bool = False
+    flip: bool = True
     """Mirror training images at random."""
 
-    f_jitter: float = 0.0
+    f_jitter: float = 1.0
     """Strength, 0 to 1, with which hue, saturation, contrast and light of what f sees in training change (at
     1, half the images have light and dark swapped), so that f can't split by brightness. The image that is
     redrawn stays as it is. 0: off."""

@@ -29,6 +29,10 @@ PAPER: dict[str, Any] = {
     "mask_noise": 0.0,
     "binarise": 0.0,
     "flip": False,
+    "f_jitter": 0.0,
+    "shift": 0.0,
+    "diffaugment": "off",
+    "r1": 0.0,
     "best_by": "per_image",
 }
 
@@ -63,8 +67,6 @@ DEMO: dict[str, Any] = {
     "width": 16,
     "g_width": 16,
     "f_width": 8,
-    "lambda_z": 10.0,
-    "attention": False,
     "steps": 3_000,
     "minutes": 10.0,
     "precision": "bfloat16",

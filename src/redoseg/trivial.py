@@ -32,6 +32,12 @@ def fixed_mask(truth: Labels, n: int) -> Scores | None:
     IoU on the choosing half. n > 2: the majority label of each pixel. Of equals the lowest. A pixel that the
     choosing half never labels is background.
     """
+    counts = fixed_mask_counts(truth, n)
+    return None if counts is None else as_labelled(counts)
+
+
+def fixed_mask_counts(truth: Labels, n: int) -> Counts | None:
+    """What `fixed_mask` scores: its counts (B, n, n), an entry for each image with a labelled pixel."""
     return _both_ways(truth, n, _thresholded if n == 2 else lambda half, other: _majority(half, other, n))
 
 
@@ -41,16 +47,17 @@ def disc(truth: Labels, n: int) -> Scores | None:
     The radius is the multiple of a 64th of the side with the best mean IoU on the choosing half (the largest
     of equals).
     """
-    return _both_ways(truth, n, _disc) if n == 2 else None
+    counts = _both_ways(truth, n, _disc) if n == 2 else None
+    return None if counts is None else as_labelled(counts)
 
 
-def _both_ways(truth: Labels, n: int, guess: Guess) -> Scores | None:
+def _both_ways(truth: Labels, n: int, guess: Guess) -> Counts | None:
     _check(truth, n)
     truth = truth[(truth != UNLABELLED).any((1, 2))]
     if len(truth) < 2:
         return None
     first, second = np.array_split(truth, 2)
-    return as_labelled(np.concatenate([guess(second, first), guess(first, second)]))
+    return np.concatenate([guess(second, first), guess(first, second)])
 
 
 def _thresholded(half: Labels, other: Labels) -> Counts:
