@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from redoseg.algorithm import Game
+from redoseg.augmentation import augmented, shifted, view
 from redoseg.config import TrainConfig
 from redoseg.drawing import Codes, draw
 from redoseg.errors import DivergenceError
@@ -27,7 +28,7 @@ both_n = pytest.mark.parametrize("n", [2, 3])
 def config(**options):
     small = {
         "size": 32, "batch": 5, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 1, "code_size": 3,
-        "ema_half_life": 0.0, "lr_f_warmup": 0, "lr": 1e-3, "lr_f": 1e-3,
+        "ema_half_life": 0.0, "lr_f_warmup": 0, "lr": 1e-3, "lr_f": 1e-3, "attention": True, "f_jitter": 0.0,
     }  # fmt: skip
     return TrainConfig(data=("digit",), out=Path("unused"), **small | options)
 
@@ -98,14 +99,17 @@ def test_codes_are_normal():
 
 def slowly(config, net, I, drawn):
     """`draw` without its short cuts, one image and one product at a time: fakes, read, codes, redrawn."""
-    n, M = config.n, net.f(I)
+    n = config.n
+    M = net.f(I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0]))
+    if drawn.shift is not None:
+        M = shifted(M, drawn.shift)
     V = [net.G[k](M[:, k : k + 1], drawn.z[:, k]) for k in range(n)]
     fakes, generated, codes, redrawn = [], [], [], []
     for b in range(len(I)):
         whole = sum(M[b, k] * V[k][b] for k in range(n))
         generated.append(whole)
         for i in {"one": [int(drawn.regions[b])], "each": range(n), "all": []}[config.redraw]:
-            fakes.append(sum(M[b, k] * (V[k][b] if k == i else I[b]) for k in range(n)))
+            fakes.append(M[b, i] * V[i][b] + (1 - M[b, i]) * I[b])
             codes.append(drawn.z[b])
             redrawn.append([float(k == i) for k in range(n)])
         if config.redraw == "all":
@@ -127,6 +131,31 @@ def test_draw_is_the_papers_equation(form, n):
     found = found.fakes, found.read, found.codes, found.redrawn, found.masks
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@both_n
+def test_f_alone_sees_other_colours(n):
+    """The jitter changes masks, and nothing else of what is composed."""
+    options = config(n=n, f_jitter=1.0)
+    net = Game(options, 0, CPU).networks
+    I, drawn = batch(options)
+    with torch.no_grad():
+        found, expected = draw(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
+        plain = draw(options, net.f, net.G, I, drawn._replace(view=None))
+    torch.testing.assert_close(found.fakes, expected[0], rtol=0, atol=1e-5)
+    assert (found.masks - plain.masks).abs().max() > 1e-3
+
+
+@both_n
+def test_a_redrawn_region_is_shifted(n):
+    """Only the mask that is redrawn moves: elsewhere the image stays."""
+    options = config(n=n, shift=0.25)
+    net = Game(options, 0, CPU).networks
+    I, drawn = batch(options)
+    with torch.no_grad():
+        found, expected = draw(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
+    torch.testing.assert_close(found.fakes, expected[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.masks.sum(1), torch.ones(5, 32, 32))
 
 
 @both_n
@@ -472,3 +501,48 @@ def test_everything_is_trained_in_train_mode():
     one_round(player, 0)
     modes = {letter: network.training for letter, network in player.networks.items().items()}
     assert modes == {"f": True, "G": True, "D": True, "delta": True, "f_ema": False}
+
+
+def test_r1_is_the_gradients_square():
+    """Against a gradient of each image by itself, in the step that it is due and in no other."""
+    for step, due in ((0, True), (1, False), (16, True)):
+        player, twin = game(r1=0.5), game(r1=0.0)
+        real, (I, drawn) = images(player.config, 1), batch(player.config)
+        iterate_spectrum(twin.networks.D)
+        norms = []
+        for image in real:
+            pixel = image[None].clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(twin.networks.D(pixel).sum(), pixel)
+            norms.append(gradient.square().sum())
+        weight = 16 * 0.5 / 2 if due else 0.0
+        penalty = weight * sum(norms) / len(norms)
+        seen = []
+        player._move = lambda loss, names, step, seen=seen: seen.append(loss.item())
+        L_D = player.discriminator_update(real, I, drawn, step)["L_D"]
+        assert seen[0] - L_D.item() == pytest.approx(float(penalty), rel=1e-4, abs=1e-6)
+
+
+def test_r1_moves_d():
+    with_r1, without = game(r1=5.0), game()
+    for player in (with_r1, without):
+        real, (I, drawn) = images(player.config, 1), batch(player.config)
+        player.discriminator_update(real, I, drawn, 0)
+    assert changed(with_r1.networks.D, copied(without.networks.D))
+
+
+@every_form
+def test_d_sees_augmented_images(form):
+    """Real and fake ones, in both updates; delta reads what was drawn."""
+    player = game(diffaugment="all", **form)
+    I, drawn = batch(player.config)
+    real, shown, read = images(player.config, 1), [], []
+    player.networks.D.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].detach()))
+    player.networks.delta.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach()))
+    with torch.no_grad():
+        drawing = draw(player.config, player.networks.f, player.networks.G, I, drawn)
+    player.generator_update(I, drawn, 0)
+    fakes = augmented(drawing.fakes, drawn.augment[:, :-1].flatten(0, 1), "all")
+    torch.testing.assert_close(shown[0], fakes, rtol=0, atol=1e-3)
+    torch.testing.assert_close(read[0], drawing.read, rtol=0, atol=1e-3)
+    player.discriminator_update(real, I, drawn, 0)
+    torch.testing.assert_close(shown[1][:5], augmented(real, drawn.augment[:, -1], "all"))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._triton import has_triton
 
 from redoseg.augmentation import augmented
@@ -50,6 +51,15 @@ def divergence(what: str) -> DivergenceError:
     return DivergenceError(
         f"{what}; the last checkpoint stands: try a smaller --lr and --lr-f, or --precision float32"
     )
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, f: nn.Module, half_life: float, batch: int, step: int) -> None:
+    """One step of the moving average of f's weights. `half_life`, in images, grows with the run, as in
+    StyleGAN2-ADA: at first it is a twentieth of what was seen."""
+    half_life = min(half_life, 0.05 * batch * (step + 1))
+    weight = 1 - 0.5 ** (batch / half_life)
+    torch._foreach_lerp_(list(average.parameters()), list(f.parameters()), weight)
 
 
 class Game:
@@ -192,9 +202,12 @@ class Game:
         return self.config.r1 > 0 and step % self.config.r1_every == 0
 
     def _gradient_penalty(self, I_real: Tensor, drawn: Codes) -> Tensor:
-        """R1 on real images, weighed for the steps between. Never compiled: D is differentiated twice."""
-        images = self._shown(I_real, drawn, real=True).requires_grad_()
-        (gradient,) = torch.autograd.grad(self.networks.D(images).sum(), images, create_graph=True)
+        """R1 on real images, weighed for the steps between. D is differentiated twice, so this is never
+        compiled, and attention takes the one kernel that can be."""
+        images = self._shown(I_real, drawn, real=True).detach().requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):
+            score = self.networks.D(images)
+        (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
         return self.config.r1_every * self.config.r1 / 2 * r1(gradient)
 
     def _precision(self) -> AbstractContextManager[object]:
@@ -239,14 +252,8 @@ class Game:
         if not self._finite:
             raise divergence(f"a loss was not finite before step {step}")
 
-    @torch.no_grad()
     def _average(self, step: int) -> None:
-        """The moving average of f; its half-life grows with the run, as in StyleGAN2-ADA."""
-        if self.networks.f_ema is None:
-            return
-        batch = self.config.batch
-        half_life = min(self.config.ema_half_life, 0.05 * batch * (step + 1))
-        weight = 1 - 0.5 ** (batch / half_life)
-        torch._foreach_lerp_(
-            list(self.networks.f_ema.parameters()), list(self.networks.f.parameters()), weight
-        )
+        if self.networks.f_ema is not None:
+            move_average(
+                self.networks.f_ema, self.networks.f, self.config.ema_half_life, self.config.batch, step
+            )

@@ -1,4 +1,4 @@
-"""The paper's losses, and three that it doesn't have. All are means over the batch, to be minimised."""
+"""The paper's losses, and four that it doesn't have. All are means over the batch, to be minimised."""
 
 import torch
 import torch.nn.functional as F
@@ -43,3 +43,15 @@ def r1(gradient: Tensor) -> Tensor:
     To be weighed with gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2.
     """
     return gradient.square().sum((1, 2, 3)).mean()
+
+
+def masked_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+    """Between a teacher's soft masks and f's, a mean over the pixels that count; 0 if none does.
+
+    logits as `MaskNetwork.logits` gives them, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar.
+    """
+    if targets.shape[1] == 2:
+        pixels = F.binary_cross_entropy_with_logits(logits, targets[:, :1], reduction="none")
+    else:
+        pixels = -(targets * F.log_softmax(logits, 1)).sum(1, keepdim=True)
+    return (counted * pixels).sum() / counted.sum().clamp(min=1)

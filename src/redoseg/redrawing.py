@@ -1,7 +1,6 @@
 """Regions drawn anew with several codes: the content of the paper's Figure 2, for a set or for one photo."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from redoseg.config import Box
 from redoseg.data.images import fit_image
 from redoseg.errors import ConfigError, ModelError
 from redoseg.figures import GridContent, sample_grid
+from redoseg.networks.layers import evaluating
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import to_array, to_tensor
 
@@ -21,7 +21,7 @@ from redoseg.tensors import to_array, to_tensor
 @torch.no_grad()
 def redraw_grid(
     f: MaskNetwork,
-    generators: nn.ModuleList,
+    generators: nn.ModuleList | None,
     images: Tensor,
     codes: Tensor,
     truth: Tensor | None = None,
@@ -31,16 +31,19 @@ def redraw_grid(
     """Every image with one region redrawn, with K codes for each region: what `figures.sample_grid` shows.
 
     images (B, 3, S, S) in [-1, 1] on the networks' device, codes (n, K, code_size) by region, truth (B, S, S)
-    labels. `generators` are by channel of f. `regions` in the order of the columns; None: the objects, then
-    the background. Networks are put into evaluation mode meanwhile, so nothing in them moves.
+    labels. `generators` are by channel of f; None: nothing is redrawn. `regions` in the order of the columns;
+    None: the objects, then the background. Networks are put into evaluation mode meanwhile, so nothing in
+    them moves.
     """
-    regions = (*range(1, f.n), 0) if regions is None else regions
+    G = nn.ModuleList() if generators is None else generators
+    if regions is None:
+        regions = (*range(1, f.n), 0) if len(G) else ()
     codes = codes.to(images.device)
     redrawn = {}
-    with _evaluating(f, generators):
+    with evaluating(f, G):
         masks = f.ordered_masks(images)  # (B, n, S, S)
         for r in regions:
-            M_r, G_r = masks[:, r : r + 1], generators[int(f.order[r])]
+            M_r, G_r = masks[:, r : r + 1], G[int(f.order[r])]
             # A code at a time: memory stays that of one batch however many codes are asked for.
             drawn = (redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
             redrawn[r] = np.stack([to_array(column) for column in drawn], 1)  # (B, K, S, S, 3)
@@ -72,7 +75,7 @@ def redraw_photo(
     if generators is None or model.config is None:
         raise ModelError(
             "this checkpoint holds the mask network only, no generators to redraw with: name a run, with "
-            "--checkpoint last or best"
+            "--checkpoint last, best or label-free"
         )
     if not 0 <= region < f.n:
         raise ConfigError(f"no region {region}: the model knows 0 (the background) to {f.n - 1}")
@@ -81,16 +84,3 @@ def redraw_photo(
     images = to_tensor(fit_image(photo, f.size)[None], f.order.device)  # (1, 3, S, S)
     codes = sample_codes(f.n, count, model.config.code_size, seed=seed)
     return sample_grid(redraw_grid(f, generators, images, codes, regions=[region]), blur=blur)
-
-
-@contextmanager
-def _evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside: no batch statistics, no step of the power iteration; then all as it was."""
-    modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -12,7 +12,7 @@ from redoseg.batches import Batches, source
 from redoseg.collapse import Survey, survey
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.stream import IndexStream, spread
+from redoseg.data.stream import IndexStream, seed_of, spread
 from redoseg.distributed import Group
 from redoseg.drawing import Codes
 from redoseg.errors import CollapseError, ConfigError, DataError
@@ -94,7 +94,7 @@ class Run:
     def _one_step(self) -> Losses:
         """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
         config, game, t = self.config, self.game, self.step
-        random = torch.Generator().manual_seed(_seed(config.seed, self.attempt, t))
+        random = torch.Generator().manual_seed(seed_of(config.seed, self.attempt, t))
         batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
         fresh = iter(range(t * batches, (t + 1) * batches))
 
@@ -138,7 +138,7 @@ class Run:
         """The first process's part of the milestones. Returns the log's line, if one was due."""
         line = None
         if "eval" in due:
-            records.keep(self.game, self.state)
+            records.keep(self.game, self.state, self.fixed_images)
         if due & {"collapse", "eval"}:
             line = records.note(self.state, losses, surveyed)
         if "sample" in due:
@@ -171,7 +171,7 @@ class Run:
     def _begin_attempt(self) -> None:
         """Everything that is learned, from scratch; its seed depends on the run's and on the attempt."""
         config, group = self.config, self.group
-        seed = _seed(config.seed, self.attempt)
+        seed = seed_of(config.seed, self.attempt)
         self.game = Game(config, seed, self.device, group)
         stream = IndexStream(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
@@ -256,8 +256,3 @@ class Run:
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _seed(*numbers: int) -> int:
-    """One number from several, such that neighbouring steps and attempts have nothing in common."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -12,6 +12,7 @@ import tyro
 
 from redoseg.commands.terminal import errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
+from redoseg.errors import ConfigError
 from redoseg.recipes import DEMO
 
 
@@ -64,11 +65,23 @@ def resume(
         device: Go on on this device instead.
         threads: Go on with so many CPU threads instead.
     """
-    from redoseg.training import resume as go_on
+    from redoseg.runfolder import RunFolder
 
     given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
     changed = {name: value for name, value in given.items() if value is not None}
-    return _trained(lambda: go_on(run, console=errors, **changed), run)
+    if RunFolder(run).distilled:
+        return _resume_distilled(run, changed)
+    from redoseg.training import resume as go_on
+
+    return trained(lambda: go_on(run, console=errors, **changed), run)
+
+
+def _resume_distilled(run: Path, changed: dict[str, Any]) -> int:
+    from redoseg.distilling import resume as go_on
+
+    if "minutes" in changed:
+        raise ConfigError(f"{run} is a run of `redoseg distill`, which knows no --minutes: use --steps")
+    return trained(lambda: go_on(run, console=errors, **changed), run)
 
 
 def demo(
@@ -98,10 +111,10 @@ def demo(
 def _train(config: TrainConfig) -> int:
     from redoseg.training import train
 
-    return _trained(lambda: train(config, console=errors), config.out)
+    return trained(lambda: train(config, console=errors), config.out)
 
 
-def _trained(train: Callable[[], Path], out: Path) -> int:
+def trained(train: Callable[[], Path], out: Path) -> int:
     """Train, and say what there is now; of several processes the first does."""
     from redoseg.distributed import speaks
     from redoseg.runfolder import RunFolder
@@ -121,6 +134,7 @@ def _trained(train: Callable[[], Path], out: Path) -> int:
 
         print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
     pictures = sorted(run.samples.glob("*.png"))
-    print(f"input, mask and redraws: {pictures[-1]}")
+    drawn = "input and mask:         " if run.distilled else "input, mask and redraws:"
+    print(f"{drawn} {pictures[-1]}")
     print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
     return 0

@@ -48,3 +48,8 @@ class IndexStream:
 def spread(length: int, wanted: int) -> NDArray[np.int64]:
     """At most `wanted` indices, evenly spread over `length`."""
     return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(np.int64))
+
+
+def seed_of(*numbers: int) -> int:
+    """One number from several, such that neighbouring steps and attempts have nothing in common."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -116,16 +116,20 @@ class MaskNetwork(
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """`noise` (B, 1, H, W) for n = 2, else (B, n, H, W), is added to the logits: see `--mask-noise`."""
-        height, width = images.shape[-2:]
-        if height < 32 or width < 32 or height % 4 or width % 4:
-            raise ValueError(f"images are {width}x{height}: both sides must be multiples of 4, from 32")
-        logits = self.head(self.decoder(self.pyramid(self.encoder(images)))).float()
+        logits = self.logits(images)
         if noise is not None:
             logits = logits + noise
         if self.n == 2:
             mask = torch.sigmoid(logits)
             return torch.cat((mask, 1 - mask), 1)
         return torch.softmax(logits, 1)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What the masks are made of: (B, n, H, W) float32; for n = 2 (B, 1, H, W), channel 0 against 1."""
+        height, width = images.shape[-2:]
+        if height < 32 or width < 32 or height % 4 or width % 4:
+            raise ValueError(f"images are {width}x{height}: both sides must be multiples of 4, from 32")
+        return self.head(self.decoder(self.pyramid(self.encoder(images)))).float()
 
     def ordered_masks(self, images: Tensor) -> Tensor:
         """As `forward`, with the background at index 0 and the objects after it."""

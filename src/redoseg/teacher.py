@@ -1,0 +1,86 @@
+"""The teacher of a distillation: a run's mask network, and the generators that draw by its masks."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from redoseg.checkpoint import load_model
+from redoseg.compositing import choose_regions
+from redoseg.config import TrainConfig
+from redoseg.drawing import Codes, draw
+from redoseg.errors import ConfigError
+from redoseg.models import RunCheckpoint, find_model, weights_digest
+from redoseg.networks.mask import MaskNetwork
+from redoseg.runfolder import RunFolder
+
+
+class Teacher:
+    """A run's checkpoint. Its masks have the background first, and nothing that it does has a gradient."""
+
+    def __init__(
+        self, run: Path, *, checkpoint: str, weights: str | None, device: torch.device, mirrored: bool
+    ) -> None:
+        """ConfigError where there is no run, ModelError for a checkpoint that can't be read."""
+        if not RunFolder(run).exists:
+            raise ConfigError(
+                f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one"
+            )
+        place = find_model(run, checkpoint=checkpoint, weights=weights)
+        assert isinstance(place, RunCheckpoint)
+        model = load_model(run, checkpoint=checkpoint, weights=weights, device=device)
+        self.config: TrainConfig = place.config
+        self.generators = model.generators
+        self.identity: dict[str, Any] = {
+            "run": str(run),
+            **model.checkpoint,
+            "weights": weights_digest(place.file, f"{place.letter}."),
+        }
+        self._f, self._order = _Mirrored(model.f) if mirrored else model.f, model.f.order
+        # Of `draw`'s kinds the one that leaves the rest of the image as it is, whatever RUN's was.
+        self._one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
+
+    @torch.no_grad()
+    def masks(self, images: Tensor) -> Tensor:
+        """(B, n, S, S) of images (B, 3, S, S) in [-1, 1]."""
+        return self._ordered(self._f(images))
+
+    @torch.no_grad()
+    def redrawn(self, images: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The images (B, 3, S, S) with a region of each drawn anew, and the masks (B, n, S, S) used for it.
+
+        Regions and codes are drawn from `random`. Only for a teacher that has `generators`.
+        """
+        assert self.generators is not None
+        n, batch = self.config.n, len(images)
+        counts = torch.bincount(choose_regions(batch, n, random), minlength=n)
+        codes = Codes(tuple(counts.tolist()), torch.randn(batch, n, self.config.code_size, generator=random))
+        drawing = draw(self._one, self._f, self.generators, images, codes.to(images.device))
+        return drawing.fakes, self._ordered(drawing.masks)
+
+    def _ordered(self, masks: Tensor) -> Tensor:
+        return masks.index_select(1, self._order)
+
+
+class _Mirrored(nn.Module):
+    """f's masks, averaged over the image and its mirror image."""
+
+    def __init__(self, f: MaskNetwork) -> None:
+        super().__init__()
+        self.f = f
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        return (self.f(images, noise) + self.f(images.flip(3), noise).flip(3)) / 2
+
+
+def counted(masks: Tensor, *, confident: float, object_share: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Which images count (B,), and which pixels (B, 1, S, S); bool. masks (B, n, S, S), background first.
+
+    An image does where what isn't background covers a share of it within `object_share`; of such an image, a
+    pixel does whose largest mask is at least `confident`.
+    """
+    share = 1 - masks[:, 0].mean((1, 2))
+    images = (share >= object_share[0]) & (share <= object_share[1])
+    return images, (masks.amax(1, keepdim=True) >= confident) & images[:, None, None, None]
