@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redoseg.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
+from redoseg.cards import ONNX
 from redoseg.errors import ModelError
 from redoseg.extras import missing_extra
 from redoseg.files import write_aside
-from redoseg.models import ONNX, digest
+from redoseg.models import digest
 from redoseg.networks.layers import UpsampleConv
 from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
 from redoseg.version import __version__
@@ -113,6 +114,10 @@ _graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}
 def _graph(network: nn.Module) -> bytes:
     import onnxscript  # noqa: F401 - what the exporter lacks without it, it says in many lines
 
+    network, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    for tensor in network.state_dict().values():  # the exporter makes one of tensors that are equal
+        if tensor.is_floating_point():
+            tensor.normal_(generator=random)
     batch, height, width = (
         torch.export.Dim(name, min=least, max=1 << 14)
         for name, least in ((BATCH, 1), (HEIGHT, 8), (WIDTH, 8))

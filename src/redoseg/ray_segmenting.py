@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
+from redoseg.models import absolute
 from redoseg.segmenter import Segmenter
 from redoseg.segmenting import Failure, Job, Progress, SegmentReport, segment_jobs, segmented
 
@@ -42,7 +43,7 @@ def segment_on_ray(
     if options.get("device", "auto") == "auto":
         options["device"] = "cpu"  # workers are counted by CPUs: on one GPU they would be too many
     Segmenter.from_pretrained(model, **options)  # what is wrong with it is better said here, once
-    model = model if not Path(model).exists() else Path(model).absolute()
+    model = absolute(model)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -64,6 +64,13 @@ class Conv(nn.Conv2d):
         self.v.copy_(F.normalize(torch.mv(W.mT, self.u), dim=0, eps=1e-12))
         self.u.copy_(F.normalize(torch.mv(W, self.v), dim=0, eps=1e-12))
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Work the spectral norm, if there is one, into the weights: the same function without it."""
+        if self.u is not None:
+            self.weight /= self._sigma()
+            self.u = self.v = None
+
 
 def _in_twos(x: Tensor) -> Tensor:
     """Sums over windows of 2x2, one pixel apart: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
@@ -202,3 +209,16 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
     finally:
         for p in changed:
             p.requires_grad_(True)
+
+
+@contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Within, they are in evaluation mode: no batch statistics, nothing in them moves; then all as it was."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -1,0 +1,130 @@
+"""A run's model into the package, as src/redoseg/shipped/NAME: its files and its card.
+
+python scripts/ship.py RUN NAME --data-text TEXT --licence TEXT [--subject faces] [--checkpoint label-free]
+    [--generators] [--evaluation FILE --split test]
+"""
+
+import argparse
+import dataclasses
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from redoseg import shipped
+from redoseg.cards import Card, rule_text
+from redoseg.checkpoint import Model, load_model
+from redoseg.errors import ModelError, RedosegError
+from redoseg.files import read_json, write_folder_aside
+from redoseg.packing import pack
+from redoseg.provenance import card_of_run
+from redoseg.runfolder import RunFolder
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+MOST_WEIGHTS, MOST_IN_ALL = 5_000_000, 8_000_000
+"""Bytes of weights, and of all files, in a checkout."""
+
+_WEIGHTS = (".safetensors", ".onnx")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        _check_name(options.name)
+        run = RunFolder(options.run)
+        model = _as_saved(run) if options.saved_model else _checkpoint(options)
+        card = card_of_run(run, model, options.name, evaluation=options.evaluation, split=options.split)
+        card = card.described(subject=options.subject, text=options.data_text, licence=options.licence)
+        if card.scores is None:
+            raise ModelError(
+                f"there are no scores of {options.run} at step {model.step}: redoseg evaluate {options.run} "
+                f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE"
+            )
+        _ship(model, card, generators=options.generators)
+    except (RedosegError, OSError) as error:
+        print(f"ship.py: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, _, usage = __doc__.partition("\n\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=usage, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("name", help="what the model is called; NAME-small answers to NAME, too")
+    parser.add_argument("--data-text", required=True, help="what the training data is, and where it is from")
+    parser.add_argument("--licence", required=True, help="under which terms the training data may be used")
+    parser.add_argument("--subject", help="what is on the photos, in the plural (as the data's name says)")
+    parser.add_argument("--checkpoint", default="last", help="last, label-free, best or a step (last)")
+    parser.add_argument("--weights", choices=("ema", "raw"), help="(ema if the run keeps one)")
+    parser.add_argument(
+        "--saved-model", action="store_true", help="take RUN/model, for a run whose checkpoints are gone"
+    )
+    parser.add_argument("--generators", action="store_true", help="with generators, in half precision")
+    parser.add_argument("--evaluation", type=Path, help="`redoseg evaluate --json` (RUN/evaluation.json)")
+    parser.add_argument("--split", help="that the evaluation is of (as a run chooses it: val, else train)")
+    return parser
+
+
+def _check_name(name: str) -> None:
+    if not name.replace("-", "a").isalnum() or name != name.lower() or name.startswith("-"):
+        raise ModelError(f"'{name}' is no name for a model: use small letters, digits and -")
+
+
+def _checkpoint(options: argparse.Namespace) -> Model:
+    return load_model(options.run, checkpoint=options.checkpoint, weights=options.weights)
+
+
+def _as_saved(run: RunFolder) -> Model:
+    """RUN/model, which a run ends with; evaluation.json says which checkpoint that was."""
+    found, chosen = load_model(run.model), read_json(run.evaluation)["checkpoint"]
+    return dataclasses.replace(
+        found, config=run.config(), rule=chosen["rule"], step=chosen["step"], ema=chosen["ema"]
+    )
+
+
+def _ship(model: Model, card: Card, *, generators: bool) -> None:
+    """Nothing is written if the checkout would grow over its budget."""
+    folder = shipped.ROOT / card.name
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary) / card.name
+        card = pack(model, card, made, generators=generators)
+        new = sorted(made.iterdir())
+        sizes = {file.name: file.stat().st_size for file in new}
+        others = [file for file in _checkout() if folder not in file.parents]
+        weights = _bytes([file for file in (*others, *new) if file.suffix in _WEIGHTS])
+        whole = _bytes([*others, *new])
+        for what, size, most in (("weights", weights, MOST_WEIGHTS), ("files", whole, MOST_IN_ALL)):
+            if size > most:
+                raise ModelError(
+                    f"with {card.name} ({sum(sizes.values()):,} bytes) the checkout's {what} would be "
+                    f"{size:,} bytes, more than {most:,}: remove or shrink others first"
+                )
+        folder.parent.mkdir(exist_ok=True)
+        write_folder_aside(folder, lambda aside: shutil.copytree(made, aside))
+    for name, size in sizes.items():
+        print(f"{folder / name}: {size:,} bytes {card.sha256.get(name, '')}".rstrip())
+    print(f"checkpoint: {rule_text(card)}, {card.steps} steps; made again by")
+    print(*(f"    {line}" for line in card.commands), sep="\n")
+    print(f"in the checkout: weights {weights:,} of {MOST_WEIGHTS:,} bytes, all {whole:,} of {MOST_IN_ALL:,}")
+
+
+def _checkout() -> list[Path]:
+    """Files that are or may be committed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    return [REPOSITORY / name for name in set(listed.split("\0")) if name and (REPOSITORY / name).is_file()]
+
+
+def _bytes(files: Sequence[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
