@@ -67,10 +67,13 @@ DEMO: dict[str, Any] = {
     "width": 16,
     "g_width": 16,
     "f_width": 8,
+    "f_jitter": 0.0,
+    "flip": False,
     "steps": 3_000,
     "minutes": 10.0,
     "precision": "bfloat16",
     "threads": 1,
 }
-"""What `redoseg demo` trains: small enough for ten minutes on one CPU core. One thread: a second one gains a
-tenth here, and where other programs run, threads that wait for one another lose far more."""
+"""What `redoseg demo` trains: small enough for ten minutes on one CPU core. Its digits are as often dark as
+light, so f needs no jitter. One thread: a second gains a tenth here, and where other programs run, threads
+that wait for one another lose far more."""

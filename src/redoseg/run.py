@@ -186,7 +186,7 @@ class Run:
         if len(self.restarts) > self.config.max_restarts:
             raise CollapseError(
                 f"training collapsed in every attempt, {len(self.restarts)} in all (last: {trouble} at step "
-                f"{self.step}): try another --seed, a smaller --lr-f, or a --min-region of .05"
+                f"{self.step}): try another --seed, a smaller --lr-f, or --f-jitter .5"
             )
         self.bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
         self.attempt += 1
@@ -237,9 +237,9 @@ class Run:
         return dict(zip(losses, values.tolist(), strict=True))
 
     def _survey(self) -> Survey:
-        """What f does now, found once for a step. Sets the regions' order, 0 the background: the channel that
-        covers most of the images' border. Done before anything is written: the order in a file is that of the
-        weights beside it. DivergenceError if a loss wasn't finite, in any process.
+        """What f does now, found once for a step. Sets the regions' order, 0 the background, to the survey's.
+        Done before anything is written: the order in a file is that of the weights beside it.
+        DivergenceError if a loss wasn't finite, in any process.
         """
         now, net = (self.attempt, self.step), self.game.networks
         if self.surveyed is None or self.surveyed[0] != now:
