@@ -11,8 +11,8 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
-from redoseg import models, scorekeeping
 from redoseg import run as running
+from redoseg import scorekeeping
 from redoseg.checkpoint import load_model
 from redoseg.collapse import survey
 from redoseg.errors import ModelError
@@ -34,12 +34,14 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    """Four steps, a checkpoint each; the best one is not the last."""
+    """Four steps, a checkpoint each; neither the best one nor the one chosen without masks is the last."""
     with pytest.MonkeyPatch.context() as patch:
         scores, real = iter([0.1, 0.4, 0.3, 0.2]), scorekeeping.per_dataset
         patch.setattr(
             scorekeeping, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
         )
+        chosen = iter([0.25, 0.5, 0.75, 0.5])
+        patch.setattr(scorekeeping, "label_free_score", lambda *signals: next(chosen))
         return trained(tiny(data, tmp_path_factory.mktemp("runs") / "run", eval_every=1))
 
 
@@ -61,13 +63,17 @@ def weights_of(path, letter):
 
 
 @pytest.mark.parametrize("weights", [None, "ema", "raw"])
-@pytest.mark.parametrize(("chosen", "step"), [("last", 4), ("best", 2), ("1", 1), ("3", 3), ("0003", 3)])
+@pytest.mark.parametrize(
+    ("chosen", "step"), [("last", 4), ("best", 2), ("label-free", 3), ("1", 1), ("3", 3), ("0003", 3)]
+)
 def test_a_checkpoint_of_a_run(run, chosen, step, weights):
     model = load_model(run.path, checkpoint=chosen, weights=weights)
-    file = {"last": run.last, "best": run.best}.get(chosen, run.step(step))
+    rules = {"last": run.last, "best": run.best, "label-free": run.label_free}
+    file = rules.get(chosen, run.step(step))
     assert equal(model.f.state_dict(), weights_of(file, "f" if weights == "raw" else "f_ema"))
-    rule = chosen if chosen in ("last", "best") else "step"
-    assert model.checkpoint == {"rule": rule, "step": step, "ema": weights != "raw"}
+    rule = chosen if chosen in rules else "step"
+    score = {"score": 0.75} if chosen == "label-free" else {}
+    assert model.checkpoint == {"rule": rule, "step": step, "ema": weights != "raw"} | score
     assert not model.f.training
     assert (model.f.n, model.f.size, model.config.code_size) == (2, S, 4)
     assert (model.generators is not None) == (rule != "step")
@@ -133,11 +139,11 @@ def test_without_an_average_raw_weights_are_what_there_is(data, tmp_path):
     ("chosen", "said"),
     [
         ("7", r"has no checkpoint '7' \(steps kept: 1, 2, 3, 4\)$"),
-        ("first", r"--checkpoint first: use last, best or a step$"),
-        ("-1", r"--checkpoint -1: use last, best or a step$"),
-        ("", r"--checkpoint : use last, best or a step$"),
-        ("1.5", r"use last, best or a step$"),
-        ("../last", r"use last, best or a step$"),
+        ("first", r"--checkpoint first: use last, label-free, best or a step$"),
+        ("-1", r"--checkpoint -1: use last, label-free, best or a step$"),
+        ("", r"--checkpoint : use last, label-free, best or a step$"),
+        ("1.5", r"use last, label-free, best or a step$"),
+        ("../last", r"use last, label-free, best or a step$"),
     ],
 )
 def test_a_checkpoint_that_isnt_there(run, chosen, said):
@@ -145,7 +151,17 @@ def test_a_checkpoint_that_isnt_there(run, chosen, said):
         load_model(run.path, checkpoint=chosen)
 
 
-@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_run_from_before_there_was_a_rule_without_masks(copied):
+    copied.label_free.unlink()
+    with pytest.raises(
+        ModelError,
+        match=r"^\S+ has no checkpoint chosen without masks, it was made without that rule: use --checkpoint "
+        r"last$",
+    ):
+        load_model(copied.path, checkpoint="label-free")
+
+
+@pytest.mark.parametrize("name", ["last", "best", "label-free"])
 def test_a_run_without_that_checkpoint(copied, name):
     shutil.rmtree(copied.checkpoints)
     with pytest.raises(ModelError, match=rf"has no checkpoint '{name}' \(steps kept: none yet\)$"):
@@ -189,7 +205,10 @@ def test_a_folder_that_save_pretrained_wrote(tmp_path, capsys):
     assert capsys.readouterr().out == ""  # --json is alone on the standard output
 
 
-@pytest.mark.parametrize("options", [{"checkpoint": "best"}, {"weights": "raw"}, {"checkpoint": "3"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"checkpoint": "best"}, {"checkpoint": "label-free"}, {"weights": "raw"}, {"checkpoint": "3"}],
+)
 def test_there_is_nothing_to_choose_in_a_folder(run, options):
     with pytest.raises(ModelError, match=r"is not a run: --checkpoint and --weights choose within a run$"):
         load_model(run.model, **options)
@@ -230,7 +249,8 @@ def test_an_unknown_name(name, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
     if name:
         assert str(caught.value) == (
-            f"no model '{name}': give a run's folder, a model's folder, or a hub id such as NAME/MODEL"
+            f"no model '{name}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a "
+            "name from `redoseg models`"
         )
 
 
@@ -262,13 +282,6 @@ def test_what_cant_be_a_hub_id(name, monkeypatch, tmp_path):
     with pytest.raises(ModelError) as caught:
         load_model(name)
     assert "\n" not in str(caught.value)
-
-
-def test_a_shipped_name(run, monkeypatch):
-    monkeypatch.setitem(models.SHIPPED, "faces", run.model)
-    model = load_model("faces")
-    assert equal(model.f.state_dict(), load_model(run.model).f.state_dict())
-    assert model.checkpoint == {"rule": "as shipped", "step": None, "ema": None}
 
 
 # The regions' order

@@ -81,6 +81,19 @@ def test_the_background_is_the_region_at_the_border():
 
 
 @pytest.mark.parametrize(
+    ("sizes", "border", "order"),
+    [
+        ((0.35, 0.65), (0.46, 0.54), [0, 1]),  # a flower that fills most of the picture, in front of leaves
+        ((0.65, 0.35), (0.54, 0.46), [1, 0]),
+        ((0.9, 0.1), (0.95, 0.05), [0, 1]),
+        ((0.09, 0.9, 0.01), (0.0, 0.95, 0.05), [1, 0, 2]),  # a speck in a corner is no background
+    ],
+)
+def test_a_large_object_covers_much_of_the_border_too(sizes, border, order):
+    assert of(sizes, border).order == order
+
+
+@pytest.mark.parametrize(
     ("border", "order"),
     [
         ((0.9, 0.1), [0, 1]),

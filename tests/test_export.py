@@ -112,6 +112,14 @@ def test_nothing_is_said(tmp_path, capfd, recwarn, monkeypatch):
     assert not recwarn.list
 
 
+def test_an_untrained_networks_graph_does_for_a_trained_one(tmp_path, monkeypatch):
+    """Norms that are all 1 and 0 are tensors of their own, though equal."""
+    monkeypatch.setattr(exporting, "_graphs", {})
+    assert export_onnx(MaskNetwork(n=2, width=4, blocks=1, size=32), tmp_path / "untrained.onnx") < 1e-5
+    assert export_onnx(network(2, 1, [1, 0]), tmp_path / "trained.onnx") < 1e-5
+    assert len(exporting._graphs) == 1
+
+
 def test_a_models_folder_holds_the_network_twice(tmp_path):
     f = network(3, order=[1, 2, 0])
     save_model(f, tmp_path / "model")

@@ -75,6 +75,7 @@ def test_in_python(folder: Path) -> None:
         "evaluate model photos",
         "redraw model photos/a.png --out redrawn.png",
         "export model --onnx f.onnx",
+        "export model --hub-folder hub",
         "demo --out run",
         "segment model photos --out masks --backend torch",
         "segment bare photos --out masks",

@@ -28,6 +28,7 @@ TORCH_FREE = [
         "metrics.py",
         "trivial.py",
     ),
+    *("cards.py", "commandline.py", "modelcard.py", "shipped.py"),
     *("models.py", "backends/onnx.py", "backends/choice.py", "segmenter.py", "segmenting.py", "cli.py"),
     *("commands/*.py", "data/*.py"),
 ]

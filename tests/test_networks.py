@@ -69,7 +69,7 @@ every_network = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 def config(**options):
     small = {"size": 32, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 2, "code_size": CODE_SIZE}
-    return TrainConfig(data=("digit",), out=Path("unused"), **small | options)
+    return TrainConfig(data=("digit",), out=Path("unused"), **{"attention": True} | small | options)
 
 
 @functools.cache

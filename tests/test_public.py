@@ -57,7 +57,7 @@ def test_import_is_instant():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/method.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/method.md", "docs/models.md"])
 def test_names_in_the_documents_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for attribute in sorted(set(re.findall(r"\bredoseg\.([A-Za-z_]\w*)\b", text))):

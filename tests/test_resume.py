@@ -246,6 +246,15 @@ def test_killed_in_the_middle_of_a_log_line(data, reference, tmp_path, monkeypat
     assert differences(trained(config), reference[0]) == []
 
 
+def test_a_run_from_before_there_was_a_rule_without_masks_gets_one(two):
+    run = RunFolder(two.out)
+    run.label_free.unlink()
+    tensors, info = load_tensors(run.last)
+    del info["label_free"]
+    tensorfiles.save_tensors(run.last, tensors, info)
+    assert load_tensors(trained(two).label_free)[1]["step"] == 4
+
+
 def test_log_lines_after_the_checkpoint_are_dropped(two, four):
     run = RunFolder(two.out)
     with open(run.metrics, "a") as file:
@@ -270,7 +279,7 @@ def test_a_log_that_was_deleted_starts_again(two):
 
 def test_files_half_written_are_ignored_and_removed(two, four):
     run = RunFolder(two.out)
-    for file in (run.last, run.best, run.description, run.samples / "step-0000002.png"):
+    for file in (run.last, run.best, run.label_free, run.description, run.samples / "step-0000002.png"):
         file.with_name(f".{file.name}.123").write_bytes(b"half")
     assert differences(trained(two), four) == []
 
@@ -360,7 +369,7 @@ def test_the_lock_goes_with_its_process(two, four):
         ({"seed": 1}, r"--seed 0, not 1"),
         ({"g_width": 8}, r"--g-width 4, not 8"),
         ({"n": 3}, r"--n 2, not 3"),
-        ({"flip": True}, r"--flip False, not True"),
+        ({"flip": False}, r"--flip True, not False"),
         ({"recipe": "paper"}, r"--recipe default, not paper"),
         ({"collapse_below": 0.02}, r"--collapse-below 0.01, not 0.02"),
     ],

@@ -27,6 +27,7 @@ from redoseg.metrics import UNLABELLED
 from redoseg.run import Run
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
+from redoseg.signals import Signals, label_free_score, measure
 from redoseg.tensorfiles import load_tensors
 from redoseg.training import train
 
@@ -113,7 +114,7 @@ def done(data, tmp_path_factory):
 
 def test_what_the_folder_holds(done):
     found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
-    checkpoints = ("last", "best", "step-0000002", "step-0000004")
+    checkpoints = ("last", "best", "label-free", "step-0000002", "step-0000004")
     assert found == {
         *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
         *(f"checkpoints/{name}.safetensors" for name in checkpoints),
@@ -244,8 +245,63 @@ def test_the_best_checkpoint_is_the_one_with_the_best_iou(data, tmp_path, best_b
     assert best.generators is not None
 
 
+def test_the_label_free_checkpoint_is_the_one_with_the_best_score(data, tmp_path, monkeypatch):
+    scores = iter([0.1, 0.4, 0.3, 0.4, 0.2])  # of equals the later
+    monkeypatch.setattr(scorekeeping, "label_free_score", lambda *signals: next(scores))
+    run = trained(tiny(data, tmp_path / "run", steps=5, eval_every=1))
+    assert [line["label_free"] for line in log(run)] == [0.1, 0.4, 0.3, 0.4, 0.2]
+    tensors, info = load_tensors(run.label_free)
+    assert info["label_free"] == load_tensors(run.last)[1]["label_free"] == {"step": 4, "score": 0.4}
+    assert {name.split(".")[0] for name in tensors} == {"f", "f_ema", "G"}
+    kept, kept_info = load_tensors(run.step(4))
+    assert equal(kept, {name: tensor for name, tensor in tensors.items() if name.startswith("f")})
+    assert info["signals"] == kept_info["signals"] == log(run)[3]["signals"]
+
+
+def test_signals_are_those_of_the_checkpoint_that_is_kept(done, data):
+    """Found again from its file, but for delta's; the score is made of them."""
+    images = opened(done.config()).fixed_images
+    for line in log(done):
+        if line["step"] % 2:
+            assert line["signals"] is line["label_free"] is None
+            continue
+        logged = Signals.from_dict(line["signals"])
+        again = measure(load_model(done.path, checkpoint=str(line["step"])).f, images)
+        assert logged == dataclasses.replace(again, recovered=logged.recovered)
+        assert line["label_free"] == label_free_score(logged)
+        assert len(logged.recovered) == 2
+        assert max(logged.recovered) < 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"redraw": "all"}, {"redraw": "each", "delta_input": "generated", "n": 3, "g_norm": "batch"}]
+)
+def test_codes_are_read_from_what_delta_is_trained_on(tmp_path, monkeypatch, options):
+    seen = []
+
+    def recovered(*_, generated):
+        seen.append(generated)
+
+    monkeypatch.setattr("redoseg.records.recovered", recovered)
+    folder = photos(tmp_path / "photos", masks=False)
+    for name, more in (("one", {}), ("more", options)):
+        trained(tiny(folder, tmp_path / name, steps=1, eval_every=1, **more))
+    assert seen == [False, True]
+
+
+def test_the_choice_without_masks_is_the_same_with_them(tmp_path):
+    found = []
+    for masks in (True, False):
+        folder = photos(tmp_path / str(masks) / "photos", masks=masks)
+        run = trained(tiny(folder, tmp_path / str(masks) / "run", eval_every=1))
+        info = load_tensors(run.label_free)[1]
+        found.append((info["label_free"], info["signals"], [line["label_free"] for line in log(run)]))
+    assert found[0] == found[1]
+
+
 def test_without_masks_there_is_no_score_and_no_best(tmp_path):
     run = trained(tiny(photos(tmp_path / "bare", masks=False), tmp_path / "run"))
+    assert run.label_free.is_file()
     assert not run.best.exists()
     assert not run.evaluation.exists()
     assert run.kept_steps() == [2, 4]
@@ -409,7 +465,9 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
         assert not torch.equal(fresh[name], dead[name]) or not dead[name].any(), name
     assert (info["step"], info["attempt"], info["best"], info["last_score"]) == (0, 1, None, None)
     assert info["restarts"] == run.restarts
+    assert info["label_free"] is None
     assert not run.records.folder.best.exists()
+    assert not run.records.folder.label_free.exists()
     assert run.records.folder.kept_steps() == []
     assert list(run.records.folder.samples.iterdir()) == []
 
@@ -424,7 +482,7 @@ def test_the_next_attempt_doesnt_depend_on_how_the_last_one_died(data, tmp_path,
         with monkeypatch.context() as patch:
             collapse_at(patch, (0, died))
             runs.append(trained(tiny(data, tmp_path / str(died), eval_every=1)))
-    for name in ("last", "best", "step-0000004"):
+    for name in ("last", "best", "label-free", "step-0000004"):
         ones, others = (load_tensors(run.checkpoints / f"{name}.safetensors")[0] for run in runs)
         assert equal(ones, others)
     attempts = [[without_times(line) for line in log(run)[-4:]] for run in runs]
@@ -441,6 +499,14 @@ def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkey
     )
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
     assert load_tensors(run.best)[1]["best"] == {"step": 2, "iou": 0.3, "by": "per_dataset"}
+
+
+def test_the_label_free_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkeypatch):
+    collapse_at(monkeypatch, (0, 3))
+    scores = iter([1.0, 0.9, 0.1, 0.3, 0.2, 0.2])
+    monkeypatch.setattr(scorekeeping, "label_free_score", lambda *signals: next(scores))
+    run = trained(tiny(data, tmp_path / "run", eval_every=1))
+    assert load_tensors(run.label_free)[1]["label_free"] == {"step": 2, "score": 0.3}
 
 
 def test_restarts_are_logged_and_counted(data, tmp_path, monkeypatch):

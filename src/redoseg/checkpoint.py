@@ -11,8 +11,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from redoseg.cards import GENERATORS, Card, read_card
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError, first_line
+from redoseg.generatorfile import load_generators
 from redoseg.models import HubModel, RunCheckpoint, find_model, no_hub_model, quiet_hub
 from redoseg.networks.build import build_generators, build_mask_network
 from redoseg.networks.layers import normalise_spectrum
@@ -24,9 +26,10 @@ from redoseg.tensorfiles import load_tensors
 class Model:
     """A mask network on its device, in eval mode, and where it comes from.
 
-    `generators[c]` draws channel c of f; region r is channel `f.order[r]`. `config` is the run's, None for a
-    model without one. `rule` is how the checkpoint was chosen: 'last', 'best', 'step' or 'as shipped'; `ema`
-    is None where nobody knows.
+    `generators[c]` draws channel c of f; region r is channel `f.order[r]`. `config` is the run's, or what a
+    card has kept of it; None for a model without either. `rule` is how the checkpoint was chosen: one of
+    `models.RULES`, 'step', or 'as shipped' where nobody knows, as then are `step` and `ema`; `score` is what
+    'label-free' chose it by.
     """
 
     f: MaskNetwork
@@ -35,11 +38,13 @@ class Model:
     rule: str
     step: int | None
     ema: bool | None
+    score: float | None = None
 
     @property
     def checkpoint(self) -> dict[str, Any]:
         """What tables say about the checkpoint."""
-        return {"rule": self.rule, "step": self.step, "ema": self.ema}
+        score = {} if self.score is None else {"score": self.score}
+        return {"rule": self.rule, "step": self.step, "ema": self.ema} | score
 
 
 def load_model(
@@ -71,7 +76,8 @@ def _from_run(found: RunCheckpoint, device: torch.device | str) -> Model:
         load_network(generators, tensors, "G", found.file)
         generators = generators.to(device).eval()
     ema = found.letter == "f_ema"
-    return Model(f.to(device).eval(), generators, found.config, found.rule, info.get("step"), ema)
+    score = info["label_free"]["score"] if found.rule == "label-free" else None
+    return Model(f.to(device).eval(), generators, found.config, found.rule, info.get("step"), ema, score)
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, file: Path) -> None:
@@ -94,10 +100,20 @@ _UNREADABLE = (
 
 def _from_folder(path: Path, device: torch.device | str) -> Model:
     try:
-        return _as_shipped(_pretrained(path), device)
+        model = _as_shipped(_pretrained(path), device)
     except _UNREADABLE as error:
         trouble = f"{path} holds no model of redoseg, or it is damaged ({first_line(error)})"
         raise ModelError(trouble) from error
+    card = read_card(path)
+    return model if card is None else _as_its_card_says(model, card, path)
+
+
+def _as_its_card_says(model: Model, card: Card, path: Path) -> Model:
+    """With generators, if there are some."""
+    config, generators = card.config(), None
+    if (path / GENERATORS).is_file():
+        generators = load_generators(config, path / GENERATORS).to(model.f.order.device)
+    return Model(model.f, generators, config, card.rule, card.steps, card.ema)
 
 
 def _from_hub(found: HubModel, device: torch.device | str) -> Model:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import tyro
 
+from redoseg.commands.distilling import distill
+from redoseg.commands.listing import models
 from redoseg.commands.models import evaluate, export, redraw, segment
 from redoseg.commands.training import demo, resume, train_command
 from redoseg.errors import ElsewhereError, RedosegError
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
-    for command in (train_command(arguments), resume, evaluate, segment, redraw, export, demo):
+    train = train_command(arguments)
+    for command in (train, resume, distill, evaluate, segment, redraw, export, models, demo):
         app.command(command)
     return app
 

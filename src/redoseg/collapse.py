@@ -17,8 +17,9 @@ class Survey:
 
     @property
     def order(self) -> list[int]:
-        """Channel of region r: the one that covers most of the border is region 0, the background."""
-        background = max(range(len(self.border)), key=lambda k: self.border[k])
+        """Channel of region r. Region 0, the background, is the one whose share of the border is most above
+        its share of the images: an object that fills most of them covers most of their border, too."""
+        background = max(range(len(self.border)), key=lambda k: self.border[k] - self.sizes[k])
         return [background, *(k for k in range(len(self.border)) if k != background)]
 
     def collapse(self, smallest: float, least_variation: float) -> str | None:
@@ -33,7 +34,11 @@ class Survey:
 @torch.no_grad()
 def survey(f: nn.Module, images: Tensor, batch: int = 64) -> Survey:
     """f's masks on images (N, 3, S, S) in [-1, 1], N at least 2."""
-    masks = torch.cat([f(part) for part in torch.split(images, batch)])  # (N, n, S, S)
+    return surveyed(torch.cat([f(part) for part in torch.split(images, batch)]))
+
+
+def surveyed(masks: Tensor) -> Survey:
+    """The same of masks (N, n, S, S) that are there already."""
     edge = torch.cat((masks[:, :, 0], masks[:, :, -1], masks[:, :, 1:-1, 0], masks[:, :, 1:-1, -1]), 2)
     return Survey(
         sizes=tuple(masks.mean((0, 2, 3)).tolist()),

@@ -11,15 +11,14 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
+from redoseg.cards import ONNX, WEIGHTS
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError, first_line
 from redoseg.runfolder import RunFolder
+from redoseg.shipped import shipped_folder
 
-SHIPPED: dict[str, Path] = {}
-"""Models inside the package, by name."""
-
-WEIGHTS, ONNX = "model.safetensors", "mask.onnx"
-"""What a model's folder holds beside config.json: the same mask network twice."""
+RULES = ("last", "label-free", "best")
+"""By what a run's checkpoint is chosen; 'best' needs masks."""
 
 _HUB_SECONDS = 5.0  # for the hub to answer at all
 
@@ -28,7 +27,7 @@ _HUB_SECONDS = 5.0  # for the hub to answer at all
 class RunCheckpoint:
     """A run's checkpoint: `file` holds its tensors, those of the f chosen called `letter`.*.
 
-    `rule` is how it was chosen: 'last', 'best' or 'step'.
+    `rule` is how it was chosen: one of RULES, or 'step'.
     """
 
     run: RunFolder
@@ -50,9 +49,11 @@ Place = RunCheckpoint | HubModel | Path
 
 
 def find_model(model: str | Path, *, checkpoint: str = "last", weights: str | None = None) -> Place:
-    """Where MODEL is; a Path is a model's folder or an ONNX file.
+    """Where MODEL is; a Path is a model's folder, a shipped one too, or an ONNX file.
 
-    In a run, `checkpoint` is 'last', 'best' or a step, `weights` 'ema' or 'raw' (None: EMA if one is kept).
+    A model here goes before a shipped one of its name, anything else here does not: photos of faces may well
+    lie in faces/. Only a string is a name; "./faces" and Path("faces") are places.
+    In a run, `checkpoint` is one of RULES or a step, `weights` 'ema' or 'raw' (None: EMA if one is kept).
     Raises ModelError, one line, for anything that can't be found.
     """
     path = Path(model).expanduser()
@@ -60,19 +61,31 @@ def find_model(model: str | Path, *, checkpoint: str = "last", weights: str | No
         return _in_run(RunFolder(path), checkpoint, weights)
     if checkpoint != "last" or weights is not None:
         raise ModelError(f"{model} is not a run: --checkpoint and --weights choose within a run")
-    if (path / "config.json").is_file() or (path.suffix == ".onnx" and path.is_file()):
+    if _is_model(path):
         return path
+    shipped = shipped_folder(model) if isinstance(model, str) else None
+    if shipped is not None:
+        return shipped
     if path.exists():
         raise ModelError(f"{model} is neither a run (run.json) nor a model's folder (config.json)")
-    if str(model) in SHIPPED:
-        return SHIPPED[str(model)]
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
         if path.parent.is_dir():  # a slip of the pen is none of the hub's business
             raise ModelError(f"no model '{model}': there is no {path.name} in {path.parent}")
         return _on_hub(str(model))
     raise ModelError(
-        f"no model '{model}': give a run's folder, a model's folder, or a hub id such as NAME/MODEL"
+        f"no model '{model}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a name "
+        "from `redoseg models`"
     )
+
+
+def absolute(model: str | Path) -> str | Path:
+    """MODEL in words that mean the same from any folder, and on machines that see the same files."""
+    path = Path(model).expanduser()
+    return path.absolute() if (path / "run.json").is_file() or _is_model(path) else model
+
+
+def _is_model(path: Path) -> bool:
+    return (path / "config.json").is_file() or (path.suffix == ".onnx" and path.is_file())
 
 
 def _in_run(run: RunFolder, checkpoint: str, weights: str | None) -> RunCheckpoint:
@@ -81,18 +94,23 @@ def _in_run(run: RunFolder, checkpoint: str, weights: str | None) -> RunCheckpoi
     keeps_ema = config.ema_half_life > 0
     if weights == "ema" and not keeps_ema:
         raise ModelError(f"{run.path} keeps no moving average (--ema-half-life 0): use --weights raw")
-    rule = checkpoint if checkpoint in ("last", "best") else "step"
+    rule = checkpoint if checkpoint in RULES else "step"
     return RunCheckpoint(run, config, rule, file, "f_ema" if keeps_ema and weights != "raw" else "f")
 
 
 def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
-    if checkpoint in ("last", "best"):
-        file = run.last if checkpoint == "last" else run.best
+    if checkpoint in RULES:
+        file = {"last": run.last, "label-free": run.label_free, "best": run.best}[checkpoint]
     elif checkpoint.isdecimal():
         file = run.step(int(checkpoint))
     else:
-        raise ModelError(f"--checkpoint {checkpoint}: use last, best or a step")
+        raise ModelError(f"--checkpoint {checkpoint}: use {', '.join(RULES)} or a step")
     if not file.is_file():
+        if checkpoint == "label-free" and run.kept_steps():
+            raise ModelError(
+                f"{run.path} has no checkpoint chosen without masks, it was made without that rule: use "
+                "--checkpoint last"
+            )
         steps = ", ".join(map(str, run.kept_steps())) or "none yet"
         raise ModelError(f"{run.path} has no checkpoint '{checkpoint}' (steps kept: {steps})")
     return file

@@ -1,5 +1,6 @@
 """What a run leaves in its folder and takes up again: log, checkpoints, scores, pictures, the model."""
 
+import dataclasses
 import shutil
 from typing import Any
 
@@ -17,11 +18,14 @@ from redoseg.files import leftovers, write_folder_aside, write_json
 from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog, description
 from redoseg.sampling import SamplePicture
-from redoseg.scorekeeping import Scorekeeper
+from redoseg.scorekeeping import LabelFreeChoice, Scorekeeper
+from redoseg.signals import Signals, measure, recovered
 from redoseg.tensorfiles import load_tensors, save_tensors
 
 State = dict[str, Any]
 """A run's numbers: step, attempt, images, seconds, restarts."""
+
+_NO_CHECKPOINT = {"val": None, "signals": None, "label_free": None}
 
 
 class Records:
@@ -32,6 +36,7 @@ class Records:
         self.folder = RunFolder(config.out)
         scored = scoring_split(dataset)
         self.scores = Scorekeeper(scored, config.best_by)
+        self.label_free = LabelFreeChoice(config)
         self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))
         self._saved: tuple[int, int] | None = None  # attempt and step of checkpoints/last
         self._sampled: tuple[int, int] | None = None
@@ -46,6 +51,7 @@ class Records:
         """Go on where a checkpoint stood, or begin: what came after it is dropped."""
         if saved is not None:
             self.scores.best, self.scores.last = saved["best"], saved["last_score"]
+            self.label_free.best = saved.get("label_free")  # not in runs from before there was a rule
         write_json(self.folder.description, description(self.config, self.dataset.describe(), self.device))
         self._drop_later(saved["step"] if saved else 0)
         self.log = MetricsLog(self.folder.metrics, int(saved["log_offset"]) if saved else 0)
@@ -53,6 +59,7 @@ class Records:
     def restart(self, game: Game, state: State) -> None:
         """A new attempt: nothing of the dead one is kept but the log."""
         self.scores.forget()
+        self.label_free.forget()
         self.save(game, state)
         self._drop_later(state["step"])
 
@@ -62,6 +69,8 @@ class Records:
             file.unlink(missing_ok=True)
         if self.scores.best is None:
             self.folder.best.unlink(missing_ok=True)
+        if self.label_free.best is None:
+            self.folder.label_free.unlink(missing_ok=True)
         if not step:
             self.folder.evaluation.unlink(missing_ok=True)
             shutil.rmtree(self.folder.model, ignore_errors=True)
@@ -77,13 +86,25 @@ class Records:
         save_tensors(self.folder.last, game.state_dict(), info)
         self._saved = _moment(state)
 
-    def keep(self, game: Game, state: State) -> None:
-        """Scores, a checkpoint of f for later choice, and the best one."""
-        if self.scores.update(game.f, state["step"]):
-            drawing = game.state_dict(("f", "f_ema", "G"), optimisers=False)
-            save_tensors(self.folder.best, drawing, self._info(state))
-        f_only = game.state_dict(("f", "f_ema"), optimisers=False)
-        save_tensors(self.folder.step(state["step"]), f_only, self._info(state))
+    def keep(self, game: Game, state: State, fixed_images: Tensor) -> None:
+        """Scores, a checkpoint of f for later choice, the best one, and the one chosen without masks.
+
+        `fixed_images` (N, 3, S, S): what the choice without masks looks at.
+        """
+        step = state["step"]
+        signals = self._signals(game, fixed_images)
+        best, chosen = self.scores.update(game.f, step), self.label_free.update(signals, step)
+        info = self._info(state) | {"signals": signals.as_dict()}
+        for file, due in ((self.folder.best, best), (self.folder.label_free, chosen)):
+            if due:
+                save_tensors(file, game.state_dict(("f", "f_ema", "G"), optimisers=False), info)
+        save_tensors(self.folder.step(step), game.state_dict(("f", "f_ema"), optimisers=False), info)
+
+    def _signals(self, game: Game, images: Tensor) -> Signals:
+        config, net = self.config, game.networks
+        generated = config.delta_input == "generated" or config.redraw == "all"
+        codes = recovered(game.f, net.G, net.delta, images, config.code_size, generated=generated)
+        return dataclasses.replace(measure(game.f, images), recovered=codes)
 
     def sample(self, game: Game, state: State) -> None:
         """The picture of this step."""
@@ -100,10 +121,19 @@ class Records:
             "region_sizes": [surveyed.sizes[channel] for channel in surveyed.order],
             "variation": surveyed.variation,
             "restarts": len(state["restarts"]),
-            "val": self.scores.last if state["step"] % self.config.eval_every == 0 else None,
+            **(self._of_checkpoint() if state["step"] % self.config.eval_every == 0 else _NO_CHECKPOINT),
         }
         self.log.write(**line)
         return line
+
+    def _of_checkpoint(self) -> dict[str, Any]:
+        """What the log says where a checkpoint has just been kept."""
+        signals = self.label_free.signals
+        return {
+            "val": self.scores.last,
+            "signals": None if signals is None else signals.as_dict(),
+            "label_free": self.label_free.score,
+        }
 
     def finish(self, game: Game, state: State) -> None:
         """The model and its scores; the checkpoint and the picture where this step has none yet."""
@@ -117,7 +147,11 @@ class Records:
             write_json(self.folder.evaluation, score(model, self.scores.split).as_dict())
 
     def _info(self, state: State) -> State:
-        scores = {"best": self.scores.best, "last_score": self.scores.last}
+        scores = {
+            "best": self.scores.best,
+            "last_score": self.scores.last,
+            "label_free": self.label_free.best,
+        }
         return state | scores | {"data": self.dataset.fingerprint}
 
 

@@ -2,11 +2,14 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from redoseg.config import FREE_TO_CHANGE, TrainConfig
+from redoseg.distillconfig import DISTILL_FREE_TO_CHANGE, DistillConfig
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import leftovers, read_json
 
@@ -26,6 +29,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.last = self.checkpoints / "last.safetensors"
         self.best = self.checkpoints / "best.safetensors"
+        self.label_free = self.checkpoints / "label-free.safetensors"
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.model = path / "model"
@@ -33,6 +37,11 @@ class RunFolder:
     @property
     def exists(self) -> bool:
         return self.description.is_file()
+
+    @property
+    def distilled(self) -> bool:
+        """Whether it holds a run of `redoseg distill`. ModelError as `config`."""
+        return self.exists and isinstance(self.begun_with(), DistillConfig)
 
     def step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:07d}.safetensors"
@@ -48,17 +57,46 @@ class RunFolder:
         files = _steps([*self.checkpoints.glob("*.safetensors"), *self.samples.glob("*.png")])
         return [file for file, at in files.items() if at > step]
 
+    def drop_later(self, step: int, *unknown: Path) -> None:
+        """Remove what a run that has come to `step` knows nothing of: files of later steps, those that it
+        says are `unknown` to it, at step 0 the model and its scores, and what killed writes left."""
+        for file in (*self.later_than(step), *unknown):
+            file.unlink(missing_ok=True)
+        if not step:
+            self.evaluation.unlink(missing_ok=True)
+            shutil.rmtree(self.model, ignore_errors=True)
+        for folder in (self.path, self.checkpoints, self.samples):
+            for left in leftovers(folder):
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
     def config(self) -> TrainConfig:
         """The run's options. ModelError if run.json is not one of ours."""
-        description = read_json(self.description)
-        try:
+        with self._described() as description:
             return TrainConfig.from_json(description["config"])
+
+    def fingerprint(self) -> str:
+        """Of the data trained on. ModelError as `config`."""
+        with self._described() as description:
+            return str(description["data"]["fingerprint"])
+
+    def begun_with(self) -> TrainConfig | DistillConfig:
+        """The options of the command that began the run. ModelError as `config`."""
+        with self._described() as description:
+            if "distill" in description:
+                return DistillConfig.from_json(description["distill"])
+            return TrainConfig.from_json(description["config"])
+
+    @contextmanager
+    def _described(self) -> Iterator[dict[str, Any]]:
+        """What run.json holds; within, what isn't in it is a ModelError."""
+        try:
+            yield read_json(self.description)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"{self.description} doesn't describe a run of this version ({error})"
             ) from error
 
-    def reconcile(self, config: TrainConfig) -> None:
+    def reconcile(self, config: TrainConfig | DistillConfig) -> None:
         """ConfigError, naming the option, if the folder holds a run with other options, or something else."""
         if not self.exists:
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - self._unused()):
@@ -66,9 +104,17 @@ class RunFolder:
             return
         if not self.last.is_file():
             return  # nothing is trained yet: a mistake found at the first steps may be mended
+        begun = self.begun_with()
+        if type(begun) is not type(config):
+            command = "distill" if isinstance(begun, DistillConfig) else "train"
+            raise ConfigError(
+                f"{self.path} is a run of `redoseg {command}`: choose another --out (`redoseg resume "
+                f"{self.path}` goes on with it)"
+            )
+        free = FREE_TO_CHANGE if isinstance(config, TrainConfig) else DISTILL_FREE_TO_CHANGE
         now = config.as_json()
-        for name, value in self.config().as_json().items():
-            if now[name] != value and name not in FREE_TO_CHANGE:
+        for name, value in begun.as_json().items():
+            if now[name] != value and name not in free:
                 option = "--" + name.replace("_", "-")
                 raise ConfigError(
                     f"{self.path} was trained with {option} {value}, not {now[name]}: use that, or another "

@@ -1,11 +1,13 @@
-"""A run's scores while it goes on, and which of its checkpoints is the best."""
+"""A run's scores while it goes on, and which of its checkpoints is the best: by masks, and without any."""
 
 from typing import Any
 
+from redoseg.config import TrainConfig
 from redoseg.data.dataset import Split
 from redoseg.evaluation import count
 from redoseg.metrics import per_dataset, per_image
 from redoseg.networks.mask import MaskNetwork
+from redoseg.signals import Signals, label_free_score
 
 SCORED = 2_000  # labelled images, at most, that a checkpoint is scored on
 
@@ -45,3 +47,26 @@ class Scorekeeper:
         if self.last is None:
             return ""
         return f"{self.last['split']} IoU {self.last['per_dataset']['iou']:.3f}"
+
+
+class LabelFreeChoice:
+    """`signals`: the last ones; `score`: theirs; `best`: step and score of the checkpoint chosen by them."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.smallest, self.least_variation = config.collapse_below, config.collapse_variation
+        self.forget()
+
+    def forget(self) -> None:
+        """Those of a dead attempt don't count."""
+        self.best: dict[str, Any] | None = None
+        self.signals: Signals | None = None
+        self.score: float | None = None
+
+    def update(self, signals: Signals, step: int) -> bool:
+        """Whether the checkpoint of `step` is the best so far by its signals; of equals the later is."""
+        self.signals = signals
+        self.score = label_free_score(signals, self.smallest, self.least_variation)
+        if self.best is not None and self.score < self.best["score"]:
+            return False
+        self.best = {"step": step, "score": self.score}
+        return True

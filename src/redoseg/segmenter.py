@@ -71,9 +71,11 @@ class Segmenter:
         backend: Choice = "auto",
         edges: Edges | GuidedEdges = "none",
     ) -> Self:
-        """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, or a hub id.
+        """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, a hub id, or the name
+        of a model that comes with the package (`redoseg models`); a model here of that name goes before it.
 
-        Within a run, `checkpoint` is "last", "best" or a step, `weights` "ema" or "raw" (None: EMA if kept).
+        Within a run, `checkpoint` is "last", "label-free", "best" or a step, `weights` "ema" or "raw" (None:
+        EMA if kept).
         `backend` "onnx" needs no PyTorch; "auto" is the faster one of those that can be had. `edges` as in
         `Segmenter`. ModelError for a model, ConfigError for a device that can't be used, MissingExtraError
         without PyTorch or OpenCV where only they will do.

@@ -1,6 +1,7 @@
 """Actions on a trained model: evaluate, segment, redraw, export."""
 
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from redoseg.commands.terminal import errors, print_scores
 from redoseg.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from redoseg.cards import Card
     from redoseg.segmenting import SegmentReport
 
 Weights = Literal["ema", "raw"]
@@ -34,11 +36,11 @@ def evaluate(
     """Score a model's masks against the masks of a data set, beside the trivial answers.
 
     Args:
-        model: A run's folder, a model's folder, or a hub id.
+        model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
         data: Folders or archives with masks/, or 'digits' or 'digit'.
         split: Which images.
         json_: Print one JSON object instead of a table.
-        checkpoint: In a run: last, best (chosen with masks) or a step.
+        checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
         cache: Folder of the resized images. None: the user's cache folder.
@@ -76,10 +78,10 @@ def segment(
     """Write a mask for every photo, at the photo's own size.
 
     Args:
-        model: A run's folder, a model's folder, an ONNX file, or a hub id.
+        model: A run's folder, a model's folder, an ONNX file, a hub id, or a name from `redoseg models`.
         inputs: Photos, folders of photos, archives.
         out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
-        checkpoint: In a run: last, best (chosen with masks) or a step.
+        checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
@@ -136,13 +138,13 @@ def redraw(
     """Redraw one region of a photo with several codes: the paper's Figure 2 for a photo of one's own.
 
     Args:
-        model: A run's folder.
+        model: A run's folder, or a model with generators from `redoseg models`.
         image: The photo; its central square is used.
         out: PNG to write.
         region: 0 is the background, 1 the object.
         count: How many codes.
         seed: Decides the codes.
-        checkpoint: last, or best (chosen with masks).
+        checkpoint: last, label-free (chosen without masks) or best (chosen with masks).
         weights: The moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
     """
@@ -167,23 +169,54 @@ def redraw(
 def export(
     model: tyro.conf.Positional[str],
     /,
-    onnx: Path,
+    onnx: Path | None = None,
+    hub_folder: Path | None = None,
+    subject: str | None = None,
+    data_text: str | None = None,
+    data_licence: str | None = None,
     checkpoint: str = "last",
     weights: Weights | None = None,
 ) -> int:
-    """Write a model as an ONNX file, which segments without PyTorch.
+    """Write a model as an ONNX file, which segments without PyTorch, or as a folder for a hub.
 
     Args:
-        model: A run's folder, a model's folder, or a hub id.
+        model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
         onnx: File to write: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W), background first.
-        checkpoint: In a run: last, best (chosen with masks) or a step.
+        hub_folder: Folder to write for a hub: the model, and a card with what the run knows of it. MODEL must
+            be a run or have a card already.
+        subject: For the card: what is on the photos, in the plural (faces). None: as the data's name says.
+        data_text: For the card: what the training data is, and where it comes from. None: its name.
+        data_licence: For the card: under which terms the data may be used. None: nobody says.
+        checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
+    if onnx is None and hub_folder is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
     from redoseg.checkpoint import load_model
     from redoseg.exporting import export_onnx
+    from redoseg.packing import write_hub_folder
 
-    f = load_model(model, checkpoint=checkpoint, weights=weights).f
-    with errors.status("exporting"):
-        difference = export_onnx(f, onnx)
-    print(f"{onnx}: its masks differ from the network's own by {difference:.1e} at most")
+    if hub_folder is not None:
+        with errors.status("exporting"):
+            card = write_hub_folder(
+                model, hub_folder, checkpoint=checkpoint, weights=weights,
+                subject=subject, data_text=data_text, data_licence=data_licence,
+            )  # fmt: skip
+        _say_what_is_missing(card, hub_folder)
+        print(f"{hub_folder}: ready for a hub, README.md is its card")
+    if onnx is not None:
+        f = load_model(model, checkpoint=checkpoint, weights=weights).f
+        with errors.status("exporting"):
+            difference = export_onnx(f, onnx)
+        print(f"{onnx}: its masks differ from the network's own by {difference:.1e} at most")
     return 0
+
+
+def _say_what_is_missing(card: "Card", folder: Path) -> None:
+    missing = []
+    if card.scores is None:
+        missing.append("figures (this checkpoint has not been scored)")
+    if card.data["licence"] is None:
+        missing.append("terms of the training data (--data-licence)")
+    if missing:
+        print(f"redoseg: {folder / 'README.md'} has no {', and no '.join(missing)}", file=sys.stderr)
