@@ -283,6 +283,7 @@ def test_codes_are_read_from_what_delta_is_trained_on(tmp_path, monkeypatch, opt
         seen.append(generated)
 
     monkeypatch.setattr("redoseg.records.recovered", recovered)
+    monkeypatch.setattr(Run, "_finish", lambda self: None)
     folder = photos(tmp_path / "photos", masks=False)
     for name, more in (("one", {}), ("more", options)):
         trained(tiny(folder, tmp_path / name, steps=1, eval_every=1, **more))
