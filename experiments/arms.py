@@ -14,7 +14,8 @@ SMALL: Options = {"size": 32, "width": 16, "g_width": 16, "precision": "bfloat16
 FAST: Options = {"lr": 5e-4, "lr_f": 2e-4, "lr_f_warmup": 800}
 
 TOGETHER: Options = {
-    "recipe": "default", "attention": False, "lambda_z": 10.0, "f_jitter": 1.0, "f_width": 16, "flip": False,
+    "recipe": "default", "attention": False, "lambda_z": 10.0, "f_jitter": 1.0, "f_jitter_hue": 1.0,
+    "f_width": 16, "flip": False,
     "init": "pytorch", "centred_start": True, "g_norm": "instance", "redraw": "one", **FAST,
 }  # fmt: skip
 """The combination, spelt out: what the recipe `default` becomes later doesn't change what an arm was."""
@@ -32,6 +33,8 @@ ARMS: dict[str, Options] = {
     "jitter-f8-flip": TOGETHER | {"f_width": 8, "flip": True},
     "jitter-flip-guard": TOGETHER | {"flip": True, "min_region": 0.05, "min_region_weight": 10.0},
     "jitter-fades": TOGETHER | {"f_jitter_fade": 2500},
+    "light-flip": TOGETHER | {"f_jitter_hue": 0.0, "flip": True},
+    "light-f8-flip": TOGETHER | {"f_jitter_hue": 0.0, "flip": True, "f_width": 8},
     "jitter-half-flip": TOGETHER | {"f_jitter": 0.5, "flip": True},
     # one part taken out
     "no-jitter": TOGETHER | {"f_jitter": 0.0},

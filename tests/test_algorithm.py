@@ -134,28 +134,22 @@ def test_draw_is_the_papers_equation(form, n):
 
 
 @both_n
-def test_f_alone_sees_other_colours(n):
-    """The jitter changes masks, and nothing else of what is composed."""
-    options = config(n=n, f_jitter=1.0)
+@pytest.mark.parametrize(
+    ("option", "drawn_as", "differs"),
+    [({"f_jitter": 1.0}, "view", "masks"), ({"shift": 0.25}, "shift", "fakes")],
+    ids=["colours", "place"],
+)
+def test_what_is_changed_at_random(n, option, drawn_as, differs):
+    """f sees other colours, what is composed keeps its own; of a redrawn region the mask alone moves."""
+    options = config(n=n, **option)
     net = Game(options, 0, CPU).networks
     I, drawn = batch(options)
     with torch.no_grad():
         found, expected = draw(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
-        plain = draw(options, net.f, net.G, I, drawn._replace(view=None))
-    torch.testing.assert_close(found.fakes, expected[0], rtol=0, atol=1e-5)
-    assert (found.masks - plain.masks).abs().max() > 1e-3
-
-
-@both_n
-def test_a_redrawn_region_is_shifted(n):
-    """Only the mask that is redrawn moves: elsewhere the image stays."""
-    options = config(n=n, shift=0.25)
-    net = Game(options, 0, CPU).networks
-    I, drawn = batch(options)
-    with torch.no_grad():
-        found, expected = draw(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
+        plain = draw(options, net.f, net.G, I, drawn._replace(**{drawn_as: None}))
     torch.testing.assert_close(found.fakes, expected[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(found.masks.sum(1), torch.ones(5, 32, 32))
+    assert (getattr(found, differs) - getattr(plain, differs)).abs().max() > 1e-3
 
 
 @both_n

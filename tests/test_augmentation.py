@@ -61,6 +61,15 @@ def test_hues_are_turned():
     assert colorsys.rgb_to_hsv(*np.clip(there, 0, 1))[0] == pytest.approx(1 / 6, abs=0.01)
 
 
+def test_without_hue_colours_stay_as_they_are():
+    """Light changes; what a picture has beside its grey part doesn't."""
+    I, u = pictures(), torch.rand(3, 6, generator=torch.Generator().manual_seed(2))
+    seen = view(I, u, torch.ones(3), hue=0.0)
+    torch.testing.assert_close(seen - seen.mean(1, keepdim=True), I - I.mean(1, keepdim=True))
+    assert not torch.allclose(seen.mean(1), I.mean(1), atol=0.01)
+    assert not torch.allclose(view(I, u, torch.ones(3), hue=0.5), seen, atol=0.01)
+
+
 def test_the_slope_of_light_is_straight():
     """The second differences are 0, and its height at the border follows from strength and slope."""
     u = numbers(1, 6, u4=0.8, u5=0.0)  # downwards

@@ -24,7 +24,7 @@ from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
 from redoseg.tensorfiles import save_tensors
 from test_export import images, masks_of, network
-from test_training import photos, tiny, trained
+from tinyruns import photos, tiny, trained
 
 
 @pytest.fixture(scope="module")

@@ -22,14 +22,10 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
 from redoseg.tensorfiles import load_tensors, save_tensors
-from test_training import equal, opened, photos, tiny, trained
+from test_training import equal, opened
+from tinyruns import tiny, trained
 
 S = 32
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return photos(tmp_path_factory.mktemp("data") / "photos")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.evaluation import Evaluation
 from redoseg.files import read_json
@@ -19,7 +18,8 @@ from redoseg.recipes import DEMO
 from redoseg.runfolder import RunFolder
 from redoseg.tensorfiles import load_tensors
 from redoseg.version import __version__
-from test_training import TINY, equal, photos, tiny, trained
+from test_training import equal
+from tinyruns import TINY, photos, tiny, trained
 
 COMMANDS = ["train", "resume", "distill", "evaluate", "segment", "redraw", "demo"]
 
@@ -40,20 +40,6 @@ def elsewhere(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("REDOSEG_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command line in this process: exit code, standard output, standard error."""
-
-    def command(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return command
 
 
 def options(**changed):

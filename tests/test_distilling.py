@@ -4,7 +4,6 @@ import dataclasses
 import io
 import json
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from redoseg import studentrecords
+from redoseg.calibration import THRESHOLDS
 from redoseg.checkpoint import load_model
 from redoseg.cli import main
 from redoseg.config import TrainConfig
@@ -34,8 +34,9 @@ from redoseg.student import Student
 from redoseg.teacher import Teacher, counted
 from redoseg.tensorfiles import load_tensors, save_tensors
 from redoseg.tensors import to_tensor
-from test_resume import Killed, differences, dying
-from test_training import TINY, equal, log, photos
+from test_resume import Killed, ctrl_c_within, differences, dying
+from test_training import equal, log
+from tinyruns import TINY, photos
 
 CPU = torch.device("cpu")
 SMALL = {
@@ -90,18 +91,8 @@ def teacher_of(run, *, mirrored=False, checkpoint="last"):
 
 
 def interrupted(config, monkeypatch, step):
-    """Ctrl-C within a step."""
-    real = Student.update
-
-    def update(self, images, targets, pixels, t):
-        if t == step - 1:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, images, targets, pixels, t)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Student, "update", update)
-        with pytest.raises(KeyboardInterrupt):
-            distilled(config)
+    """The folder of a student that was interrupted within that step."""
+    ctrl_c_within(step, Student, "update", monkeypatch, lambda: distilled(config))
     return RunFolder(config.out)
 
 
@@ -122,20 +113,6 @@ def unscored(monkeypatch):
     """What takes its time with drawn scenes: a thousand of them scored, an ONNX file of a new shape."""
     monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
     monkeypatch.setattr(studentrecords, "save_model", lambda f, folder: f.save_pretrained(folder))
-
-
-@pytest.fixture
-def command(capsys):
-    """Runs a command line in this process: exit code, standard output, standard error."""
-
-    def command(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            code = exit.code
-        return code, *capsys.readouterr()
-
-    return command
 
 
 def typed(**options):
@@ -258,6 +235,33 @@ def test_a_redrawn_image_is_another_one_where_a_mask_is(teacher, mirrored):
     assert not torch.equal(redrawn, other)
 
 
+def test_a_threshold_moves_where_the_object_ends(teacher):
+    """Beside the same teacher without one: the object's half is its former threshold; so when redrawing."""
+    plain, moved = teacher_of(teacher, mirrored=True), teacher_of(teacher, mirrored=True)
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    object_ = plain.masks(images)[:, 1]
+    moved.threshold = 0.3
+    torch.testing.assert_close(moved.masks(images)[:, 1] > 0.5, object_ > 0.3)
+    torch.testing.assert_close(moved.masks(images).sum(1), torch.ones_like(object_))
+    _, masks = moved.redrawn(images, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(masks, moved.masks(images))
+
+
+def test_a_student_that_goes_on_keeps_its_threshold(teacher, done, tmp_path, monkeypatch):
+    """Whatever would be found now, on another device, say."""
+    config = small(teacher, tmp_path / "run")
+    interrupted(config, monkeypatch, 3)
+    monkeypatch.setattr("redoseg.teacher.fitting_threshold", lambda masks, images: 0.9)
+    run = opened(config)
+    assert run.teacher.threshold == read_json(done.description)["teacher"]["threshold"]
+
+
+def test_without_calibration_the_object_ends_at_a_half(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("redoseg.teacher.fitting_threshold", lambda masks, images: 0.9)
+    assert opened(small(teacher, tmp_path / "on")).teacher.threshold == 0.9
+    assert opened(small(teacher, tmp_path / "off", calibrate=False)).teacher.threshold == 0.5
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_so_many_images_of_a_batch_are_redrawn(teacher, tmp_path, share):
     run = opened(small(teacher, tmp_path / "run", synthetic=share))
@@ -286,7 +290,9 @@ def test_run_json_says_what_was_distilled_from_what(done, teacher):
         "run": str(teacher.path),
         **{"rule": "last", "step": 25, "ema": True},
         "weights": weights_digest(teacher.last, "f_ema."),
+        "threshold": said["teacher"]["threshold"],
     }
+    assert said["teacher"]["threshold"] in THRESHOLDS
     begun = done.begun_with()
     assert begun.as_json() == said["distill"]
     assert begun == small(teacher, done.path).resolved(teacher.config(), generators=True)

@@ -28,7 +28,8 @@ from redoseg.errors import ConfigError, DivergenceError
 from redoseg.runfolder import RunFolder
 from redoseg.tensorfiles import load_tensors
 from redoseg.training import train
-from test_training import TINY, log, photos, tiny, trained
+from test_training import log
+from tinyruns import TINY, photos, tiny, trained
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 

@@ -17,20 +17,9 @@ from redoseg.modelcard import model_card
 from redoseg.provenance import card_of_run
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
-from test_training import photos, tiny, trained
 
 FILES = {"README.md", "card.json", "config.json", "mask.onnx", "model.safetensors"}
 LICENCE = ["--data-licence", "CC0"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return photos(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    return trained(tiny(data, tmp_path_factory.mktemp("runs") / "run"))
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +28,14 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def copied(run, tmp_path):
-    return RunFolder(shutil.copytree(run.path, tmp_path / "copied"))
+def copied(done, tmp_path):
+    return RunFolder(shutil.copytree(done.path, tmp_path / "copied"))
 
 
 @pytest.fixture(scope="module")
-def card(run):
+def card(done):
     """Of the run's last checkpoint."""
-    return card_of_run(run, load_model(run.path), "squares")
+    return card_of_run(done, load_model(done.path), "squares")
 
 
 def front_matter(text):
@@ -60,9 +49,9 @@ def described(run, **changes):
 
 
 @pytest.mark.parametrize("kind", ["run", "model"])
-def test_it_loads_again_with_the_same_masks(run, kind, capsys, tmp_path, monkeypatch):
+def test_it_loads_again_with_the_same_masks(done, kind, capsys, tmp_path, monkeypatch):
     """From a run, and from a model with a card: one that is shipped."""
-    assert main(["export", str(run.path), "--hub-folder", "hub", *LICENCE]) == 0
+    assert main(["export", str(done.path), "--hub-folder", "hub", *LICENCE]) == 0
     capsys.readouterr()
     if kind == "model":
         shutil.move("hub", tmp_path / "shipped" / "squares")
@@ -73,23 +62,23 @@ def test_it_loads_again_with_the_same_masks(run, kind, capsys, tmp_path, monkeyp
     assert {path.name for path in (tmp_path / "hub").iterdir()} == FILES
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for backend in ("torch", "onnx"):
-        masks = (Segmenter.from_pretrained(path, backend=backend)(photo) for path in ("hub", run.path))
+        masks = (Segmenter.from_pretrained(path, backend=backend)(photo) for path in ("hub", done.path))
         assert np.array_equal(*masks)
     written = read_card(tmp_path / "hub")
     assert written.sha256 == {
         name: sha256_of(tmp_path / "hub" / name) for name in FILES - {"README.md", "card.json"}
     }
-    assert load_model("hub").checkpoint == load_model(run.path).checkpoint
+    assert load_model("hub").checkpoint == load_model(done.path).checkpoint
     assert load_model("hub").generators is None
 
 
-def test_its_card(run):
+def test_its_card(done):
     assert (
-        main(["export", str(run.path), "--hub-folder", "my-squares", *LICENCE, "--subject", "squares"]) == 0
+        main(["export", str(done.path), "--hub-folder", "my-squares", *LICENCE, "--subject", "squares"]) == 0
     )
     with open("my-squares/README.md", encoding="utf-8") as file:
         text = file.read()
-    evaluation, head = json.loads(run.evaluation.read_text()), front_matter(text)
+    evaluation, head = json.loads(done.evaluation.read_text()), front_matter(text)
     assert (head["license"], head["library_name"]) == ("apache-2.0", "redoseg")
     assert head["pipeline_tag"] == "image-segmentation"
     assert {"unsupervised", "image-segmentation"} <= set(head["tags"])
@@ -108,20 +97,20 @@ def test_its_card(run):
         *("# my-squares", "Finds squares in photos", "the last one (no label chose it), after 4 steps"),
         *("Terms of the data: CC0.", "5 labelled images of the split `val`", "## Bias", "## Limits"),
         *("redoseg train photos --out runs/my-squares --size 32", "10 pictures to train on"),
-        sha256_of(run.model / "model.safetensors"),
+        sha256_of(done.model / "model.safetensors"),
     ):
         assert said in text
-    assert str(run.path.parent) not in text
+    assert str(done.path.parent) not in text
     code = re.findall(r"redoseg\.(\w+)", text)
     assert all(hasattr(importlib.import_module("redoseg"), name) for name in code)
 
 
-def test_both_and_neither(run, capsys):
-    line = ["export", str(run.path), "--hub-folder", "hub", "--onnx", "f.onnx", *LICENCE]
+def test_both_and_neither(done, capsys):
+    line = ["export", str(done.path), "--hub-folder", "hub", "--onnx", "f.onnx", *LICENCE]
     assert main(line) == 0
     output = capsys.readouterr().out.splitlines()
     assert [text.partition(":")[0] for text in output] == ["hub", "f.onnx"]
-    assert main(["export", str(run.path)]) == 1
+    assert main(["export", str(done.path)]) == 1
     assert capsys.readouterr().err == (
         "redoseg: nothing to write: give --onnx FILE, --hub-folder DIR, or both\n"
     )
@@ -141,23 +130,23 @@ def test_what_it_doesnt_know_it_says(copied, capsys):
     assert front_matter(text).keys() == {"library_name", "license", "pipeline_tag", "tags"}
 
 
-def test_scores_of_another_checkpoint_are_not_its_own(run):
+def test_scores_of_another_checkpoint_are_not_its_own(done):
     for options in ({"checkpoint": "2"}, {"weights": "raw"}):
-        assert card_of_run(run, load_model(run.path, **options), "a").scores is None
+        assert card_of_run(done, load_model(done.path, **options), "a").scores is None
 
 
-def test_a_folder_that_isnt_free(run, tmp_path, capsys):
+def test_a_folder_that_isnt_free(done, tmp_path, capsys):
     """Its own is written anew, a clone's .git stays; somebody else's is left alone."""
     (tmp_path / "hub" / ".git").mkdir(parents=True)
     for _ in range(2):
-        assert main(["export", str(run.path), "--hub-folder", "hub", *LICENCE]) == 0
+        assert main(["export", str(done.path), "--hub-folder", "hub", *LICENCE]) == 0
         assert {path.name for path in (tmp_path / "hub").iterdir()} == FILES | {".git"}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
     (tmp_path / "file").write_text("mine")
     capsys.readouterr()
     for name, said in (("mine", "holds other files: choose an empty one"), ("file", "is a file")):
-        assert main(["export", str(run.path), "--hub-folder", name, *LICENCE]) == 1
+        assert main(["export", str(done.path), "--hub-folder", name, *LICENCE]) == 1
         error = capsys.readouterr().err
         assert error.startswith(f"redoseg: --hub-folder {name} {said}")
         assert error.count("\n") == 1
@@ -165,8 +154,8 @@ def test_a_folder_that_isnt_free(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("kind", ["model", "model/mask.onnx"])
-def test_a_model_that_says_nothing_of_itself(run, tmp_path, capsys, kind):
-    assert main(["export", str(run.path / kind), "--hub-folder", "hub"]) == 1
+def test_a_model_that_says_nothing_of_itself(done, tmp_path, capsys, kind):
+    assert main(["export", str(done.path / kind), "--hub-folder", "hub"]) == 1
     error = capsys.readouterr().err
     assert "doesn't say how it was made: name the run that it comes from, or a model from" in error
     assert error.count("\n") == 1
@@ -227,11 +216,11 @@ def test_what_the_datas_name_says(copied, sources, options, subject, licence):
     assert "/x" not in json.dumps(found.as_json())
 
 
-def test_a_distilled_run_names_both_commands_and_the_teachers_rule(run, copied):
+def test_a_distilled_run_names_both_commands_and_the_teachers_rule(done, copied):
     config = json.loads(copied.description.read_text())["config"]
-    student = {"run": str(run.path), "out": str(copied.path), "data": config["data"], "f_width": 8}
+    student = {"run": str(done.path), "out": str(copied.path), "data": config["data"], "f_width": 8}
     student |= {"object_share": [0.02, 0.9], "checkpoint": "label-free"}
-    teacher = {"run": str(run.path), "rule": "label-free", "step": 2, "ema": True, "weights": "x"}
+    teacher = {"run": str(done.path), "rule": "label-free", "step": 2, "ema": True, "weights": "x"}
     described(copied, distill=student, teacher=teacher)
     found = card_of_run(copied, load_model(copied.path), "a")
     first, second = found.commands

@@ -14,7 +14,7 @@ import redoseg
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = {
     "Evaluation", "MaskNetwork", "RedosegError", "Segmenter", "TrainConfig", "__version__", "evaluate",
-    "open_dataset", "segment_files", "train",
+    "open_dataset", "segment_files", "train", "train_tries",
 }  # fmt: skip
 
 

@@ -25,7 +25,8 @@ from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog
 from redoseg.tensorfiles import load_tensors
 from redoseg.training import train
-from test_training import collapse_at, equal, log, opened, photos, tiny, trained
+from test_training import collapse_at, equal, log, opened
+from tinyruns import photos, tiny, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -72,20 +73,26 @@ def two(stopped, data, tmp_path):
     return tiny(data, Path(shutil.copytree(stopped.path, tmp_path / "run")))
 
 
-def interrupted(config, monkeypatch, step):
-    """Ctrl-C within the first such step that comes; the run's folder."""
-    real, done = Game.discriminator_update, []
+def ctrl_c_within(step, learner, name, monkeypatch, train):
+    """`train()`, with Ctrl-C within the first such step that comes: in the learner's update of that name."""
+    real, done = getattr(learner, name), []
 
-    def update(self, I_real, I_input, drawn, t):
+    def update(self, *given):
+        t = given[-1]
         done.append(t)
         if t == step - 1 and done.count(t) == 1:
             signal.raise_signal(signal.SIGINT)
-        return real(self, I_real, I_input, drawn, t)
+        return real(self, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Game, "discriminator_update", update)
+        patch.setattr(learner, name, update)
         with pytest.raises(KeyboardInterrupt):
-            trained(config)
+            train()
+
+
+def interrupted(config, monkeypatch, step):
+    """The folder of a run that was interrupted within that step."""
+    ctrl_c_within(step, Game, "discriminator_update", monkeypatch, lambda: trained(config))
     return RunFolder(config.out)
 
 

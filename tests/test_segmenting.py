@@ -20,10 +20,11 @@ from PIL import Image, ImageOps
 from redoseg.backends.torch import torch_backend
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import DataError
+from redoseg.jobs import _target
 from redoseg.networks.mask import MaskNetwork
 from redoseg.regions import region_map
 from redoseg.segmenter import Fitted, Masks, Segmenter
-from redoseg.segmenting import _target, segment_files
+from redoseg.segmenting import segment_files
 
 S = 32
 

@@ -26,7 +26,8 @@ from redoseg.packing import drawn_apart
 from redoseg.runfolder import RunFolder
 from redoseg.segmenter import Segmenter
 from test_install import WITHOUT, python
-from test_training import equal, photos, tiny, trained
+from test_training import equal
+from tinyruns import tiny, trained
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME, PLAIN = "squares-small", "squares"
@@ -41,11 +42,6 @@ def script():
 
 
 ship = script()
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return photos(tmp_path_factory.mktemp("data") / "photos")
 
 
 @pytest.fixture(scope="module")

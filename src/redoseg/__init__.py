@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from redoseg.segmenter import Segmenter
     from redoseg.segmenting import segment_files
     from redoseg.training import train
+    from redoseg.tries import train_tries
 
 _HOMES = {
     "Evaluation": "redoseg.evaluation",
@@ -32,6 +33,7 @@ _HOMES = {
     "open_dataset": "redoseg.data.dataset",
     "segment_files": "redoseg.segmenting",
     "train": "redoseg.training",
+    "train_tries": "redoseg.tries",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "open_dataset",
     "segment_files",
     "train",
+    "train_tries",
 ]
 
 

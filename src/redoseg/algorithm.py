@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._triton import has_triton
 
+from redoseg import states
 from redoseg.augmentation import augmented
-from redoseg.checkpoint import load_network
 from redoseg.config import TrainConfig
 from redoseg.distributed import Group
 from redoseg.drawing import Codes, draw, grown
@@ -29,6 +29,7 @@ from redoseg.losses import (
 from redoseg.networks.build import Networks, build_networks
 from redoseg.networks.layers import frozen, iterate_spectrum
 from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import working_precision
 
 Losses = dict[str, Tensor]
 
@@ -116,29 +117,16 @@ class Game:
         self, networks: tuple[str, ...] | None = None, *, optimisers: bool = True
     ) -> dict[str, Tensor]:
         """Flat: `f.*`, `f_ema.*`, `G.*`, `D.*`, `delta.*`, and optimisers' moments as `adam.f.0.exp_avg`."""
-        state = {
-            f"{letter}.{name}": tensor
+        chosen = {
+            letter: network
             for letter, network in self.networks.items().items()
             if networks is None or letter in networks
-            for name, tensor in network.state_dict().items()
         }
-        if optimisers:
-            for letter, optimiser in self.optimisers.items():
-                for index, moments in optimiser.state_dict()["state"].items():
-                    state |= {f"adam.{letter}.{index}.{name}": moment for name, moment in moments.items()}
-        return state
+        return states.weights(chosen) | (states.moments(self.optimisers) if optimisers else {})
 
     def load_state_dict(self, state: dict[str, Tensor], source: Path) -> None:
         """What `state_dict` gave. ModelError, naming `source`, if it doesn't fit."""
-        for letter, network in self.networks.items().items():
-            load_network(network, state, letter, source)
-        for letter, optimiser in self.optimisers.items():
-            moments: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in state.items():
-                if name.startswith(f"adam.{letter}."):
-                    index, moment = name.removeprefix(f"adam.{letter}.").split(".")
-                    moments.setdefault(int(index), {})[moment] = tensor
-            optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
+        states.load(self.networks.items(), self.optimisers, state, source)
 
     def generator_update(self, I: Tensor, drawn: Codes, step: int) -> Losses:
         """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0.
@@ -169,7 +157,7 @@ class Game:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """-L_G with all its terms; -L_G alone; delta's error."""
         config, net = self.config, self.networks
-        with self._precision():
+        with working_precision(config.precision, self.device):
             drawing = draw(config, net.f, net.G, I, drawn)
             recovered = net.delta(drawing.read)
             score = net.D(self._shown(drawing.fakes, drawn))
@@ -184,7 +172,7 @@ class Game:
 
     def _discriminator_loss(self, I_real: Tensor, I: Tensor, drawn: Codes) -> Tensor:
         net = self.networks
-        with self._precision():
+        with working_precision(self.config.precision, self.device):
             with torch.no_grad():
                 fakes = draw(self.config, net.f, net.G, I, drawn).fakes
             shown = self._shown(I_real, drawn, real=True), self._shown(fakes, drawn)
@@ -209,11 +197,6 @@ class Game:
             score = self.networks.D(images)
         (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
         return self.config.r1_every * self.config.r1 / 2 * r1(gradient)
-
-    def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16", cache_enabled=False
-        )
 
     def _binarise_weight(self, step: int) -> Tensor | None:
         """As a tensor: a number would be compiled into the step."""

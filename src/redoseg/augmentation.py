@@ -17,19 +17,19 @@ SHIFT_NUMBERS = 2
 AUGMENT_NUMBERS = 7
 
 
-def view(images: Tensor, u: Tensor, strength: Tensor) -> Tensor:
-    """Other colours, another light: what f sees, so that it can't tell regions by brightness or hue alone.
+def view(images: Tensor, u: Tensor, strength: Tensor, hue: float = 1.0) -> Tensor:
+    """Another light, other colours: what f sees, so that it can't tell regions by brightness alone.
 
-    Hue turned, saturation and contrast changed, in half the images at strength 1 light and dark swapped, a
-    slope of light laid over. images (B, 3, H, W) in [-1, 1], u (B, 6), strength (B,) in [0, 1] ->
-    (B, 3, H, W), about [-1, 1]. Where things are stays as it was.
+    Contrast changed, in half the images at strength 1 light and dark swapped, a slope of light laid over; and
+    `hue`, in [0, 1], times as strongly, hue turned and saturation changed. images (B, 3, H, W) in [-1, 1],
+    u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), about [-1, 1]. Where things are stays as it was.
     """
     strength = strength.to(images.dtype)[:, None, None, None]
-    swap, gain, saturation, hue, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
+    swap, gain, saturation, turn, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
     light = images.mean(1, keepdim=True)
     sign = torch.where(swap < strength / 2, -1.0, 1.0)
-    angle = 2 * math.pi * strength * (hue - 0.5)
-    colour = turned(images - light, angle) * (1 + strength * (2 * saturation - 1))
+    angle = 2 * math.pi * hue * strength * (turn - 0.5)
+    colour = turned(images - light, angle) * (1 + hue * strength * (2 * saturation - 1))
     rows, columns = (torch.linspace(-1, 1, side, device=images.device) for side in images.shape[2:])
     way = 2 * math.pi * towards
     plane = torch.cos(way) * rows[:, None] + torch.sin(way) * columns

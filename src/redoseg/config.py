@@ -4,13 +4,13 @@ Recipes (the algorithm) and settings (a data set's values) are tables of such op
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
+from redoseg.configchecks import check
 from redoseg.errors import ConfigError
 from redoseg.recipes import RECIPES, SETTINGS
 
@@ -18,8 +18,6 @@ Recipe = Literal["default", "paper", "authors"]
 Settings = Literal["none", "lfw", "flowers", "cub", "digits"]
 DiffAugment = Literal["off", "colour", "translation", "cutout", "colour-translation", "all"]
 Box = tuple[float, float, float, float]
-
-SIZES = (32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
@@ -142,9 +140,13 @@ class TrainConfig:
     """Mirror training images at random."""
 
     f_jitter: float = 1.0
-    """Strength, 0 to 1, with which hue, saturation, contrast and light of what f sees in training change (at
-    1, half the images have light and dark swapped), so that f can't split by brightness. The image that is
-    redrawn stays as it is. 0: off."""
+    """Strength, 0 to 1, with which light and contrast of what f sees in training change (at 1, half the
+    images have light and dark swapped), so that f can't split by brightness. The image that is redrawn stays
+    as it is. 0: off."""
+
+    f_jitter_hue: float = 0.0
+    """Share of --f-jitter's strength, 0 to 1, with which hue and saturation change, too: where colour tells
+    the object, as with flowers, they had better not."""
 
     f_jitter_fade: int = 0
     """Step at which --f-jitter has faded to 0, linearly from the start. 0: it stays."""
@@ -211,7 +213,7 @@ class TrainConfig:
     """Box (left, top, right, bottom, as shares of the side) to blur in pictures of photos: faces."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
     @classmethod
     def of(cls, *, recipe: Recipe = "default", settings: Settings = "none", **options: Any) -> Self:
@@ -257,51 +259,3 @@ class TrainConfig:
 
 FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "compile", "threads", "cache"})
 """Options that a continued run may be given anew: but for rounding, none changes what a step learns."""
-
-
-def _check(config: TrainConfig) -> None:
-    if not config.data:
-        raise ConfigError("no data: name a folder of images, an archive, 'digits' or 'digit'")
-    if config.size not in SIZES:
-        raise ConfigError(f"--size is {config.size}: use 32, 64, 128 or 256")
-    for name, kind in get_type_hints(TrainConfig).items():
-        if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
-            choices = ", ".join(get_args(kind))
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: choose from {choices}")
-    for name, value in vars(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be a finite number")
-    at_least = {
-        "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
-        "lr_f_warmup": 0, "f_jitter_fade": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0,
-        "eval_every": 1, "r1_every": 1, "sample_every": 1, "save_every": 1, "binarise_from": 1,
-        "threads": 1, "seed": 0,
-    }  # fmt: skip
-    for name, least in at_least.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}: it must be at least {least}")
-    for name in ("lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
-                 "mask_noise", "r1", "collapse_below", "collapse_variation"):  # fmt: skip
-        if not getattr(config, name) >= 0:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it can't be negative")
-    for name in ("lr", "lr_f", "init_gain"):
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: it must be positive")
-    for name, most in (("f_jitter", 1.0), ("shift", 0.5)):
-        if not 0 <= getattr(config, name) <= most:
-            raise ConfigError(
-                f"--{name.replace('_', '-')} is {getattr(config, name)}: it must be from 0 to {most:g}"
-            )
-    if config.shift and config.redraw != "one":
-        raise ConfigError("--shift needs --redraw one")
-    if config.minutes is not None and not config.minutes > 0:
-        raise ConfigError(f"--minutes is {config.minutes}: it must be positive")
-    if config.min_region * config.n > 1:
-        raise ConfigError(f"--min-region is {config.min_region}: {config.n} regions can't all be that large")
-    if config.delta_input == "generated" and config.redraw == "one":
-        raise ConfigError("--delta-input generated needs --redraw each or all: one region is no whole image")
-    if config.blur is not None and not (
-        0 <= config.blur[0] < config.blur[2] <= 1 and 0 <= config.blur[1] < config.blur[3] <= 1
-    ):
-        raise ConfigError("--blur wants left top right bottom as shares of the side, such as .25 .2 .75 .8")

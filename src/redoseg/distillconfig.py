@@ -58,7 +58,7 @@ class DistillConfig:
     ema_half_life: float = 10_000.0
     """Half-life, in images, of the moving average of the student's weights. 0: none is kept."""
 
-    confident: float = 0.8
+    confident: float = 0.6
     """A pixel counts if its largest mask is at least this."""
 
     object_share: tuple[float, float] = (0.02, 0.9)
@@ -69,6 +69,9 @@ class DistillConfig:
 
     mirrored: bool = True
     """Average RUN's masks of an image and of its mirror image."""
+
+    calibrate: bool = True
+    """Let RUN's object end where its outline fits the images best, in place of where its mask is a half."""
 
     flip: bool = True
     """Mirror training images at random."""

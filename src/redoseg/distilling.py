@@ -14,7 +14,7 @@ from redoseg.augmentation import SHIFT_NUMBERS, VIEW_NUMBERS, shifted, view
 from redoseg.batches import Batches, source
 from redoseg.collapse import Survey, survey
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset
+from redoseg.data.dataset import Dataset, Split
 from redoseg.data.stream import IndexStream, seed_of, spread
 from redoseg.distillconfig import DistillConfig
 from redoseg.errors import ConfigError, DataError, DivergenceError, ModelError
@@ -27,6 +27,8 @@ from redoseg.studentrecords import State, StudentRecords
 from redoseg.teacher import Teacher, counted
 from redoseg.tensors import pick_device, sent, settle, to_tensor
 from redoseg.training import open_data
+
+CALIBRATED = 1024  # images to whose edges the object's outline is fitted
 
 
 def distill(config: DistillConfig, *, console: Console | None = None) -> Path:
@@ -107,14 +109,21 @@ class Distillation:
         self.records = StudentRecords(described, dataset, device, teacher.identity["weights"])
         self.step, self.seconds = 0, 0.0
         self.interrupted = Interrupts()
+        found = self.records.last()
+        self._calibrate(found, images)
         self._check_teacher()
-        self._resume()
+        self._resume(found)
         self.bar = ProgressBar(console, config.steps, self.step, config.batch, None)
 
     @property
     def state(self) -> State:
         """The run's numbers, as checkpoints keep them."""
-        return {"step": self.step, "images": self.step * self.config.batch, "seconds": self.seconds}
+        return {
+            "step": self.step,
+            "images": self.step * self.config.batch,
+            "seconds": self.seconds,
+            "threshold": self.teacher.threshold,
+        }
 
     # --- the loop
 
@@ -206,6 +215,14 @@ class Distillation:
 
     # --- what came before
 
+    def _calibrate(self, found: tuple[dict[str, Tensor], State] | None, images: Split) -> None:
+        """Found once: rounding elsewhere mustn't change what a student that goes on is taught."""
+        if found is not None:
+            self.teacher.threshold = found[1]["threshold"]
+        elif self.config.calibrate:
+            chosen = spread(len(images), CALIBRATED)
+            self.teacher.calibrate(to_tensor(images.images(chosen), self.device))
+
     def _check_teacher(self) -> None:
         """ModelError if there is nothing to learn from its masks."""
         config, run = self.config, self.config.run
@@ -220,13 +237,13 @@ class Distillation:
         left_out, sure = 1 - which.float().mean().item(), pixels[which].float().mean().item()
         _say(
             self.console,
-            f"learning from {run} at step {self.teacher.identity['step']}: {left_out:.0%} of the images are "
-            f"left out, {sure:.0%} of the others' pixels count",
+            f"learning from {run} at step {self.teacher.identity['step']}, its object being what its mask has "
+            f"above {self.teacher.threshold:g}: {left_out:.0%} of the images are left out, {sure:.0%} of the "
+            "others' pixels count",
         )
 
-    def _resume(self) -> None:
+    def _resume(self, found: tuple[dict[str, Tensor], State] | None) -> None:
         """Take up the last checkpoint, if there is one."""
-        found = self.records.last()
         if found is not None:
             tensors, info = found
             self._check_resumed(info)
@@ -236,7 +253,7 @@ class Distillation:
         self.records.begin(
             found[1] if found is not None else None,
             distill=self.config.as_json(),
-            teacher=self.teacher.identity,
+            teacher=self.teacher.identity | {"threshold": self.teacher.threshold},
         )
 
     def _check_resumed(self, info: State) -> None:

@@ -92,7 +92,7 @@ class Drawing:
 
 def draw(config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, drawn: Codes) -> Drawing:
     """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
-    seen = I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0])
+    seen = I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0], config.f_jitter_hue)
     M = f(seen, drawn.noise)  # (B, n, S, S)
     z, n = drawn.z, M.shape[1]
     one = torch.eye(n, device=I.device)

@@ -130,10 +130,13 @@ def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
 
     DataError if they hold labels beyond n - 1: better now than at the first score.
     """
-    for name in ("val", "train"):
-        if name in dataset.splits and _has_labels(dataset.splits[name]):
-            return name, dataset.splits[name]
-    return None
+    name = scored_name(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
+    return None if name is None else (name, dataset.splits[name])
+
+
+def scored_name(labelled: Callable[[str], bool]) -> str | None:
+    """The split that scores are made on: the first of 'val' and 'train' that is `labelled`, if one is."""
+    return next((name for name in ("val", "train") if labelled(name)), None)
 
 
 def _has_labels(split: Split, batch: int = 64) -> bool:

@@ -9,6 +9,7 @@ from redoseg.commandline import distill_line, train_line, without_paths
 from redoseg.config import TrainConfig
 from redoseg.distillconfig import DistillConfig
 from redoseg.errors import ModelError
+from redoseg.evaluation import scored_name
 from redoseg.files import read_json
 from redoseg.runfolder import RunFolder
 from redoseg.tensorfiles import load_tensors
@@ -110,9 +111,9 @@ def _data(config: TrainConfig, described: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scored_split(described: dict[str, Any]) -> str:
-    """As `evaluation.scoring_split` chooses."""
+    """As run.json knows the splits; 'val' where it knows of no label."""
     splits = described["data"]["splits"]
-    return next((name for name in ("val", "train") if splits.get(name, {}).get("labelled")), "val")
+    return scored_name(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
 
 
 def _scores(file: Path, model: Model, split: str) -> dict[str, Any] | None:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
+from redoseg.jobs import Job
 from redoseg.models import absolute
 from redoseg.segmenter import Segmenter
-from redoseg.segmenting import Failure, Job, Progress, SegmentReport, segment_jobs, segmented
+from redoseg.segmenting import Failure, Progress, SegmentReport, segment_jobs, segmented
 
 _PHOTOS = 64  # that a worker is given at once, and does again if it dies among them
 

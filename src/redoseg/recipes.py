@@ -30,6 +30,7 @@ PAPER: dict[str, Any] = {
     "binarise": 0.0,
     "flip": False,
     "f_jitter": 0.0,
+    "f_jitter_hue": 0.0,
     "shift": 0.0,
     "diffaugment": "off",
     "r1": 0.0,

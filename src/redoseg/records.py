@@ -1,8 +1,9 @@
 """What a run leaves in its folder and takes up again: log, checkpoints, scores, pictures, the model."""
 
 import dataclasses
-import shutil
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,10 +12,10 @@ from redoseg.algorithm import Game
 from redoseg.checkpoint import load_model
 from redoseg.collapse import Survey
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset
+from redoseg.data.dataset import Dataset, Split
 from redoseg.evaluation import score, scoring_split
 from redoseg.exporting import save_model
-from redoseg.files import leftovers, write_folder_aside, write_json
+from redoseg.files import write_folder_aside, write_json
 from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog, description
 from redoseg.sampling import SamplePicture
@@ -25,36 +26,94 @@ from redoseg.tensorfiles import load_tensors, save_tensors
 State = dict[str, Any]
 """A run's numbers: step, attempt, images, seconds, restarts."""
 
+Moment = tuple[int, int]
+"""Attempt and step."""
+
 _NO_CHECKPOINT = {"val": None, "signals": None, "label_free": None}
 
 
-class Records:
-    """The files of one run. Of several processes the first has them."""
+class Learner(Protocol):
+    """What is trained: a game, or a student."""
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a run needs to go on with it."""
+
+
+class RunRecords:
+    """What every run's files have in common, whether a game is played or a student taught."""
+
+    def __init__(
+        self, config: TrainConfig, dataset: Dataset, device: torch.device, scored: tuple[str, Split] | None
+    ) -> None:
+        """`scored`: name and images of the split that checkpoints are scored on."""
         self.config, self.dataset, self.device = config, dataset, device
         self.folder = RunFolder(config.out)
-        scored = scoring_split(dataset)
         self.scores = Scorekeeper(scored, config.best_by)
-        self.label_free = LabelFreeChoice(config)
         self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))
-        self._saved: tuple[int, int] | None = None  # attempt and step of checkpoints/last
-        self._sampled: tuple[int, int] | None = None
-
-    # --- taking up
+        self._saved: Moment | None = None  # that of checkpoints/last
 
     def last(self) -> tuple[dict[str, Tensor], State] | None:
         """checkpoints/last, if there is one: tensors, and all that `save` wrote beside them."""
         return load_tensors(self.folder.last) if self.folder.last.is_file() else None
 
-    def begin(self, saved: State | None) -> None:
-        """Go on where a checkpoint stood, or begin: what came after it is dropped."""
+    def begin(self, saved: State | None, **more: Any) -> None:
+        """Go on where a checkpoint stood, or begin: what came after it is dropped. `more` is for run.json."""
         if saved is not None:
             self.scores.best, self.scores.last = saved["best"], saved["last_score"]
-            self.label_free.best = saved.get("label_free")  # not in runs from before there was a rule
-        write_json(self.folder.description, description(self.config, self.dataset.describe(), self.device))
+        described = description(self.config, self.dataset.describe(), self.device)
+        write_json(self.folder.description, described | more)
         self._drop_later(saved["step"] if saved else 0)
         self.log = MetricsLog(self.folder.metrics, int(saved["log_offset"]) if saved else 0)
+
+    def _drop_later(self, step: int) -> None:
+        """Remove what the state knows nothing of: files of a dead attempt, and of steps that come again."""
+        self.folder.drop_later(step, *self._unchosen())
+
+    def _unchosen(self) -> list[Path]:
+        """The files of choices that have not been made yet."""
+        return [self.folder.best] if self.scores.best is None else []
+
+    def save(self, learner: Learner, state: State) -> None:
+        """checkpoints/last: the whole state."""
+        info = self._info(state) | {"log_offset": self.log.offset}
+        save_tensors(self.folder.last, learner.state_dict(), info)
+        self._saved = _moment(state)
+
+    def _save_once(self, learner: Learner, state: State) -> None:
+        """The same, unless it has been done."""
+        if self._saved != _moment(state):
+            self.save(learner, state)
+
+    def _leave_model(self, write: Callable[[Path], None]) -> None:
+        """The model, as `write` puts it into a folder, and its scores."""
+        write_folder_aside(self.folder.model, write)
+        if self.scores.split is not None:
+            model = load_model(self.folder.path, device=self.device)  # as saved
+            write_json(self.folder.evaluation, score(model, self.scores.split).as_dict())
+
+    def _chosen(self) -> State:
+        return {"best": self.scores.best, "last_score": self.scores.last}
+
+    def _info(self, state: State) -> State:
+        """What checkpoints say beside their tensors."""
+        return state | self._chosen() | {"data": self.dataset.fingerprint}
+
+
+class Records(RunRecords):
+    """The files of one game's run. Of several processes the first has them."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+        super().__init__(config, dataset, device, scoring_split(dataset))
+        self.label_free = LabelFreeChoice(config)
+        self._sampled: Moment | None = None
+
+    # --- taking up
+
+    def begin(self, saved: State | None, **more: Any) -> None:
+        """As every run's."""
+        if saved is not None:
+            self.label_free.best = saved.get("label_free")  # not in runs from before there was a rule
+        super().begin(saved, **more)
 
     def restart(self, game: Game, state: State) -> None:
         """A new attempt: nothing of the dead one is kept but the log."""
@@ -63,28 +122,11 @@ class Records:
         self.save(game, state)
         self._drop_later(state["step"])
 
-    def _drop_later(self, step: int) -> None:
-        """Remove what the state knows nothing of: files of a dead attempt, and of steps that come again."""
-        for file in self.folder.later_than(step):
-            file.unlink(missing_ok=True)
-        if self.scores.best is None:
-            self.folder.best.unlink(missing_ok=True)
-        if self.label_free.best is None:
-            self.folder.label_free.unlink(missing_ok=True)
-        if not step:
-            self.folder.evaluation.unlink(missing_ok=True)
-            shutil.rmtree(self.folder.model, ignore_errors=True)
-        for folder in (self.folder.path, self.folder.checkpoints, self.folder.samples):
-            for left in leftovers(folder):
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    def _unchosen(self) -> list[Path]:
+        own = [self.folder.label_free] if self.label_free.best is None else []
+        return super()._unchosen() + own
 
     # --- writing
-
-    def save(self, game: Game, state: State) -> None:
-        """checkpoints/last: the whole state."""
-        info = self._info(state) | {"log_offset": self.log.offset}
-        save_tensors(self.folder.last, game.state_dict(), info)
-        self._saved = _moment(state)
 
     def keep(self, game: Game, state: State, fixed_images: Tensor) -> None:
         """Scores, a checkpoint of f for later choice, the best one, and the one chosen without masks.
@@ -137,23 +179,14 @@ class Records:
 
     def finish(self, game: Game, state: State) -> None:
         """The model and its scores; the checkpoint and the picture where this step has none yet."""
-        if self._saved != _moment(state):
-            self.save(game, state)
+        self._save_once(game, state)
         if self._sampled != _moment(state):
             self.sample(game, state)
-        write_folder_aside(self.folder.model, lambda aside: save_model(game.f, aside))
-        if self.scores.split is not None:
-            model = load_model(self.folder.path, device=self.device)  # as saved
-            write_json(self.folder.evaluation, score(model, self.scores.split).as_dict())
+        self._leave_model(lambda aside: save_model(game.f, aside))
 
-    def _info(self, state: State) -> State:
-        scores = {
-            "best": self.scores.best,
-            "last_score": self.scores.last,
-            "label_free": self.label_free.best,
-        }
-        return state | scores | {"data": self.dataset.fingerprint}
+    def _chosen(self) -> State:
+        return super()._chosen() | {"label_free": self.label_free.best}
 
 
-def _moment(state: State) -> tuple[int, int]:
-    return state["attempt"], state["step"]
+def _moment(state: State) -> Moment:
+    return state.get("attempt", 0), state["step"]  # a student has one attempt

@@ -36,6 +36,7 @@ def scores_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def dry_run(config: TrainConfig, data: dict[str, Any]) -> str:
-    """The resolved options and what was found in the data, as JSON."""
-    return json.dumps({"config": config.as_json(), "data": data}, indent=2)
+def dry_run(config: TrainConfig, data: dict[str, Any], tries: dict[str, Any] | None = None) -> str:
+    """The resolved options, what was found in the data and, if there are several, the tries, as JSON."""
+    several = {} if tries is None else {"tries": tries}
+    return json.dumps({"config": config.as_json(), "data": data} | several, indent=2)

@@ -33,10 +33,20 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.model = path / "model"
+        self.tries = path / "tries.json"
 
     @property
     def exists(self) -> bool:
         return self.description.is_file()
+
+    @property
+    def trying(self) -> bool:
+        """Whether it holds tries of several seeds, none of which has become the run yet."""
+        return self.tries.is_file() and not self.exists
+
+    def of_try(self, seed: int) -> Path:
+        """Folder of the short run with that seed."""
+        return self.path / "tries" / f"seed-{seed}"
 
     @property
     def distilled(self) -> bool:
@@ -98,6 +108,7 @@ class RunFolder:
 
     def reconcile(self, config: TrainConfig | DistillConfig) -> None:
         """ConfigError, naming the option, if the folder holds a run with other options, or something else."""
+        self.refuse_tries()
         if not self.exists:
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - self._unused()):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
@@ -112,8 +123,19 @@ class RunFolder:
                 f"{self.path}` goes on with it)"
             )
         free = FREE_TO_CHANGE if isinstance(config, TrainConfig) else DISTILL_FREE_TO_CHANGE
-        now = config.as_json()
-        for name, value in begun.as_json().items():
+        self.refuse_changes(begun.as_json(), config.as_json(), free)
+
+    def refuse_tries(self) -> None:
+        """ConfigError if it is no run yet, but will be one."""
+        if self.trying:
+            raise ConfigError(
+                f"{self.path} holds tries, and none has become the run yet: `redoseg resume {self.path}` "
+                "goes on with them"
+            )
+
+    def refuse_changes(self, begun: dict[str, Any], now: dict[str, Any], free: frozenset[str]) -> None:
+        """ConfigError, naming the first option that is not `now` what it was, unless it is free to change."""
+        for name, value in begun.items():
             if now[name] != value and name not in free:
                 option = "--" + name.replace("_", "-")
                 raise ConfigError(

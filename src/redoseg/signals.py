@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from redoseg.augmentation import VIEW_NUMBERS, view
 from redoseg.collapse import surveyed
 from redoseg.compositing import assemble, redraw
+from redoseg.config import TrainConfig
 from redoseg.networks.layers import evaluating
 from redoseg.networks.mask import MaskNetwork
 
-SMALLEST, LEAST_VARIATION = 0.01, 1e-3
+SMALLEST, LEAST_VARIATION = TrainConfig.collapse_below, TrainConfig.collapse_variation
 """What `--collapse-below` and `--collapse-variation` are unless something else is asked for."""
 
 RELIT = 0.5

@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from redoseg import states
 from redoseg.algorithm import Losses, move_average
-from redoseg.checkpoint import load_network
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
 from redoseg.losses import masked_cross_entropy
 from redoseg.networks.build import build_mask_network
 from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import working_precision
 
 
 class Student:
@@ -47,8 +48,7 @@ class Student:
 
     def precision(self) -> AbstractContextManager[object]:
         """Within, the networks work with what --precision says."""
-        lower = self.config.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=lower, cache_enabled=False)
+        return working_precision(self.config.precision, self.device)
 
     def update(self, images: Tensor, targets: Tensor, counted: Tensor, step: int) -> Losses:
         """Towards `targets` (B, n, S, S) where `counted` (B, 1, S, S) says so. images (B, 3, S, S)."""
@@ -74,22 +74,8 @@ class Student:
 
     def state_dict(self, *, optimiser: bool = True) -> dict[str, Tensor]:
         """Flat: `f.*`, `f_ema.*` and, unless left out, Adam's moments as `adam.f.0.exp_avg`."""
-        state = {
-            f"{letter}.{name}": tensor
-            for letter, network in self.networks.items()
-            for name, tensor in network.state_dict().items()
-        }
-        for index, moments in self.optimiser.state_dict()["state"].items() if optimiser else ():
-            state |= {f"adam.f.{index}.{name}": moment for name, moment in moments.items()}
-        return state
+        return states.weights(self.networks) | (states.moments({"f": self.optimiser}) if optimiser else {})
 
     def load_state_dict(self, state: dict[str, Tensor], source: Path) -> None:
         """What `state_dict` gave. ModelError, naming `source`, if it doesn't fit."""
-        for letter, network in self.networks.items():
-            load_network(network, state, letter, source)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            if name.startswith("adam.f."):
-                index, moment = name.removeprefix("adam.f.").split(".")
-                moments.setdefault(int(index), {})[moment] = tensor
-        self.optimiser.load_state_dict(self.optimiser.state_dict() | {"state": moments})
+        states.load(self.networks, {"f": self.optimiser}, state, source)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from redoseg.calibration import at_threshold, fitting_threshold
 from redoseg.checkpoint import load_model
 from redoseg.compositing import choose_regions
 from redoseg.config import TrainConfig
@@ -38,9 +39,24 @@ class Teacher:
             **model.checkpoint,
             "weights": weights_digest(place.file, f"{place.letter}."),
         }
-        self._f, self._order = _Mirrored(model.f) if mirrored else model.f, model.f.order
+        self._f, self._order = _Calibrated(model.f, mirrored), model.f.order
         # Of `draw`'s kinds the one that leaves the rest of the image as it is, whatever RUN's was.
         self._one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
+
+    @property
+    def threshold(self) -> float:
+        """What of the object's soft mask becomes a half: .5 until it is set or found (`calibrate`)."""
+        return self._f.threshold
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        self._f.threshold = threshold
+
+    def calibrate(self, images: Tensor) -> None:
+        """Find the threshold at which the object's outline fits these images (N, 3, S, S) best."""
+        self.threshold = 0.5
+        masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
+        self.threshold = fitting_threshold(masks, images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
@@ -64,15 +80,19 @@ class Teacher:
         return masks.index_select(1, self._order)
 
 
-class _Mirrored(nn.Module):
-    """f's masks, averaged over the image and its mirror image."""
+class _Calibrated(nn.Module):
+    """f's masks, averaged over the image and its mirror image if `mirrored`, at a threshold."""
 
-    def __init__(self, f: MaskNetwork) -> None:
+    def __init__(self, f: MaskNetwork, mirrored: bool) -> None:
         super().__init__()
-        self.f = f
+        self.f, self.mirrored, self.threshold = f, mirrored, 0.5
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        return (self.f(images, noise) + self.f(images.flip(3), noise).flip(3)) / 2
+        masks = self.f(images, noise)
+        if self.mirrored:
+            masks = (masks + self.f(images.flip(3), noise).flip(3)) / 2
+        ordered = at_threshold(masks.index_select(1, self.f.order), self.threshold)
+        return ordered.index_select(1, self.f.order.argsort())
 
 
 def counted(masks: Tensor, *, confident: float, object_share: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""Pictures between arrays at rest and tensors at work, and the device they work on."""
+"""Pictures between arrays at rest and tensors at work, the device they work on, and how precisely."""
+
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -50,3 +52,9 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(f"--device {name} can't be used ({first_line(error)}): try auto or cpu") from error
     return device
+
+
+def working_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Within, networks work with what --precision says."""
+    lower = precision == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)

@@ -55,6 +55,7 @@ def _train(config: TrainConfig, console: Console | None, group: Group) -> Path:
 def _described(path: Path, changed: dict[str, Any]) -> TrainConfig:
     folder = RunFolder(path)
     if not folder.exists:
+        folder.refuse_tries()
         raise ConfigError(f"{path} holds no run: `redoseg train DATA --out {path}` begins one")
     return dataclasses.replace(folder.config(), out=path, **changed).resolved()
 

@@ -27,25 +27,42 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
     settings: Settings = asked.settings if asked.settings in get_args(Settings) else "none"
     defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
 
-    def train(config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults, dry_run: bool = False) -> int:
+    def train(
+        config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
+        dry_run: bool = False,
+        tries: int = 1,
+        try_steps: int | None = None,
+    ) -> int:
         """Learn masks from images alone.
 
         Args:
             config: the run.
             dry_run: Print the resolved options and what was found in the data, then stop.
+            tries: Train so many seeds, from --seed on, for --try-steps each; go on with the one whose masks
+                score highest without labels.
+            try_steps: Steps of each try, a multiple of --eval-every. None: 1500.
         """
         if dry_run:
-            from redoseg.distributed import speaks
-            from redoseg.report import dry_run as describe
-            from redoseg.training import check
+            return _describe(config, tries, try_steps)
+        from redoseg.tries import train_tries
 
-            found = describe(*check(config, errors))
-            if speaks():
-                print(found)
-            return 0
-        return _train(config)
+        return trained(
+            lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out
+        )
 
     return train
+
+
+def _describe(config: TrainConfig, tries: int, try_steps: int | None) -> int:
+    """What would be trained."""
+    from redoseg.distributed import speaks
+    from redoseg.report import dry_run
+    from redoseg.tries import check_tries
+
+    found = dry_run(*check_tries(config, errors, tries=tries, try_steps=try_steps))
+    if speaks():
+        print(found)
+    return 0
 
 
 def resume(
@@ -71,6 +88,10 @@ def resume(
     changed = {name: value for name, value in given.items() if value is not None}
     if RunFolder(run).distilled:
         return _resume_distilled(run, changed)
+    if RunFolder(run).trying:
+        from redoseg.tries import resume_tries
+
+        return trained(lambda: resume_tries(run, console=errors, **changed), run)
     from redoseg.training import resume as go_on
 
     return trained(lambda: go_on(run, console=errors, **changed), run)
@@ -122,7 +143,8 @@ def trained(train: Callable[[], Path], out: Path) -> int:
     try:
         run = RunFolder(train())
     except KeyboardInterrupt:
-        begun = RunFolder(out).exists
+        folder = RunFolder(out)
+        begun = folder.exists or folder.trying
         cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
         if speaks():
             print(f"\nstopped{cure}", file=sys.stderr)
