@@ -237,8 +237,8 @@ class Distillation:
         left_out, sure = 1 - which.float().mean().item(), pixels[which].float().mean().item()
         _say(
             self.console,
-            f"learning from {run} at step {self.teacher.identity['step']}, its object being what its mask has "
-            f"above {self.teacher.threshold:g}: {left_out:.0%} of the images are left out, {sure:.0%} of the "
+            f"learning from {run} at step {self.teacher.identity['step']}, where its mask is above "
+            f"{self.teacher.threshold:g}: {left_out:.0%} of the images are left out, {sure:.0%} of the "
             "others' pixels count",
         )
 
