@@ -20,6 +20,9 @@ TOGETHER: Options = {
 }  # fmt: skip
 """The combination, spelt out: what the recipe `default` becomes later doesn't change what an arm was."""
 
+LIGHT: Options = {"f_jitter_hue": 0.0, "flip": True}
+"""The jitter that `default` has now."""
+
 ARMS: dict[str, Options] = {
     "paper": {"recipe": "paper"},
     "authors": {"recipe": "authors"},
@@ -33,8 +36,11 @@ ARMS: dict[str, Options] = {
     "jitter-f8-flip": TOGETHER | {"f_width": 8, "flip": True},
     "jitter-flip-guard": TOGETHER | {"flip": True, "min_region": 0.05, "min_region_weight": 10.0},
     "jitter-fades": TOGETHER | {"f_jitter_fade": 2500},
-    "light-flip": TOGETHER | {"f_jitter_hue": 0.0, "flip": True},
-    "light-f8-flip": TOGETHER | {"f_jitter_hue": 0.0, "flip": True, "f_width": 8},
+    "light-flip": TOGETHER | LIGHT,
+    "light-f8-flip": TOGETHER | LIGHT | {"f_width": 8},
+    "light-paper-rates": TOGETHER | LIGHT | {"lr": 1e-4, "lr_f": 1e-5, "lr_f_warmup": 0},
+    "light-orthogonal": TOGETHER | LIGHT | {"init": "orthogonal"},
+    "light-attention": TOGETHER | LIGHT | {"attention": True},
     "jitter-half-flip": TOGETHER | {"f_jitter": 0.5, "flip": True},
     # one part taken out
     "no-jitter": TOGETHER | {"f_jitter": 0.0},
