@@ -1,7 +1,7 @@
 """A run's model into the package, as src/redoseg/shipped/NAME: its files and its card.
 
 python scripts/ship.py RUN NAME --data-text TEXT --licence TEXT [--subject faces] [--checkpoint label-free]
-    [--generators] [--evaluation FILE --split test]
+    [--generators] [--evaluation FILE --split test | --unscored]
 """
 
 import argparse
@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = _as_saved(run) if options.saved_model else _checkpoint(options)
         card = card_of_run(run, model, options.name, evaluation=options.evaluation, split=options.split)
         card = card.described(subject=options.subject, text=options.data_text, licence=options.licence)
-        if card.scores is None:
+        if card.scores is None and not options.unscored:
             raise ModelError(
                 f"there are no scores of {options.run} at step {model.step}: redoseg evaluate {options.run} "
-                f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE"
+                f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE; where there are "
+                "no masks to score it with, --unscored"
             )
         _ship(model, card, generators=options.generators)
     except (RedosegError, OSError) as error:
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--saved-model", action="store_true", help="take RUN/model, for a run whose checkpoints are gone"
     )
+    parser.add_argument("--unscored", action="store_true", help="there are no masks to score it with")
     parser.add_argument("--generators", action="store_true", help="with generators, in half precision")
     parser.add_argument("--evaluation", type=Path, help="`redoseg evaluate --json` (RUN/evaluation.json)")
     parser.add_argument("--split", help="that the evaluation is of (as a run chooses it: val, else train)")

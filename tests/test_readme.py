@@ -16,6 +16,11 @@ TINY = (
     "--max-restarts 0 --collapse-below 0 --collapse-variation 0"
 )
 
+SMALL = {
+    "train": TINY,
+    "distill": "--f-width 4 --f-blocks 1 --batch 4 --steps 2 --confident 0 --object-share 0 1",
+}
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -37,9 +42,9 @@ def own_folder_commands() -> list[list[str]]:
 
 def test_commands_and_python(folder: Path) -> None:
     commands = own_folder_commands()
-    assert [command[0] for command in commands] == ["train", "segment", "redraw"]
+    assert [command[0] for command in commands] == ["train", "distill", "segment", "redraw"]
     for command in commands:
-        assert main(command + (shlex.split(TINY) if command[0] == "train" else [])) == 0
+        assert main(command + shlex.split(SMALL.get(command[0], ""))) == 0
     assert sorted(file.name for file in (folder / "masks").iterdir()) == [
         *("five.png", "four.png", "one.png", "three.png", "two.png")
     ]
@@ -52,6 +57,16 @@ def test_commands_and_python(folder: Path) -> None:
     exec(re.findall(r"```python\n(.+?)```", README, re.DOTALL)[0], names)
     assert names["masks"].shape == (2, 40, 48)
     np.testing.assert_allclose(names["masks"].sum(0), 1, atol=1e-6)
+
+
+def test_a_model_by_name(folder: Path) -> None:
+    """The commands of "Masks now", but for the installation."""
+    section = README.split("## Masks now")[1].split("\n## ")[0]
+    commands = [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", section, re.MULTILINE)]
+    assert [command[0] for command in commands] == ["models", "segment"]
+    for command in commands:
+        assert main(command) == 0
+    assert len(list((folder / "masks").iterdir())) == 5
 
 
 def test_make_targets_are_the_two_commands() -> None:

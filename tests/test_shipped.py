@@ -260,7 +260,7 @@ def test_the_models_in_this_checkout_are_whole():
         assert {path.name for path in folder.iterdir()} == {*card.sha256, "card.json"}
         model = load_model(card.name)
         assert (model.f.n, model.f.size) == (card.n, card.size)
-        assert card.scores["images"] > 0
+        assert card.name == "birds-small" if card.scores is None else card.scores["images"] > 0
         assert card.data["licence"]
     weights = [file for file in ship._checkout() if file.suffix in ship._WEIGHTS]
     assert ship._bytes(weights) <= ship.MOST_WEIGHTS
