@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if card.scores is None and not options.unscored:
             raise ModelError(
                 f"there are no scores of {options.run} at step {model.step}: redoseg evaluate {options.run} "
-                f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE; where there are "
-                "no masks to score it with, --unscored"
+                f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE; without masks "
+                "to score it with, --unscored"
             )
         _ship(model, card, generators=options.generators)
     except (RedosegError, OSError) as error:
