@@ -99,12 +99,12 @@ def restarts(run: Path) -> int:
 
 
 def report(options: argparse.Namespace) -> None:
-    """table.md, curves.png, and the small files of each run."""
+    """table.md, curves.png, and the small files of each run, also of arms that aren't in `ARMS`."""
     runs = {
         arm: {
             int(run.name.removeprefix("seed-")): run for run in sorted((options.runs / arm).glob("seed-*/"))
         }
-        for arm in ARMS
+        for arm in dict.fromkeys((*ARMS, *sorted(folder.name for folder in options.runs.iterdir())))
         if (options.runs / arm).is_dir()
     }
     at = options.at
