@@ -18,7 +18,7 @@ from redoseg.shipped import shipped_cards
 def read(monkeypatch):
     """The options that a command line stands for; nothing is trained."""
     seen = []
-    monkeypatch.setattr(training, "_train", lambda config: seen.append(config) or 0)
+    monkeypatch.setattr(training, "_train", lambda config, *tries: seen.append(config) or 0)
     monkeypatch.setattr(distilling, "_distill", seen.append)
     monkeypatch.setattr(distilling, "trained", lambda train, out: train() or 0)
 

@@ -44,11 +44,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
         """
         if dry_run:
             return _describe(config, tries, try_steps)
-        from redoseg.tries import train_tries
-
-        return trained(
-            lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out
-        )
+        return _train(config, tries, try_steps)
 
     return train
 
@@ -129,10 +125,10 @@ def demo(
     return _train(TrainConfig.of(**options))
 
 
-def _train(config: TrainConfig) -> int:
-    from redoseg.training import train
+def _train(config: TrainConfig, tries: int = 1, try_steps: int | None = None) -> int:
+    from redoseg.tries import train_tries
 
-    return trained(lambda: train(config, console=errors), config.out)
+    return trained(lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out)
 
 
 def trained(train: Callable[[], Path], out: Path) -> int:
