@@ -100,7 +100,8 @@ def test_codes_are_normal():
 def slowly(config, net, I, drawn):
     """`draw` without its short cuts, one image and one product at a time: fakes, read, codes, redrawn."""
     n = config.n
-    M = net.f(I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0]))
+    hue = config.f_jitter_hue
+    M = net.f(I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0], hue))
     if drawn.shift is not None:
         M = shifted(M, drawn.shift)
     V = [net.G[k](M[:, k : k + 1], drawn.z[:, k]) for k in range(n)]
@@ -136,8 +137,12 @@ def test_draw_is_the_papers_equation(form, n):
 @both_n
 @pytest.mark.parametrize(
     ("option", "drawn_as", "differs"),
-    [({"f_jitter": 1.0}, "view", "masks"), ({"shift": 0.25}, "shift", "fakes")],
-    ids=["colours", "place"],
+    [
+        ({"f_jitter": 1.0}, "view", "masks"),
+        ({"f_jitter": 1.0, "f_jitter_hue": 0.5}, "view", "masks"),
+        ({"shift": 0.25}, "shift", "fakes"),
+    ],
+    ids=["light", "colours", "place"],
 )
 def test_what_is_changed_at_random(n, option, drawn_as, differs):
     """f sees other colours, what is composed keeps its own; of a redrawn region the mask alone moves."""

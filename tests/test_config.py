@@ -93,7 +93,8 @@ def test_paper_is_the_papers_table():
     }  # fmt: skip
     ours_alone = {
         "centred_start": False, "lr_f_warmup": 0, "ema_half_life": 0.0, "min_region": 0.0, "binarise": 0.0,
-        "flip": False, "f_jitter": 0.0, "shift": 0.0, "diffaugment": "off", "r1": 0.0, "mask_noise": 0.0,
+        "flip": False, "f_jitter": 0.0,
+        "f_jitter_hue": 0.0, "shift": 0.0, "diffaugment": "off", "r1": 0.0, "mask_noise": 0.0,
     }  # fmt: skip
     paper = of(recipe="paper")
     assert {name: getattr(paper, name) for name in expected | ours_alone} == expected | ours_alone
@@ -162,6 +163,8 @@ def test_options_that_may_change_exist():
         ("ema_half_life", [-1.0]),
         ("min_region", [-0.1, 0.51, float("nan")]),
         ("min_region_weight", [-1.0]),
+        ("f_jitter", [-0.1, 1.1]),
+        ("f_jitter_hue", [-0.1, 2.0]),
         ("binarise", [-1.0]),
         ("binarise_from", [0]),
         ("collapse_below", [-0.01]),

@@ -29,7 +29,7 @@ from redoseg.segmenter import Segmenter
 from redoseg.signals import Signals, label_free_score, measure
 from redoseg.tensorfiles import load_tensors
 from redoseg.training import train
-from tinyruns import TINY, S, photos, tiny, trained  # noqa: F401 (test_tries has TINY from here)
+from tinyruns import S, photos, tiny, trained
 
 
 def opened(config):

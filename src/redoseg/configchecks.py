@@ -18,7 +18,7 @@ _NOT_NEGATIVE = (
     "mask_noise", "r1", "collapse_below", "collapse_variation",
 )  # fmt: skip
 _POSITIVE = ("lr", "lr_f", "init_gain")
-_AT_MOST = {"f_jitter": 1.0, "shift": 0.5}
+_AT_MOST = {"f_jitter": 1.0, "f_jitter_hue": 1.0, "shift": 0.5}
 
 
 def check(config: Any) -> None:
