@@ -112,6 +112,10 @@ def test_nothing_is_said(tmp_path, capfd, recwarn, monkeypatch):
     assert not recwarn.list
 
 
+def test_a_network_without_pyramid_is_exported_too(tmp_path):
+    assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
+
+
 def test_an_untrained_networks_graph_does_for_a_trained_one(tmp_path, monkeypatch):
     """Norms that are all 1 and 0 are tensors of their own, though equal."""
     monkeypatch.setattr(exporting, "_graphs", {})

@@ -53,6 +53,7 @@ class Case(NamedTuple):
 CASES = {
     "f n=2": Case("f", {"n": 2}, BIAS_IN_F),
     "f n=3": Case("f", {"n": 3}, BIAS_IN_F),
+    "f without pyramid": Case("f", {"f_pyramid": False}, BIAS_IN_F),
     "G instance": Case("G", {"g_norm": "instance", "attention": False}, BIASES_IN_G),
     "G instance attention": Case("G", {"g_norm": "instance"}, BIASES_IN_G | ATTENTION),
     "G batch": Case("G", {"g_norm": "batch", "attention": False}, BIASES_IN_G),
@@ -505,6 +506,20 @@ def test_build_centres_f_where_asked(n):
     assert head[True].bias.abs().max() == 0
     assert head[False].weight.mean((1, 2, 3)).abs().max() > 1e-4
     assert head[False].bias.abs().max() > 0
+
+
+def test_the_pyramid_is_four_channels_more_and_a_file_knows_of_it(tmp_path):
+    def parameters_of(**options):
+        return sum(p.numel() for p in MaskNetwork(width=8, blocks=1, size=32, **options).parameters())
+
+    # By hand: four projections of 32 channels with a bias; what 36 in place of 32 channels cost later.
+    later = [9 * (36 * 18 - 32 * 16) + 2 * 2, 9 * (18 * 9 - 16 * 8) + 2 * 1, 49 * 1]
+    assert parameters_of() - parameters_of(pyramid=False) == 4 * 33 + sum(later)
+    without = MaskNetwork(width=4, blocks=1, size=32, pyramid=False).eval()
+    without.save_pretrained(tmp_path)
+    x = torch.rand(1, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert torch.equal(MaskNetwork.from_pretrained(tmp_path)(x), without(x))
 
 
 def test_f_from_pretrained_is_the_f_saved(tmp_path, monkeypatch):

@@ -67,6 +67,9 @@ class TrainConfig:
     f_blocks: int = 3
     """Residual blocks of the mask network."""
 
+    f_pyramid: bool = True
+    """Pyramid pooling in the mask network."""
+
     code_size: int = 32
     """Length of a region's code z."""
 

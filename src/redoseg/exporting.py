@@ -225,5 +225,7 @@ def _for_runtime(f: MaskNetwork) -> nn.Module:
                 norm = nn.InstanceNorm2d(layer.num_channels, layer.eps, affine=True)
                 norm.load_state_dict(layer.state_dict())
                 setattr(parent, name, norm)
-    f.pyramid, f.head = _Pyramid(f.pyramid), _Head(f.head, f.order)  # type: ignore[assignment]
+    if isinstance(f.pyramid, PyramidPooling):
+        f.pyramid = _Pyramid(f.pyramid)
+    f.head = _Head(f.head, f.order)  # type: ignore[assignment]
     return f.eval()

@@ -6,6 +6,7 @@ PAPER: dict[str, Any] = {
     "batch": 25,
     "f_width": 16,
     "f_blocks": 3,
+    "f_pyramid": True,
     "code_size": 32,
     "lambda_z": 5.0,
     "weight_decay_f": 1e-4,

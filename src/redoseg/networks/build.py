@@ -30,7 +30,13 @@ class Networks:
 
 
 def build_mask_network(config: TrainConfig) -> MaskNetwork:
-    return MaskNetwork(n=config.n, width=config.f_width, blocks=config.f_blocks, size=config.size)
+    return MaskNetwork(
+        n=config.n,
+        width=config.f_width,
+        blocks=config.f_blocks,
+        size=config.size,
+        pyramid=config.f_pyramid,
+    )
 
 
 def build_generators(config: TrainConfig) -> nn.ModuleList:

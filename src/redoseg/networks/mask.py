@@ -80,14 +80,17 @@ class MaskNetwork(
     """The mask network f: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W) in [0, 1] that sum to one.
 
     H and W are multiples of 4, from 32. `n` is the number of regions, background included, `width` the
-    channels at full size, `blocks` the residual blocks, `size` the side of the images it is trained on.
+    channels at full size, `blocks` the residual blocks, `size` the side of the images it is trained on;
+    without `pyramid` no averages over the image are put beside the deepest features.
     Channel k is whatever training made of it; `order[r]` is the channel of region r, where region 0 is the
     background (`ordered_masks` applies it). Source: the paper's Table 2, with the 7x7 output of its code.
     """
 
     order: Tensor
 
-    def __init__(self, n: int = 2, width: int = 16, blocks: int = 3, size: int = 128) -> None:
+    def __init__(
+        self, n: int = 2, width: int = 16, blocks: int = 3, size: int = 128, pyramid: bool = True
+    ) -> None:
         super().__init__()
         if n < 2:
             raise ValueError(f"n is {n}: a picture has at least 2 regions, background included")
@@ -102,8 +105,8 @@ class MaskNetwork(
             *(instance_norm(deep, affine=True), nn.ReLU()),
             *(ResidualBlock(deep) for _ in range(blocks)),
         )
-        self.pyramid = PyramidPooling(deep)
-        deep += len(PYRAMID_LEVELS)
+        self.pyramid: nn.Module = PyramidPooling(deep) if pyramid else nn.Identity()
+        deep += len(PYRAMID_LEVELS) if pyramid else 0
         self.decoder = nn.Sequential(
             UpsampleConv(deep, deep // 2, bias=False),
             *(instance_norm(deep // 2, affine=True), nn.ReLU()),
