@@ -29,6 +29,12 @@ def load(mnist: Path | None) -> dict[str, Digits]:
     return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
 
 
+def available(folder: Path) -> bool:
+    """Whether MNIST's four files are there, packed or not."""
+    names = [name for pair in _FILES.values() for name in pair]
+    return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)
+
+
 def _from_sklearn() -> dict[str, Digits]:
     from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, which folders needn't wait
 

@@ -1,0 +1,1 @@
+"""The paper's tables and figures, each made by name: runs, numbers, a table, a picture."""

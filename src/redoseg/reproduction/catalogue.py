@@ -1,0 +1,20 @@
+"""Every table and figure of the paper, by its name."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from redoseg.reproduction.ablations import ablations
+from redoseg.reproduction.digits import digits
+from redoseg.reproduction.experiment import Experiment
+from redoseg.reproduction.figure4 import figure4
+from redoseg.reproduction.semi import semi_supervised
+from redoseg.reproduction.table1 import table1
+
+EXPERIMENTS: Mapping[str, Callable[[Experiment], Path]] = {
+    "table1": table1,
+    "figure4": figure4,
+    "digits": digits,
+    "ablations": ablations,
+    "semi-supervised": semi_supervised,
+}
+"""Each trains what isn't trained yet, scores, writes, and returns the folder of its results."""

@@ -1,0 +1,66 @@
+"""colored-2-MNIST, the paper's sanity check: two digits and a background, three regions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL.Image import Image
+
+from redoseg.checkpoint import load_model
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import Dataset
+from redoseg.data.mnist import available
+from redoseg.figures import sample_grid
+from redoseg.files import write_aside
+from redoseg.redrawing import redraw_grid, sample_codes
+from redoseg.reproduction.experiment import Experiment
+from redoseg.reproduction.scoring import open_set
+from redoseg.reproduction.table1 import scored_result, table
+from redoseg.reproduction.trainings import failure, train_all
+from redoseg.reproduction.writing import leave
+from redoseg.tensors import pick_device, to_tensor
+
+_ROWS, _CODES, _SEED = 8, 3, 0
+
+
+def digits(experiment: Experiment) -> Path:
+    """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
+    runs = [_run(experiment, seed) for seed in range(experiment.seeds)]
+    train_all(runs, jobs=experiment.jobs, console=experiment.console)
+    result = {"sets": {"digits": scored_result("colored-2-MNIST", {}, runs)}}
+    folder = experiment.folder("digits")
+    leave(folder, result=experiment.described("digits") | result, table=table(result["sets"]))
+    lived = next((run for run in runs if failure(run.out) is None), None)
+    if lived is not None:
+        picture = _picture(lived, open_set(lived))
+        write_aside(folder / "figure.png", lambda aside: picture.save(aside, "PNG"))
+    return folder
+
+
+def _run(experiment: Experiment, seed: int) -> TrainConfig:
+    """With MNIST's own digits where they are under the root, else with scikit-learn's."""
+    scale = experiment.scale
+    found = experiment.root / "mnist"
+    options: dict[str, Any] = {"n": 3, "code_size": 16} | dict(scale.options) | dict(scale.digits)
+    return TrainConfig.of(
+        recipe=scale.recipe,
+        settings="digits" if scale.recipe != "default" else "none",
+        data=("digits",),
+        mnist=found if available(found) else None,
+        out=experiment.out / "runs" / scale.name / "digits" / "base" / f"seed-{seed}",
+        seed=seed,
+        device=experiment.device,
+        **options,
+    ).resolved()
+
+
+def _picture(config: TrainConfig, dataset: Dataset) -> Image:
+    """Scenes of `val` not chosen by hand: input, truth, mask, each region redrawn with the same codes."""
+    model = load_model(config.out, device=pick_device(config.device))
+    split = dataset.split("val")
+    rows = np.random.Generator(np.random.Philox(key=_SEED)).permutation(len(split))[:_ROWS]
+    codes = sample_codes(config.n, _CODES, config.code_size, seed=_SEED)
+    truth = torch.from_numpy(split.labels(rows))
+    images = to_tensor(split.images(rows), model.f.order.device)
+    return sample_grid(redraw_grid(model.f, model.generators, images, codes, truth))
