@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import tyro
 
+from redoseg.commands.data import data
 from redoseg.commands.distilling import distill
 from redoseg.commands.listing import models
 from redoseg.commands.models import evaluate, export, redraw, segment
+from redoseg.commands.reproducing import reproduce
 from redoseg.commands.training import demo, resume, train_command
 from redoseg.errors import ElsewhereError, RedosegError
 from redoseg.extras import missing_extra
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     train = train_command(arguments)
-    for command in (train, resume, distill, evaluate, segment, redraw, export, models, demo):
+    for command in (train, resume, distill, evaluate, segment, redraw, export, models, data, reproduce, demo):
         app.command(command)
     return app
 

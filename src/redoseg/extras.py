@@ -11,6 +11,8 @@ _EXTRAS = {
     "onnxscript": ("onnxscript", "train"),
     "ray": ("Ray", "ray"),
     "cv2": ("OpenCV", "edges"),
+    "pooch": ("pooch", "data"),
+    "requests": ("pooch", "data"),
 }
 TRAIN = "pip install 'redoseg[train]'"
 EDGES = "pip install 'redoseg[edges]'"

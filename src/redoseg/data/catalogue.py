@@ -1,0 +1,203 @@
+"""The paper's data sets, as their owners distribute them: files, sums, terms. Nothing of them is shipped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_OXFORD = ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "https://thor.robots.ox.ac.uk/flowers/102/")
+# The owner's server has often been unreachable since 2025; what a web archive keeps of it is asked next.
+_PARTS = tuple(
+    f"{before}http://vis-www.cs.umass.edu/lfw/part_labels/"
+    for before in ("", "https://web.archive.org/web/2020id_/")
+)
+_CALTECH = "https://data.caltech.edu/records/"
+_CALTECH_S3 = (
+    "http://www.vision.caltech.edu.s3-us-west-2.amazonaws.com/visipedia-data/CUB-200-2011/CUB_200_2011.tgz"
+)
+_MNIST = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+_PART_LISTS = ("parts_train.txt", "parts_validation.txt", "parts_test.txt")
+_AUTHORS = "https://github.com/mickaelChen/ReDO/tree/master/datasplits"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file on the owner's server and on mirrors; `urls` are tried in this order."""
+
+    name: str
+    urls: tuple[str, ...]
+    size: int | None = None
+    """Bytes, about; for people."""
+    sum: str | None = None
+    """`md5:...` or `sha256:...` of the file. None: not published; what comes first is recorded."""
+    inside: str | None = None
+    """Likewise of what a .gz file holds: the same digits packed anew are as good."""
+    unpacked: Mapping[str, str] = field(default_factory=dict)
+    """What of an archive is needed: path in it -> path in the set's folder. Empty: the file itself."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One of the paper's sets; a union has `parts` and no files of its own."""
+
+    name: str
+    what: str
+    images: int
+    terms: str
+    home: str
+    used_for: str
+    words: tuple[str, ...]
+    """What to write after `redoseg train`, `{}` being the set's folder (of a union: the root)."""
+    splits: str
+    """Where the paper's splits come from."""
+    files: tuple[RemoteFile, ...] = ()
+    parts: tuple[str, ...] = ()
+
+
+def _at(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
+    return tuple(f"{server}{name}" for server in servers)
+
+
+def _digits(name: str, size: int, packed: str, inside: str) -> RemoteFile:
+    return RemoteFile(name, _at(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
+
+
+_FLOWERS = DataSet(
+    name="flowers",
+    what="Oxford Flowers-102: flowers, masks made by a program",
+    images=8189,
+    terms="no licence stated; photos from the web, their owners' rights remain",
+    home=_OXFORD[0],
+    used_for="table 1; figures 2, 4, 5, 7",
+    words=("flowers:{}",),
+    splits="setid.mat: train tstid, val valid, test trnid",
+    files=(
+        RemoteFile(
+            "102flowers.tgz",
+            _at(_OXFORD, "102flowers.tgz"),
+            344_862_509,
+            "md5:52808999861908f626f3c1f4e79d11fa",
+            unpacked={"jpg": "jpg"},
+        ),
+        RemoteFile(
+            "102segmentations.tgz",
+            _at(_OXFORD, "102segmentations.tgz"),
+            203_577_493,
+            "md5:51375996b6c4f367a4b9f4492d7ecef5",
+            unpacked={"segmim": "segmim"},
+        ),
+        RemoteFile("setid.mat", _at(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
+    ),
+)
+
+_LFW = DataSet(
+    name="lfw",
+    what="Labeled Faces in the Wild, funneled, with its part labels",
+    images=13233,
+    terms="for research; no licence stated, press photos of named people, their owners' rights remain",
+    home="http://vis-www.cs.umass.edu/lfw/",
+    used_for="table 1; figures 2, 4",
+    words=("lfw:{}",),
+    splits=f"the authors' train.txt, val.txt, test.txt ({_AUTHORS}/lfw-funneled), yours to fetch; else the "
+    "set's own part lists",
+    files=(
+        RemoteFile(
+            "lfw-funneled.tgz",
+            (
+                "https://ndownloader.figshare.com/files/5976015",
+                "http://vis-www.cs.umass.edu/lfw/lfw-funneled.tgz",
+            ),
+            243_346_528,
+            "sha256:b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
+            unpacked={"lfw_funneled": "lfw_funneled"},
+        ),
+        RemoteFile(
+            "parts_lfw_funneled_gt_images.tgz",
+            _at(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
+            sum="md5:3e7e26e801c3081d651c8c2ef3c45cfc",
+            unpacked={"parts_lfw_funneled_gt_images": "parts_lfw_funneled_gt_images"},
+        ),
+        *(RemoteFile(name, _at(_PARTS, name)) for name in _PART_LISTS),
+    ),
+)
+
+_CUB = DataSet(
+    name="cub",
+    what="Caltech-UCSD Birds-200-2011, with its segmentations",
+    images=11788,
+    terms="non-commercial research and education only; the photos are their owners'",
+    home="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+    used_for="table 1; figures 2, 4, 6, 8",
+    words=("cub:{}",),
+    splits=f"the authors' train_val_test_split.txt ({_AUTHORS}/cub), yours to fetch; else a seeded one, "
+    "which is not the paper's",
+    files=(
+        RemoteFile(
+            "CUB_200_2011.tgz",
+            (f"{_CALTECH}65de6-vp158/files/CUB_200_2011.tgz", _CALTECH_S3),
+            1_150_585_339,
+            "md5:97eceeb196236b17998738112f37df78",
+            unpacked={"CUB_200_2011/images": "images", "CUB_200_2011/images.txt": "images.txt"},
+        ),
+        RemoteFile(
+            "segmentations.tgz",
+            (f"{_CALTECH}w9d68-gec53/files/segmentations.tgz",),
+            39_272_883,
+            "md5:4d47ba1228eae64f2fa547c47bc65255",
+            unpacked={"segmentations": "segmentations"},
+        ),
+    ),
+)
+
+_MNIST_SET = DataSet(
+    name="mnist",
+    what="handwritten digits, for colored-2-MNIST",
+    images=70_000,
+    terms="CC BY-SA 3.0 (Y. LeCun, C. Cortes)",
+    home="http://yann.lecun.com/exdb/mnist/",
+    used_for="digits; figure 2",
+    words=("digits", "--n", "3", "--mnist", "{}"),
+    splits="55,000 train and 5,000 val of MNIST's train, test its own",
+    files=(
+        _digits(
+            "train-images-idx3-ubyte.gz",
+            9_912_422,
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "6bbc9ace898e44ae57da46a324031adb",
+        ),
+        _digits(
+            "train-labels-idx1-ubyte.gz",
+            28_881,
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "a25bea736e30d166cdddb491f175f624",
+        ),
+        _digits(
+            "t10k-images-idx3-ubyte.gz",
+            1_648_877,
+            "9fb629c4189551a2d022fa330f9573f3",
+            "2646ac647ad5339dbf082846283269ea",
+        ),
+        _digits(
+            "t10k-labels-idx1-ubyte.gz",
+            4_542,
+            "ec29112dd5afa0611ce80d1b7f02629c",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+    ),
+)
+
+_UNION = DataSet(
+    name="flowers+lfw",
+    what="Flowers and LFW as one set, which has no labels of its own",
+    images=_FLOWERS.images + _LFW.images,
+    terms="those of flowers and lfw",
+    home="",
+    used_for="table 1; figure 3",
+    words=("flowers:{}/flowers", "lfw:{}/lfw"),
+    splits="those of flowers and lfw",
+    parts=("flowers", "lfw"),
+)
+
+SETS: dict[str, DataSet] = {found.name: found for found in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}
