@@ -169,7 +169,7 @@ def _table(sets: Mapping[str, dict[str, Any]]) -> str:
 
 _NOTES = (
     "Scores of the last checkpoint, one matching per data set, then per image as in the paper; mean ± "
-    "deviation over seeds. `masks vary by` is the mean deviation of a pixel's mask between images: 0 where all "
-    "images get the same masks. `collapsed at step`: where the usual check would begin the run anew; in the arms "
-    "that check is off, so that one sees what becomes of them.\n"
+    "deviation over seeds. `masks vary by` is the mean deviation of a pixel's mask between images: 0 where "
+    "all images get the same masks. `collapsed at step`: where the usual check would begin the run anew; in "
+    "the arms that check is off, so that one sees what becomes of them.\n"
 )

@@ -137,8 +137,9 @@ def _notes(sets: Mapping[str, dict[str, Any]]) -> str:
     ]
     return (
         "Mean ± deviation over draws (f with labels) and seeds (ReDO, checkpoint `label-free`, one matching "
-        "for the images scored). f with labels is stopped early by held-out labelled images that don't count as "
-        f"its own: it is flattered where N is small. {'. '.join(parts)}. No person is in two of the parts.\n"
+        "for the images scored). f with labels is stopped early by held-out labelled images that don't count "
+        f"as its own: it is flattered where N is small. {'. '.join(parts)}. No person is in two "
+        "of the parts.\n"
     )
 
 

@@ -142,6 +142,6 @@ def _notes(sets: Mapping[str, dict[str, Any]]) -> str:
     return (
         "SEMI-SUPERVISED: rows with labels learn masks, and are scored as labelled. `N labels + ReDO` is "
         "`redoseg train --labelled`, its last checkpoint. `N labels alone` is f without the game, stopped "
-        "early by held-out labelled images beside its N, which flatters it. ReDO alone: checkpoint `label-free`, "
-        f"one matching for all images. {'. '.join(parts)}.\n"
+        "early by held-out labelled images beside its N, which flatters it. ReDO alone: checkpoint "
+        f"`label-free`, one matching for all images. {'. '.join(parts)}.\n"
     )
