@@ -1,0 +1,64 @@
+"""An experiment of `redoseg reproduce` as it goes into results/: its files, and the small files of its runs.
+
+    python experiments/keep.py runs/reproduce table1-small --into results/reproduce
+    python experiments/keep.py runs/reproduce --runs lfw/base --into results/reproduce
+
+Paths of the machine become relative to OUT or lose their folders.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from shutil import copyfile
+
+FILES = ("result.json", "table.md", "figure.png")
+
+
+def keep_experiment(folder: Path, into: Path) -> None:
+    """result.json, table.md, figure.png."""
+    into.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        copyfile(folder / name, into / name)
+
+
+def keep_run(run: Path, out: Path, into: Path) -> None:
+    """run.json without paths, and metrics.jsonl."""
+    into.mkdir(parents=True, exist_ok=True)
+    described = json.loads((run / "run.json").read_text())
+    config = described["config"]
+    labelled = Path(config.get("labelled") or "")
+    config |= {
+        "data": [Path(source).name for source in config["data"]],
+        "out": f"runs/reproduce/{run.relative_to(out)}",
+        "cache": None,
+        "mnist": config["mnist"] and Path(config["mnist"]).name,
+        "labelled": str(labelled.relative_to(out))
+        if labelled.is_relative_to(out)
+        else config.get("labelled"),
+    }
+    if "supervision" in described and "source" in described["supervision"]:
+        described["supervision"]["source"] = described["supervision"]["source"].replace(f"{out}/", "")
+    text = json.dumps(described, indent=2) + "\n"
+    if str(out.resolve()) in text:
+        raise SystemExit(f"{run}: a path of this machine is left in run.json")
+    (into / "run.json").write_text(text)
+    copyfile(run / "metrics.jsonl", into / "metrics.jsonl")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("out", type=Path, help="--out of redoseg reproduce")
+    parser.add_argument("experiments", nargs="*", help="folders of results in it, such as table1-small")
+    parser.add_argument("--runs", nargs="+", default=[], metavar="SET/ARM")
+    parser.add_argument("--scale", default="small")
+    parser.add_argument("--into", type=Path, required=True)
+    options = parser.parse_args()
+    for name in options.experiments:
+        keep_experiment(options.out / name, options.into / name)
+    for name in options.runs:
+        for run in sorted((options.out / "runs" / options.scale / name).glob("seed-*")):
+            keep_run(run, options.out, options.into / "runs" / options.scale / name / run.name)
+
+
+if __name__ == "__main__":
+    main()
