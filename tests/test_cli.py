@@ -523,3 +523,13 @@ def test_redraw_with_another_seed_or_the_best_checkpoint(command, run, tmp_path)
     contents = [Path(f"{name}.png").read_bytes() for name in "abc"]
     assert contents[0] != contents[1]
     assert contents[0] == contents[2]  # of two steps, the only one that was scored
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    """As in `redoseg models --json | head -c 1`: nothing is said of a broken pipe."""
+    command = [sys.executable, "-m", "redoseg", "models", "--json"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -1,5 +1,6 @@
 """The command `redoseg`: which action, and what becomes of an error."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="redoseg",
             description="Learn to segment the object in a collection of images without a single mask.",
         )
+        sys.stdout.flush()
         return int(done or 0)
     except ElsewhereError:
         return 1
@@ -40,6 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if missing is None:
             raise
         return _fail(str(missing))
+    except BrokenPipeError:  # `redoseg ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the exit flushes once more
+        return 1
     except OSError as error:  # a folder that can't be written, a full disk
         return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
     except (RuntimeError, MemoryError) as error:
