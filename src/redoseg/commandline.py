@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
+from redoseg.data.native import parsed
 from redoseg.distillconfig import DistillConfig
 
 _OF_THE_MACHINE = ("data", "out", "device", "cache", "minutes")
@@ -37,6 +38,7 @@ def without_paths(config: TrainConfig, out: str) -> dict[str, Any]:
     """Options as JSON, without a path of the machine at hand; `out` in place of its own."""
     options = config.as_json()
     own = {"data": [_name(source) for source in config.data], "out": out, "cache": None, "mnist": None}
+    own["labelled"] = config.labelled and _name(config.labelled)
     return options | own | {"device": "auto"}
 
 
@@ -53,7 +55,13 @@ def _options(values: dict[str, Any], usual: dict[str, Any], steps: int) -> Itera
 
 
 def _name(value: object) -> str:
-    """A value as a word; of a path its last part, which is the same on every machine."""
+    """A value as a word; of a path, also in `lfw:DIR`, its last part, which is the same on every machine."""
     text = str(value)
+    native = parsed(text) if isinstance(value, str) else None
+    if native is not None:
+        return f"{native[0]}:{_name(native[1])}"
     is_path = isinstance(value, Path) or "/" in text or "\\" in text
-    return (text.replace("\\", "/").rstrip("/").rpartition("/")[2] or text) if is_path else text
+    if not is_path:
+        return text
+    last = text.replace("\\", "/").rstrip("/").rpartition("/")[2] or text
+    return last if parsed(last) is None else f"./{last}"

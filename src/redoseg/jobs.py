@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redoseg.data.folder import FolderListing, ImageRef, named, scan
+from redoseg.data.folder import FolderListing, ImageRef, named
+from redoseg.data.native import listed, parsed
 from redoseg.errors import DataError
 
 
@@ -37,21 +38,32 @@ def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[t
     """What each input holds, and the inputs that hold nothing, with reasons; one named twice counts once."""
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
-    paths = {os.path.realpath(path): Path(path) for path in inputs}
+    sources = {_place(source): source for source in inputs}
     listings, failed = [], []
-    for path in paths.values():
+    for source in sources.values():
         try:
-            listings.append(scan(path, sidecars=False))
+            listings.append(listed(source, sidecars=False))
         except DataError as error:
-            failed.append((str(path), str(error)))
+            failed.append((str(source), str(error)))
     return listings, failed
 
 
+def _place(source: str | Path) -> tuple[str, str]:
+    """The same for an input that is named in another way: the set's name or "", and the path."""
+    name, path = parsed(source) or ("", source)
+    return name, os.path.realpath(path)
+
+
 def _check_apart(listing: FolderListing, out: Path) -> None:
-    """DataError if masks in `out` would be taken for photos the next time that `listing` is made."""
+    """DataError if masks in `out` would be taken for photos the next time that `listing` is made.
+
+    A set in its owner's form has masks of its own there, and keeps its folder to itself.
+    """
     folder = Path(os.path.realpath(listing.path))
     if not folder.is_dir() or not out.is_relative_to(folder):
         return
+    if listing.native:
+        raise DataError(f"--out {out} lies in the folder of a data set, {listing.path}: choose another --out")
     parts = out.relative_to(folder).parts
     place, inside = "".join(f"{part}/" for part in parts), _left_out(listing.images[0])
     root = inside.removesuffix("images/") if f"/{inside}".endswith("/images/") else inside

@@ -7,6 +7,7 @@ from redoseg.cards import ROWS, Card
 from redoseg.checkpoint import Model
 from redoseg.commandline import distill_line, train_line, without_paths
 from redoseg.config import TrainConfig
+from redoseg.data.native import parsed
 from redoseg.distillconfig import DistillConfig
 from redoseg.errors import ModelError
 from redoseg.evaluation import scored_name
@@ -66,6 +67,7 @@ def card_of_run(
         trained_with=_trained_with(described),
         version=__version__,
         sha256={},
+        supervision=model.supervision,
     )
 
 
@@ -93,7 +95,8 @@ def _teachers_line(config: DistillConfig, out: str, chosen: dict[str, Any]) -> l
 
 
 def _subject(config: TrainConfig) -> str:
-    names = [config.settings, *(Path(source).name.lower() for source in config.data)]
+    native = [parsed(source) or (Path(source).name.lower(), None) for source in config.data]
+    names = [config.settings, *(name for name, _ in native)]
     found = {subject for name in names for start, subject in _SUBJECTS.items() if name.startswith(start)}
     return found.pop() if len(found) == 1 else ""
 

@@ -12,6 +12,7 @@ import ray.data
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from redoseg.data.native import absolute_source
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
 from redoseg.jobs import Job
 from redoseg.models import absolute
@@ -56,7 +57,7 @@ def segment_on_ray(
         return _results(jobs, workers, {"model": model} | options)
 
     try:
-        return segment_jobs(run, [Path(path).absolute() for path in inputs], out, progress=progress)
+        return segment_jobs(run, [absolute_source(source) for source in inputs], out, progress=progress)
     except RayError as error:
         raise _reported(error) from error
     finally:

@@ -64,7 +64,7 @@ class Failure:
 def segment_files(
     segmenter: Segmenter, inputs: Sequence[str | Path], out: str | Path, *, progress: Progress | None = None
 ) -> SegmentReport:
-    """A mask for every photo in `inputs` (images, folders, archives) as `out`/<relative path>.png.
+    """A mask for every photo in `inputs` (images, folders, archives, `lfw:DIR`) as `out`/<relative path>.png.
 
     8-bit PNG of the photo's own size: 255 on the object if the model has two regions, else the region's
     number. Names that would be the same keep their suffix (a.jpg.png) or get their input's name in front.

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.data.cache import Progress, default_cache, is_kept
-from redoseg.data.folder import FolderListing, scan
+from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
+from redoseg.data.native import listed
 from redoseg.data.photos import fingerprint, keys, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
@@ -81,7 +82,7 @@ class Dataset:
 
 
 def open_dataset(
-    data: Sequence[str],
+    data: Sequence[str | Path],
     *,
     size: int,
     n: int = 2,
@@ -90,17 +91,19 @@ def open_dataset(
     resize: Resize = "antialias",
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The union of `data`: folders, archives, images, or else `digits` or `digit` alone.
+    """The union of `data`: folders, archives, images, sets as their owners distribute them (`lfw:DIR`,
+    `flowers:DIR`, `cub:DIR`; a Path is always a path), or else `digits` or `digit` alone.
 
     Photos and masks are brought to `size` x `size` and kept in `cache` (default: the user's cache folder);
     `progress` hears (files done, files in all) while that is done. DataError on everything that's wrong.
     """
-    data = [data] if isinstance(data, str) else [str(item) for item in data]
-    if not data or size < 1 or not 2 <= n <= 255:
-        raise DataError(f"nothing to open: {len(data)} data sets, --size {size}, --n {n}")
-    if set(data) & REGIONS.keys():
-        return _open_scenes(data, size, n, mnist)
-    return _open_folders(data, size, n, resize, Path(cache or default_cache()), progress)
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    names = [str(source) for source in sources]
+    if not sources or size < 1 or not 2 <= n <= 255:
+        raise DataError(f"nothing to open: {len(sources)} data sets, --size {size}, --n {n}")
+    if set(names) & REGIONS.keys():
+        return _open_scenes(names, size, n, mnist)
+    return _open_folders(sources, size, n, resize, Path(cache or default_cache()), progress)
 
 
 def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> Dataset:
@@ -114,14 +117,14 @@ def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> 
 
 
 def _open_folders(
-    data: Sequence[str],
+    data: Sequence[str | Path],
     size: int,
     n: int,
     resize: Resize,
     folder: Path,
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
-    listings = [scan(path, index=folder) for path in data]
+    listings = [listed(source, index=folder) for source in data]
     planned = _planned(folder, size, resize, listings, progress)
     sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]

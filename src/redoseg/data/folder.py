@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from redoseg.data.archive import Entry, kept, list_archive, list_folder
-from redoseg.data.images import IMAGE_SUFFIXES, MASK_SUFFIXES
+from redoseg.data.images import IMAGE_SUFFIXES, LABELS, MASK_SUFFIXES, MaskRule
 from redoseg.errors import DataError
 
 T = TypeVar("T")
@@ -38,17 +38,22 @@ class ImageRef:
 class FolderListing:
     """`images` by name; `masks` and `splits` keyed by the names of images.
 
-    `splits` is empty without a splits.csv, else it has every image.
+    `splits` is empty if all are `train`, else it has every image. `native` is the name of a set in its
+    owner's form (`redoseg.data.native`).
     """
 
     path: Path
     images: list[ImageRef]
     masks: dict[str, ImageRef] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
+    native: str = ""
+    rule: MaskRule = LABELS
 
     @property
     def stem(self) -> str:
-        """What a person would call it: the file's or folder's name without an archive's suffixes."""
+        """What a person would call it: the set's name, or the file's or folder's without archive suffixes."""
+        if self.native:
+            return self.native
         name = self.path.resolve().name
         if self.path.is_file():
             while _suffix(name).lower() in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES:
@@ -107,7 +112,8 @@ def _entries(path: Path, index: Path | None) -> list[Entry]:
         return list_folder(path)
     if not path.exists():
         raise DataError(
-            f"there is no {path}: give a folder, a .tar, a .zip, or `digits` or `digit` (drawn scenes)"
+            f"there is no {path}: give a folder, a .tar, a .zip, flowers:DIR, lfw:DIR, cub:DIR, "
+            "or `digits` or `digit` (drawn scenes)"
         )
     if path.suffix.lower() in IMAGE_SUFFIXES:
         status = path.stat()

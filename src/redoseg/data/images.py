@@ -3,8 +3,9 @@
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -113,6 +114,34 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     if values.min() < 0 or values.max() > 255 or (values != np.floor(values)).any():
         raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
     return values.astype(np.uint8)
+
+
+def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
+    """(H, W) uint8, the grey values of an image; of one with colours or alpha the first channel.
+
+    16 bits are scaled to 8. DataError (one line, without the file's name) if it doesn't decode.
+    """
+    with _opened(file) as image:
+        image.load()
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            return _to_bytes(np.asarray(image), image.mode)
+        grey = image.convert("RGB") if image.mode in ("P", "PA", "1") else image
+        return np.array(grey.getchannel(0), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """How a mask file becomes labels (H, W) uint8. `name` changes when `read` does: a cache is found by it.
+
+    DataError (one line, without the file's name) from `read` for a file that can't be a mask.
+    """
+
+    name: str
+    read: Callable[[BinaryIO], NDArray[np.uint8]]
+
+
+LABELS = MaskRule("", decode_label)
+"""The files hold the labels themselves."""
 
 
 def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:

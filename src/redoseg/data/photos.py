@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from redoseg.data import cache
 from redoseg.data.folder import FolderListing, ImageRef, digest, named
-from redoseg.data.images import Resize, decode_label, decoding, fit_image, fit_label
+from redoseg.data.images import MaskRule, Resize, decoding, fit_image, fit_label
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -123,7 +123,8 @@ def keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
     times = (status.st_size, status.st_mtime_ns) if status else ()
     how = () if resize == "antialias" else (resize,)
     images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *how, *times)
-    return images, digest(listing.masks.values(), "masks", images, *listing.masks)
+    rule = (listing.rule.name,) if listing.rule.name else ()
+    return images, digest(listing.masks.values(), "masks", images, *rule, *listing.masks)
 
 
 def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
@@ -155,7 +156,7 @@ def open_photos(
     if not rows:
         return PhotoSet(listing, size, images, None, [], lost)
     refs = [listing.masks[refs[row].name] for row in rows]
-    work = partial(_mask, size, images.notes[rows])
+    work = partial(_mask, size, listing.rule, images.notes[rows])
     masks = _obtain(folder, cache.Task(mask_key, refs, (size, size), 4, work), progress)
     bad = _reasons(refs, masks.failed)
     if bad:
@@ -180,9 +181,9 @@ def _photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
         return fit_image(image, size, resize), np.array(image.size, np.int64)
 
 
-def _mask(size: int, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
+def _mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
     """The labels, and the values in them as 256 bits. DataError if the mask hasn't the photo's shape."""
-    label = decode_label(file)
+    label = rule.read(file)
     height, width = label.shape
     photo_width, photo_height = photos[index].tolist()
     expected = width * photo_height / photo_width

@@ -1,0 +1,104 @@
+"""What readers of native sets share: files of a folder, lists of words, splits, what is missing."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from redoseg.data.archive import list_folder
+from redoseg.data.folder import ImageRef, named
+from redoseg.errors import DataError
+
+_log = logging.getLogger("redoseg.data")
+
+
+def found(folder: Path, pattern: str) -> dict[str, ImageRef]:
+    """The files in `folder` (absolute) whose relative posix path is `pattern`, sorted by name; {} if it isn't
+    there. The name is the pattern's group `name`. DataError if the folder can't be read."""
+    if not folder.is_dir():
+        return {}
+    try:
+        entries = list_folder(folder)
+    except OSError as error:
+        raise DataError(f"{folder} can't be read: {error.strerror or error}") from error
+    expression = re.compile(pattern)
+    refs: dict[str, ImageRef] = {}
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        match = expression.fullmatch(entry.path)
+        if match is not None:
+            name = match["name"]
+            refs[name] = ImageRef(name, f".{entry.path.rpartition('.')[2]}", entry)
+    return dict(sorted(refs.items()))
+
+
+def rows(path: Path) -> list[tuple[str, str]]:
+    """A list file of two words a line; empty lines, and a count in the first one, are left out. DataError."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise DataError(f"{path} can't be read: {reason}") from error
+    pairs = []
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if len(words) == 2:
+            pairs.append((words[0], words[1]))
+        elif words and not (number == 1 and len(words) == 1 and words[0].isdecimal()):
+            raise DataError(f"{path}, line {number}, should have two words, and is: {named([line.strip()])}")
+    return pairs
+
+
+def joined(where: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Split -> names turned round. DataError if a name is in two."""
+    splits: dict[str, str] = {}
+    for split, names in parts.items():
+        for name in names:
+            if splits.setdefault(name, split) != split:
+                raise DataError(f"{where} gives {named([name])} two splits: {splits[name]}, {split}")
+    return splits
+
+
+def completed(
+    root: Path, lists: str, splits: Mapping[str, str], images: Mapping[str, ImageRef]
+) -> dict[str, str]:
+    """The split of every image there is; those that `lists` don't name are `train`, with a warning."""
+    unnamed = [name for name in images if name not in splits]
+    if unnamed:
+        text = "%s: %s name no split of %d images, now in `train`: %s"
+        _log.warning(text, root, lists, len(unnamed), named(unnamed))
+    return {name: splits.get(name, "train") for name in images}
+
+
+def shuffled(names: Sequence[str], key: int) -> list[str]:
+    """In an order that depends on `key` and the names alone, not on their order."""
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(len(names))
+    ordered = sorted(names)
+    return [ordered[i] for i in order]
+
+
+def pieces(
+    place: Path,
+    what: str,
+    refs: Mapping[str, ImageRef],
+    published: int,
+    cure: str,
+    wanted: Sequence[str] = (),
+) -> list[str]:
+    """What is wrong with a set's files of one kind, in lines: none, not those `wanted`, not all, empty ones.
+
+    `cure` says what to do about it.
+    """
+    if not refs:
+        return [f"{place} holds no {what}: {cure}"]
+    lost = [name for name in wanted if name not in refs]
+    lines = []
+    if lost:
+        lines.append(f"{place} lacks {what} of {len(lost):,} images: {named(lost)}: {cure}")
+    elif len(refs) != published:
+        lines.append(f"{place} holds {len(refs):,} {what}, and the set has {published:,}: {cure}")
+    empty = [name for name, ref in refs.items() if ref.entry.size == 0]
+    if empty:
+        lines.append(f"{place}: {len(empty):,} files are empty: {named(empty)}: {cure}")
+    return lines

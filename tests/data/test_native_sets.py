@@ -1,0 +1,331 @@
+"""What each data set has of its own, and how DATA on a command line names one."""
+
+import io
+import logging
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_made import SHARED
+from native_made import FACES, MAKERS, PETALS, Made, names, opened, save, shape
+from PIL import Image
+from scipy.io import savemat
+
+from redoseg.commandline import train_line, without_paths
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import open_dataset
+from redoseg.data.images import decode_grey, decode_label
+from redoseg.data.native import absolute_source, cub, flowers, layout, listed, listing, missing, parsed
+from redoseg.errors import DataError
+
+# What DATA says
+
+
+def test_flowers_and_faces_are_one_set(tmp_path: Path) -> None:
+    both = [MAKERS[name](tmp_path / f"{name}-as-it-came") for name in ("flowers", "lfw")]
+    data = open_dataset([made.source for made in both], size=32, cache=tmp_path / "cache")
+    assert data.name == "flowers + lfw"
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "val": 3, "test": 4}
+    assert "lfw/Bo_0001" in data.split("val").names
+
+
+def test_a_path_is_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = MAKERS["lfw"](tmp_path / "faces")
+    shutil.move(made.root / "lfw_funneled", tmp_path / "lfw:faces")
+    for source in ("./lfw:faces", Path("lfw:faces"), tmp_path / "lfw:faces", str(tmp_path / "lfw:faces")):
+        assert parsed(source) is None
+        assert len(listed(source).images) == len(FACES)
+        assert len(open_dataset([source], size=8, cache=tmp_path / "c").split("train")) == len(FACES)
+    with pytest.raises(DataError, match="lfw_funneled"):
+        listed("lfw:faces")
+    for source in ("lfw:", "birds:faces", "LFW:faces"):
+        assert parsed(source) is None
+        with pytest.raises(DataError, match="flowers:DIR"):
+            listed(source)
+
+
+def test_relative_folders_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MAKERS["cub"](tmp_path / "birds")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert absolute_source("cub:birds") == f"cub:{tmp_path / 'birds'}"
+    assert absolute_source("birds") == tmp_path / "birds"
+    found = [listed(source) for source in ("cub:birds", "cub:~/birds", absolute_source("cub:birds"))]
+    monkeypatch.chdir("/")
+    for one in found:
+        with one.images[0].open() as file:
+            assert file.read(2) == b"\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("lfw:/data/lfw", "lfw:lfw"),
+        ("lfw:../sets/faces/", "lfw:faces"),
+        ("cub:birds", "cub:birds"),
+        ("lfw:~/faces", "lfw:faces"),
+        ("/data/lfw:x", "./lfw:x"),
+        ("./lfw:x", "./lfw:x"),
+        ("/data/lfw.tar", "lfw.tar"),
+    ],
+)
+def test_commands_and_cards_keep_the_sets_name(source: str, said: str) -> None:
+    config = TrainConfig.of(data=source, out="x").resolved()
+    assert without_paths(config, "x")["data"] == [said]
+    assert train_line(config, out="x", steps=3).split()[:3] == ["redoseg", "train", said]
+
+
+# Flowers
+
+
+def test_photos_without_a_split_train_and_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = MAKERS["flowers"](tmp_path)
+    shutil.copy(made.photos["image_00001"], tmp_path / "jpg" / "image_00009.jpg")
+    assert listed(made.source).splits["image_00009"] == "train"
+    assert "image_00009" in caplog.text
+    caplog.clear()
+    (tmp_path / "setid.mat").unlink()
+    assert listed(made.source).splits == {}
+    assert "not the paper's" in caplog.text
+
+
+def test_blue_is_background_after_jpeg() -> None:
+    """Petals of many colours, at JPEG's usual qualities: away from the outline nothing is wrong."""
+    for index, petals in enumerate(PETALS):
+        truth = shape(index, 200, 240)
+        pixels = np.empty((200, 240, 3), np.uint8)
+        pixels[:], pixels[truth] = (0, 0, 255), petals
+        for options in ({"quality": 75}, {"quality": 95}, {"quality": 60}, {"quality": 90, "subsampling": 0}):
+            file = io.BytesIO()
+            Image.fromarray(pixels).save(file, "JPEG", **options)  # type: ignore[arg-type]
+            file.seek(0)
+            found = flowers.flower(file) > 0
+            made = Made("flowers", Path(), {}, {}, {"a": truth}, {}, slack=2)
+            assert made.agrees("a", found), (petals, options)
+            assert (found & truth).sum() / (found | truth).sum() > 0.95
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB", b"MATLAB 5.0 MAT-file" + bytes(200), None])
+def test_a_broken_setid_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    made = MAKERS["flowers"](tmp_path)
+    whole = (tmp_path / "setid.mat").read_bytes()
+    (tmp_path / "setid.mat").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(DataError, match=r"setid\.mat") as caught:
+        listed(made.source)
+    assert "\n" not in str(caught.value)
+    assert any("setid.mat" in line for line in missing("flowers", tmp_path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"trnid": [1], "valid": [2]},
+        {"trnid": [1], "valid": [1], "tstid": [2]},
+        {"trnid": ["a"], "valid": [1], "tstid": [2]},
+    ],
+)
+def test_a_setid_of_something_else_is_one_line(tmp_path: Path, content: dict[str, list[object]]) -> None:
+    made = MAKERS["flowers"](tmp_path)
+    savemat(tmp_path / "setid.mat", {name: np.array([values]) for name, values in content.items()})
+    with pytest.raises(DataError, match=r"setid\.mat"):
+        listed(made.source)
+
+
+def test_the_real_setid() -> None:
+    file = SHARED / "flowers-setid.mat"
+    if not file.exists():
+        pytest.skip(f"{file} is not there")
+    splits = flowers.read_setid(file)
+    assert Counter(splits.values()) == {"train": 6149, "val": 1020, "test": 1020}
+    assert len(splits) == 8189
+    assert min(splits) == "image_00001"
+    assert max(splits) == "image_08189"
+
+
+# Faces
+
+
+def without_lists(root: Path) -> Made:
+    made = MAKERS["lfw"](root)
+    for split in ("train", "val", "test"):
+        (root / f"{split}.txt").unlink()
+    return made
+
+
+def test_the_sets_own_lists_keep_labelled_faces_from_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = without_lists(tmp_path)
+    (tmp_path / "parts_train.txt").write_text("2\nBo 1\nNot_Here 12\n")
+    (tmp_path / "parts_validation.txt").write_text("Bo 2\nDi 1\n")  # Di's labels aren't here
+    (tmp_path / "parts_test.txt").write_text("Ed 7\n\nCy_van_Dam-Roe 1\n")
+    found = listed(made.source).splits
+    expected = ["train", "val", "val", "test", "val", "test", "val"]
+    assert found == dict(zip(FACES, expected, strict=True))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "own part lists, not the paper's" in record.getMessage()
+
+
+def test_without_lists_persons_are_dealt_to_val_and_test(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = without_lists(tmp_path)
+    found = listed(made.source).splits
+    assert {name for name, split in found.items() if split == "train"} == {"Ann_Li_0001", "Di_0001"}
+    assert set(found.values()) == {"train", "val", "test"}
+    persons = {name[:-5]: {found[face] for face in FACES if face.startswith(name[:-5])} for name in FACES}
+    assert all(len(splits) == 1 for splits in persons.values())
+    assert "not the paper's" in caplog.text
+    assert listed(made.source).splits == found
+
+
+def test_only_the_lists_that_are_there_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = MAKERS["lfw"](tmp_path)
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "test.txt").unlink()
+    found = listed(made.source).splits
+    assert Counter(found.values()) == {"val": 2, "train": 5}
+    assert "5 images, now in `train`" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Bo Bo_0001\nBo\n", "line 2"),
+        ("Bo Bo_0001 x\n", "line 1"),
+        ("Bo Ed_0001\n", "Bo Ed_0001"),
+        ("Ed Ed_0007\n", "two splits"),
+        ("\ufffe\x00", "line 1"),
+    ],
+)
+def test_a_broken_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    made = MAKERS["lfw"](tmp_path)
+    (tmp_path / "val.txt").write_text(text)
+    with pytest.raises(DataError, match=said) as caught:
+        listed(made.source)
+    assert "\n" not in str(caught.value)
+    assert any(said in line for line in missing("lfw", tmp_path))
+
+
+def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    made = MAKERS["lfw"](tmp_path)
+    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"val\.txt can't be read"):
+        listed(made.source)
+
+
+def test_hair_is_a_region_of_its_own_with_three(tmp_path: Path) -> None:
+    made = MAKERS["lfw"](tmp_path / "set")
+    val = opened(made, n=3).split("val")
+    assert {int(value) for value in np.unique(val.labels(val.labelled))} == {0, 1, 2}
+    label = val.labels(np.array([list(val.names).index("Bo_0001")]))[0]
+    truth = made.truth["Bo_0001"]
+    assert (label[:20] == np.where(truth[:20], 2, 0)).all()
+    assert (label[20:] == np.where(truth[20:], 1, 0)).all()
+
+
+def test_the_real_faces_have_the_foreground_of_the_packed_ones(tmp_path: Path) -> None:
+    """The packed masks are the same labels at 128 x 128, by the nearest pixel; skin and hair, too."""
+    root, packed = SHARED / "lfw-original", SHARED / "lfw128.tar"
+    if not root.exists() or not packed.exists():
+        pytest.skip(f"{root} or {packed} is not there")
+    val = open_dataset([f"lfw:{root}"], size=128, n=3, cache=tmp_path).split("val")
+    masks = listed(packed).masks
+    assert len(val) == len(val.labelled) == 24
+    for name, label in zip(val.names, val.labels(val.labelled), strict=True):
+        with masks[name].open() as file:
+            assert np.array_equal(label, decode_label(file)), name
+
+
+# Birds
+
+
+def test_segmentations_lie_beside_the_photos_folder_too(tmp_path: Path) -> None:
+    made = MAKERS["cub"](tmp_path / "CUB_200_2011")
+    before = listed(made.source)
+    shutil.move(made.root / "segmentations", tmp_path / "segmentations")
+    for root in (made.root, tmp_path):
+        found = listing("cub", root)
+        assert found.masks.keys() == before.masks.keys()
+        assert found.splits == before.splits
+        assert names(found) == names(before)
+    shutil.move(made.root / "train_val_test_split.txt", tmp_path)
+    assert listing("cub", tmp_path).splits == before.splits
+
+
+def test_the_papers_numbers_without_its_list(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """All of the set's files, with nothing in them: counted, dealt, always the same."""
+    lines = []
+    for number in range(1, 11_789):
+        folder, name = f"{1 + number % 200:03d}.Bird", f"Bird_{number:05d}"
+        if number <= 200:
+            (tmp_path / "images" / folder).mkdir(parents=True)
+        (tmp_path / "images" / folder / f"{name}.jpg").write_bytes(b"x")
+        lines.append(f"{number} {folder}/{name}.jpg\n")
+    (tmp_path / "images.txt").write_text("".join(lines))
+    found = listing("cub", tmp_path).splits
+    assert Counter(found.values()) == {"train": 10_000, "val": 788, "test": 1_000}
+    assert "not the paper's" in caplog.text
+    assert listing("cub", tmp_path).splits == found
+    (said,) = missing("cub", tmp_path)
+    assert "segmentations.tgz" in said
+
+
+def test_few_birds_are_in_every_split(tmp_path: Path) -> None:
+    made = MAKERS["cub"](tmp_path)
+    (tmp_path / "train_val_test_split.txt").unlink()
+    assert Counter(listed(made.source).splits.values()) == {"train": 3, "val": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("train_val_test_split.txt", "1 3\n", "photo 1 has 3"),
+        ("train_val_test_split.txt", "1 0\n1 1\n", "two splits"),
+        ("train_val_test_split.txt", "1\n0\n", "line 2"),
+        ("images.txt", "1 a b\n", "line 1"),
+        ("images.txt", None, "images.txt"),
+    ],
+)
+def test_broken_lists_of_birds_are_one_line(tmp_path: Path, file: str, text: str | None, said: str) -> None:
+    made = MAKERS["cub"](tmp_path)
+    (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=said) as caught:
+        listed(made.source)
+    assert "\n" not in str(caught.value)
+    assert any(said in line for line in missing("cub", tmp_path))
+
+
+def test_grey_is_the_first_channel_whatever_the_file_has(tmp_path: Path) -> None:
+    grey = np.array([[0, 127, 128, 255]], np.uint8)
+    alpha = np.array([[255, 0, 0, 255]], np.uint8)
+    kinds = {
+        "L": grey,
+        "RGB": np.stack([grey] * 3, 2),
+        "LA": np.stack([grey, alpha], 2),
+        "RGBA": np.stack([grey, grey, grey, alpha], 2),
+        "I;16": grey.astype(np.uint16) * 257,
+    }
+    for kind, pixels in kinds.items():
+        path = save(tmp_path / f"{kind[:4]}{len(kind)}.png", pixels)
+        with Image.open(path) as image:
+            assert image.mode == kind
+        assert decode_grey(path).tolist() == grey.tolist(), kind
+        with path.open("rb") as file:
+            assert cub.bird(file).tolist() == [[0, 0, 1, 1]]
+    one_bit = tmp_path / "bit.png"
+    Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
+    Image.fromarray(grey > 127).save(one_bit)
+    assert decode_grey(tmp_path / "palette.png").tolist() == grey.tolist()
+    assert decode_grey(one_bit).tolist() == [[0, 0, 255, 255]]
+
+
+def test_an_order_depends_on_names_and_key_alone() -> None:
+    some = [str(i) for i in range(50)]
+    assert layout.shuffled(some, 1) == layout.shuffled(some[::-1], 1)
+    assert sorted(layout.shuffled(some, 1)) == sorted(some)
+    assert layout.shuffled(some, 1) != layout.shuffled(some, 2)
