@@ -4,7 +4,7 @@ Pictures here are (H, W, 3) uint8 arrays until a page of them is put together, w
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,18 @@ def sample_grid(content: GridContent, *, blur: Box | None = None) -> Image.Image
         row += [_blurred(tile, blur) for tiles in content.redrawn.values() for tile in tiles[b]]
         rows.append(row)
     return sheet(rows, groups)
+
+
+def blur_rows(content: GridContent, boxes: Sequence[Box | None]) -> GridContent:
+    """The same, with each image's box, if it has one, blurred in it and in what is redrawn of it."""
+    images = np.stack([_blurred(image, box) for image, box in zip(content.images, boxes, strict=True)])
+    redrawn = {
+        region: np.stack(
+            [[_blurred(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
+        )
+        for region, rows in content.redrawn.items()
+    }
+    return replace(content, images=images, redrawn=redrawn)
 
 
 def region_colours(n: int) -> NDArray[np.uint8]:

@@ -7,12 +7,20 @@ from redoseg.reproduction.ablations import ablations
 from redoseg.reproduction.digits import digits
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.figure4 import figure4
+from redoseg.reproduction.figure_masks import figure5, figure6, figure7, figure8
+from redoseg.reproduction.figure_redraws import figure2, figure3
 from redoseg.reproduction.semi import semi_supervised
 from redoseg.reproduction.table1 import table1
 
 EXPERIMENTS: Mapping[str, Callable[[Experiment], Path]] = {
     "table1": table1,
+    "figure2": figure2,
+    "figure3": figure3,
     "figure4": figure4,
+    "figure5": figure5,
+    "figure6": figure6,
+    "figure7": figure7,
+    "figure8": figure8,
     "digits": digits,
     "ablations": ablations,
     "semi-supervised": semi_supervised,
