@@ -201,6 +201,8 @@ def test_faces_have_their_own_words(card):
         (["/x/lfw128.tar"], {}, "faces", None),
         (["photos"], {"settings": "lfw"}, "faces", None),
         (["/x/flowers64"], {}, "flowers", None),
+        (["lfw:/x/people"], {}, "faces", None),
+        (["lfw:/x/lfw", "flowers:/x/flowers"], {}, "", None),
         (["digits"], {"n": 3}, "digits", "CC BY 4.0 (UCI Machine Learning Repository)"),
         (["digits"], {"n": 3, "mnist": "/x/mnist"}, "digits", None),
         (["lfw.tar", "flowers"], {}, "", None),

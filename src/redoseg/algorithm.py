@@ -18,11 +18,13 @@ from redoseg.config import TrainConfig
 from redoseg.distributed import Group
 from redoseg.drawing import Codes, draw, grown
 from redoseg.errors import ConfigError, DivergenceError
+from redoseg.labelled import Lesson
 from redoseg.losses import (
     binarisation,
     code_error,
     discriminator_hinge,
     generator_hinge,
+    masked_cross_entropy,
     minimal_region,
     r1,
 )
@@ -128,19 +130,21 @@ class Game:
         """What `state_dict` gave. ModelError, naming `source`, if it doesn't fit."""
         states.load(self.networks.items(), self.optimisers, state, source)
 
-    def generator_update(self, I: Tensor, drawn: Codes, step: int) -> Losses:
+    def generator_update(self, I: Tensor, drawn: Codes, step: int, lesson: Lesson | None = None) -> Losses:
         """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0.
 
-        The losses to log: L_G, and delta's mean squared error of a code's entry: 1 if it knows nothing.
+        With a `lesson` (--labelled) f is moved towards its labels, too; all processes are given the same one.
+        The losses to log: L_G, delta's mean squared error of a code's entry, 1 if it knows nothing, and
+        with a lesson L_sup, its cross-entropy in nats for a pixel.
         """
         net, drawn = self.networks, drawn.to(self.device)
         iterate_spectrum(net.G, net.delta)
         with frozen(net.D):
             with _compiling():
-                loss, L_G, error = self._losses[0](I, drawn, self._binarise_weight(step))
+                loss, logged = self._losses[0](I, drawn, self._binarise_weight(step), lesson)
             self._move(loss, ("f", "G", "delta"), step)
         self._average(step)
-        return {"L_G": L_G.detach(), "z_error": error.detach()}
+        return {name: value.detach() for name, value in logged.items()}
 
     def discriminator_update(self, I_real: Tensor, I_input: Tensor, drawn: Codes, step: int) -> Losses:
         """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""
@@ -153,14 +157,15 @@ class Game:
         return {"L_D": L_D.detach()}
 
     def _generators_loss(
-        self, I: Tensor, drawn: Codes, binarise: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """-L_G with all its terms; -L_G alone; delta's error."""
+        self, I: Tensor, drawn: Codes, binarise: Tensor | None, lesson: Lesson | None
+    ) -> tuple[Tensor, Losses]:
+        """-L_G with all its terms; what is logged: -L_G alone, delta's error, the lesson's."""
         config, net = self.config, self.networks
         with working_precision(config.precision, self.device):
             drawing = draw(config, net.f, net.G, I, drawn)
             recovered = net.delta(drawing.read)
             score = net.D(self._shown(drawing.fakes, drawn))
+            taught = None if lesson is None else net.f.logits(lesson.images)
         error = code_error(recovered, drawing.codes, drawing.redrawn)
         L_G = generator_hinge(score)
         loss = L_G + config.lambda_z / (config.n * config.code_size) * error
@@ -168,7 +173,11 @@ class Game:
             loss = loss + config.min_region_weight * minimal_region(drawing.masks, config.min_region)
         if binarise is not None:
             loss = loss + binarise * binarisation(drawing.masks)
-        return loss, L_G, error / (config.code_size * drawing.redrawn.sum(1).mean())
+        logged = {"L_G": L_G, "z_error": error / (config.code_size * drawing.redrawn.sum(1).mean())}
+        if lesson is not None and taught is not None:  # not in the paper; channel k of f is label k
+            logged["L_sup"] = masked_cross_entropy(taught, lesson.targets, lesson.counted)
+            loss = loss + config.labelled_weight * logged["L_sup"]
+        return loss, logged
 
     def _discriminator_loss(self, I_real: Tensor, I: Tensor, drawn: Codes) -> Tensor:
         net = self.networks

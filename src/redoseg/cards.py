@@ -44,6 +44,8 @@ class Card:
     version: str
     """Of the library that wrote the card."""
     sha256: dict[str, str]
+    supervision: dict[str, Any] | None = None
+    """What masks were read in training, as run.json has it; None: none."""
 
     @property
     def n(self) -> int:
@@ -67,7 +69,8 @@ class Card:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """What `as_json` gave. KeyError or TypeError for anything else."""
-        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)}
+        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)[:-1]}
+        fields["supervision"] = content.get("supervision")  # not in cards of versions that knew of none
         card = cls(**fields | {"commands": tuple(fields["commands"])})
         if not all(isinstance(part, dict) for part in (card.data, card.options, card.sha256)):
             raise TypeError("data, options and sha256 are objects")
@@ -114,6 +117,14 @@ _RULES = {
     "best": "chosen with the labels of a split",
     "step": "a step named by hand",
 }
+
+
+def supervision_text(supervision: dict[str, Any] | None) -> str | None:
+    """What run.json, a checkpoint or a card says of masks read in training, in words; None where none was."""
+    if supervision is None or supervision.get("kind", "none") == "none":
+        return None
+    count = supervision["labelled"]
+    return f"{supervision['kind']}: {count} mask{'' if count == 1 else 's'}"
 
 
 def beats_trivial(card: Card) -> bool | None:

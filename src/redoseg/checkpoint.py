@@ -11,7 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from redoseg.cards import GENERATORS, Card, read_card
+from redoseg.cards import GENERATORS, Card, read_card, supervision_text
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError, first_line
 from redoseg.generatorfile import load_generators
@@ -29,7 +29,8 @@ class Model:
     `generators[c]` draws channel c of f; region r is channel `f.order[r]`. `config` is the run's, or what a
     card has kept of it; None for a model without either. `rule` is how the checkpoint was chosen: one of
     `models.RULES`, 'step', or 'as shipped' where nobody knows, as then are `step` and `ema`; `score` is what
-    'label-free' chose it by.
+    'label-free' chose it by. `supervision`: what masks were read in training (`Labelled.supervision`); None:
+    none, as far as is known.
     """
 
     f: MaskNetwork
@@ -39,12 +40,15 @@ class Model:
     step: int | None
     ema: bool | None
     score: float | None = None
+    supervision: dict[str, Any] | None = None
 
     @property
     def checkpoint(self) -> dict[str, Any]:
         """What tables say about the checkpoint."""
         score = {} if self.score is None else {"score": self.score}
-        return {"rule": self.rule, "step": self.step, "ema": self.ema} | score
+        masks = supervision_text(self.supervision)
+        read = {} if masks is None else {"supervision": masks}
+        return {"rule": self.rule, "step": self.step, "ema": self.ema} | score | read
 
 
 def load_model(
@@ -77,7 +81,10 @@ def _from_run(found: RunCheckpoint, device: torch.device | str) -> Model:
         generators = generators.to(device).eval()
     ema = found.letter == "f_ema"
     score = info["label_free"]["score"] if found.rule == "label-free" else None
-    return Model(f.to(device).eval(), generators, found.config, found.rule, info.get("step"), ema, score)
+    return Model(
+        f.to(device).eval(), generators, found.config, found.rule, info.get("step"), ema, score,
+        info.get("supervision"),
+    )  # fmt: skip
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, file: Path) -> None:
@@ -113,7 +120,7 @@ def _as_its_card_says(model: Model, card: Card, path: Path) -> Model:
     config, generators = card.config(), None
     if (path / GENERATORS).is_file():
         generators = load_generators(config, path / GENERATORS).to(model.f.order.device)
-    return Model(model.f, generators, config, card.rule, card.steps, card.ema)
+    return Model(model.f, generators, config, card.rule, card.steps, card.ema, supervision=card.supervision)
 
 
 def _from_hub(found: HubModel, device: torch.device | str) -> Model:

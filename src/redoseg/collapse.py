@@ -14,11 +14,16 @@ class Survey:
     sizes: tuple[float, ...]
     border: tuple[float, ...]
     variation: float
+    named: bool = False
+    """Whether labels have named the channels (--labelled): then region r is channel r."""
 
     @property
     def order(self) -> list[int]:
-        """Channel of region r. Region 0, the background, is the one whose share of the border is most above
-        its share of the images: an object that fills most of them covers most of their border, too."""
+        """Channel of region r. Where nobody has named them, region 0, the background, is the one whose share
+        of the border is most above its share of the images: an object that fills most of them covers most of
+        their border, too."""
+        if self.named:
+            return [*range(len(self.sizes))]
         background = max(range(len(self.border)), key=lambda k: self.border[k] - self.sizes[k])
         return [background, *(k for k in range(len(self.border)) if k != background)]
 

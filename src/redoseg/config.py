@@ -25,8 +25,8 @@ class TrainConfig:
     """One training run. `TrainConfig.of(...)` lays explicit options over settings over a recipe."""
 
     data: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Folders or archives (.tar, .zip) of images, whose union is trained on; or the drawn scenes 'digits' or
-    'digit'."""
+    """Folders or archives (.tar, .zip) of images, or data sets as their owners distribute them (flowers:DIR,
+    lfw:DIR, cub:DIR), whose union is trained on; or the drawn scenes 'digits' or 'digit'."""
 
     out: Path
     """Folder of the run. If it holds one already, with the same options, that run is continued."""
@@ -54,6 +54,14 @@ class TrainConfig:
 
     seed: int = 0
     """Decides initial weights, batches, regions and codes."""
+
+    labelled: str | None = None
+    """SEMI-SUPERVISED: masks ARE read in training. A number K: K images of the split 'train', drawn by
+    --seed, are learned with their masks. A folder or archive of a few images with masks/: all those are.
+    None: no mask is read in training."""
+
+    labelled_weight: float = 1.0
+    """With --labelled, weight of the cross-entropy between masks and labels."""
 
     width: int | None = None
     """Channels of D and delta at full size. None: half the size, at most 64."""
@@ -234,6 +242,8 @@ class TrainConfig:
         for name in ("out", "cache", "mnist"):
             if isinstance(options.get(name), str):
                 options[name] = Path(options[name])
+        if options.get("labelled") is not None:
+            options["labelled"] = str(options["labelled"])
         table = RECIPES[recipe] | SETTINGS[settings] | options
         return cls(recipe=recipe, settings=settings, **table)
 
@@ -260,5 +270,8 @@ class TrainConfig:
         return cls(**options | paths | {"data": tuple(options["data"]), "blur": blur})
 
 
-FREE_TO_CHANGE = frozenset({"data", "out", "steps", "minutes", "device", "compile", "threads", "cache"})
-"""Options that a continued run may be given anew: but for rounding, none changes what a step learns."""
+FREE_TO_CHANGE = frozenset(
+    {"data", "labelled", "out", "steps", "minutes", "device", "compile", "threads", "cache"}
+)
+"""Options that a continued run may be given anew: but for rounding, none changes what a step learns. That the
+data and the labelled images are the same, wherever they lie, is seen by their fingerprints."""

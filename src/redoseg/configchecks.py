@@ -1,6 +1,7 @@
 """What options of a training run can't be, each named with what to give instead."""
 
 import math
+import re
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from redoseg.errors import ConfigError
@@ -15,7 +16,7 @@ _AT_LEAST = {
 }  # fmt: skip
 _NOT_NEGATIVE = (
     "lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
-    "mask_noise", "r1", "collapse_below", "collapse_variation",
+    "mask_noise", "r1", "collapse_below", "collapse_variation", "labelled_weight",
 )  # fmt: skip
 _POSITIVE = ("lr", "lr_f", "init_gain")
 _AT_MOST = {"f_jitter": 1.0, "f_jitter_hue": 1.0, "shift": 0.5}
@@ -67,6 +68,8 @@ def _check_together(config: Any) -> None:
         raise ConfigError("--shift needs --redraw one")
     if config.minutes is not None and not config.minutes > 0:
         raise _refused(config, "minutes", "it must be positive")
+    if config.labelled is not None and re.fullmatch(r"\s*|[+-].*|0+", config.labelled):
+        raise _refused(config, "labelled", "give a number of images, at least 1, or a folder with masks/")
     if config.min_region * config.n > 1:
         raise _refused(config, "min_region", f"{config.n} regions can't all be that large")
     if config.delta_input == "generated" and config.redraw == "one":

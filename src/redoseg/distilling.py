@@ -106,7 +106,9 @@ class Distillation:
         self.batches = Batches(source(images, device), stream, flip=config.flip)
         self.fixed_images = to_tensor(images.images(spread(len(images), SURVEYED)), device)
         self.student = Student(described, seed, device)
-        self.records = StudentRecords(described, dataset, device, teacher.identity["weights"])
+        self.records = StudentRecords(
+            described, dataset, device, teacher.identity["weights"], teacher.supervision
+        )
         self.step, self.seconds = 0, 0.0
         self.interrupted = Interrupts()
         found = self.records.last()

@@ -1,6 +1,7 @@
 """Scores of a mask network on the labelled images of a split, beside the trivial rows.
 
-The only place, with `metrics` and `trivial`, that reads a mask.
+The only place, with `metrics` and `trivial`, that reads a mask; with labels to learn from `labelled` and
+`supervised` do.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from redoseg.checkpoint import Model, load_model
 from redoseg.data.dataset import Dataset, Split, open_dataset
 from redoseg.errors import DataError
+from redoseg.labelled import unseen
 from redoseg.metrics import UNLABELLED, Counts, Scores, confusion, per_dataset, per_image, scored
 from redoseg.networks.mask import MaskNetwork
 from redoseg.regions import region_map
@@ -106,7 +108,8 @@ def evaluate(
     mnist: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Score MODEL on the labelled images of a split of DATA (as `redoseg train` takes it), at S x S.
+    """Score MODEL on the labelled images of a split of DATA (as `redoseg train` takes it), at S x S, but for
+    those that it was trained on with their masks.
 
     Raises DataError without such a split or without masks in it, ModelError for a model that can't be read.
     """
@@ -122,7 +125,12 @@ def evaluate(
         resize=config.resize if config else "antialias",
         progress=progress,
     )
-    return score(loaded, dataset.split(split))
+    held_out = unseen((split, dataset.split(split)), loaded.supervision)
+    if held_out is None:
+        raise DataError(
+            f"{model} was trained with the masks of every labelled image of the split {split}, or it has none"
+        )
+    return score(loaded, held_out[1])
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:

@@ -30,12 +30,17 @@ _COMPARED = ((1, 128, 128), (3, 36, 52))  # batch, height, width
 _log = logging.getLogger("redoseg.export")
 
 
-def save_model(f: MaskNetwork, folder: Path) -> None:
-    """All that a model's folder holds: config.json, model.safetensors and mask.onnx.
+def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
+    """All that a model's folder holds: config.json, model.safetensors and mask.onnx. `masks`: what masks were
+    learned from, in words, which README.md is to say; None: none was.
 
     Where mask.onnx can't be written it is left out, with a warning.
     """
     f.save_pretrained(folder)
+    if masks is not None:
+        readme = folder / "README.md"
+        text = readme.read_text(encoding="utf-8").replace("- unsupervised", "- semi-supervised")
+        readme.write_text(f"{text}\n\n**{masks}** read in training.\n", encoding="utf-8")
     try:
         export_onnx(f, folder / ONNX)
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ _EXTRAS = {
     "sklearn": ("scikit-learn", "train"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
+    "matplotlib": ("Matplotlib", "reproduce"),
     "ray": ("Ray", "ray"),
     "cv2": ("OpenCV", "edges"),
     "pooch": ("pooch", "data"),

@@ -46,7 +46,7 @@ def r1(gradient: Tensor) -> Tensor:
 
 
 def masked_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """Between a teacher's soft masks and f's, a mean over the pixels that count; 0 if none does.
+    """Between masks to learn, soft or labels, and f's, a mean over the pixels that count; 0 if none does.
 
     logits as `MaskNetwork.logits` gives them, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar.
     """

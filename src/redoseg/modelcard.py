@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from redoseg.cards import ROWS, Card, beats_trivial, rule_text
+from redoseg.cards import ROWS, Card, beats_trivial, rule_text, supervision_text
 
 PAPER = "https://arxiv.org/abs/1905.13539"
 _LABELS = {
@@ -38,12 +38,16 @@ def _front_matter(card: Card) -> str:
         license="apache-2.0",
         library_name="redoseg",
         pipeline_tag="image-segmentation",
-        tags=["image-segmentation", "unsupervised", "object-segmentation", "redo", "onnx"],
+        tags=["image-segmentation", _kind(card), "object-segmentation", "redo", "onnx"],
         metrics=["mean_iou", "accuracy"] if results else None,
         model_name=card.name if results else None,
         eval_results=results or None,
     )
     return f"{data.to_yaml()}\n"
+
+
+def _kind(card: Card) -> str:
+    return "unsupervised" if supervision_text(card.supervision) is None else "semi-supervised"
 
 
 def _results(card: Card) -> Iterator[EvalResult]:
@@ -75,10 +79,23 @@ def _summary(card: Card) -> str:
     what = f"Finds {card.subject}" if card.subject else f"Finds {regions}"
     student = "; a second network was then trained on its masks (`redoseg distill`)" if card.teacher else ""
     return (
-        f"{what} in photos, as soft masks of {card.n} regions, background included. Learned from pictures "
-        f"alone by redrawing: [Unsupervised Object Segmentation by Redrawing]({PAPER}) (ReDO, NeurIPS 2019), "
+        f"{what} in photos, as soft masks of {card.n} regions, background included. Learned {_from(card)} "
+        f"by redrawing: [Unsupervised Object Segmentation by Redrawing]({PAPER}) (ReDO, NeurIPS 2019), "
         f"as the library `redoseg` has it{student}."
     )
+
+
+def _from(card: Card) -> str:
+    masks = supervision_text(card.supervision)
+    return "from pictures alone" if masks is None else f"from pictures and a few masks (**{masks}**)"
+
+
+def _masks(card: Card) -> str:
+    masks = supervision_text(card.supervision)
+    if masks is None:
+        return "no mask was used"
+    assert card.supervision is not None
+    return f"**{masks}** of {card.supervision['source']} were learned from, too"
 
 
 def _use(card: Card) -> str:
@@ -112,9 +129,9 @@ def _intended(card: Card) -> str:
 def _data(card: Card) -> str:
     text, terms = (said.rstrip(".") for said in (card.data["text"], card.data["licence"] or NO_LICENCE))
     return (
-        f"{text} ({card.data['images']:,} pictures to train on, at {card.size} x {card.size}; no mask was "
-        f"used). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the code, "
-        "not of the pictures, which aren't here."
+        f"{text} ({card.data['images']:,} pictures to train on, at {card.size} x {card.size}; "
+        f"{_masks(card)}). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the "
+        "code, not of the pictures, which aren't here."
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from redoseg.algorithm import Game
+from redoseg.cards import supervision_text
 from redoseg.checkpoint import load_model
 from redoseg.collapse import Survey
 from redoseg.config import TrainConfig
@@ -16,6 +17,7 @@ from redoseg.data.dataset import Dataset, Split
 from redoseg.evaluation import score, scoring_split
 from redoseg.exporting import save_model
 from redoseg.files import write_folder_aside, write_json
+from redoseg.labelled import unseen
 from redoseg.runfolder import RunFolder
 from redoseg.runlog import MetricsLog, description
 from redoseg.sampling import SamplePicture
@@ -43,10 +45,17 @@ class RunRecords:
     """What every run's files have in common, whether a game is played or a student taught."""
 
     def __init__(
-        self, config: TrainConfig, dataset: Dataset, device: torch.device, scored: tuple[str, Split] | None
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        device: torch.device,
+        scored: tuple[str, Split] | None,
+        supervision: dict[str, Any] | None = None,
     ) -> None:
-        """`scored`: name and images of the split that checkpoints are scored on."""
+        """`scored`: name and images of the split that checkpoints are scored on, but for those that were
+        trained on with their masks: `supervision` (`Labelled.supervision`) names them."""
         self.config, self.dataset, self.device = config, dataset, device
+        self.supervision, scored = supervision, unseen(scored, supervision)
         self.folder = RunFolder(config.out)
         self.scores = Scorekeeper(scored, config.best_by)
         self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))
@@ -61,6 +70,7 @@ class RunRecords:
         if saved is not None:
             self.scores.best, self.scores.last = saved["best"], saved["last_score"]
         described = description(self.config, self.dataset.describe(), self.device)
+        described["supervision"] = self.supervision or {"kind": "none"}
         write_json(self.folder.description, described | more)
         self._drop_later(saved["step"] if saved else 0)
         self.log = MetricsLog(self.folder.metrics, int(saved["log_offset"]) if saved else 0)
@@ -91,19 +101,31 @@ class RunRecords:
             model = load_model(self.folder.path, device=self.device)  # as saved
             write_json(self.folder.evaluation, score(model, self.scores.split).as_dict())
 
+    @property
+    def _masks(self) -> str | None:
+        """What masks were learned from, in words."""
+        return supervision_text(self.supervision)
+
     def _chosen(self) -> State:
         return {"best": self.scores.best, "last_score": self.scores.last}
 
     def _info(self, state: State) -> State:
         """What checkpoints say beside their tensors."""
-        return state | self._chosen() | {"data": self.dataset.fingerprint}
+        masks = {} if self.supervision is None else {"supervision": self.supervision}
+        return state | self._chosen() | {"data": self.dataset.fingerprint} | masks
 
 
 class Records(RunRecords):
     """The files of one game's run. Of several processes the first has them."""
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
-        super().__init__(config, dataset, device, scoring_split(dataset))
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        device: torch.device,
+        supervision: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(config, dataset, device, scoring_split(dataset), supervision)
         self.label_free = LabelFreeChoice(config)
         self._sampled: Moment | None = None
 
@@ -182,7 +204,7 @@ class Records(RunRecords):
         self._save_once(game, state)
         if self._sampled != _moment(state):
             self.sample(game, state)
-        self._leave_model(lambda aside: save_model(game.f, aside))
+        self._leave_model(lambda aside: save_model(game.f, aside, self._masks))
 
     def _chosen(self) -> State:
         return super()._chosen() | {"label_free": self.label_free.best}

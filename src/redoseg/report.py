@@ -22,8 +22,10 @@ def scores_table(evaluation: Evaluation) -> Table:
     chosen = evaluation.checkpoint
     weights = {True: "moving average", False: "raw weights", None: "weights as saved"}[chosen["ema"]]
     step = "" if chosen["step"] is None else f", step {chosen['step']}"
+    masks = chosen.get("supervision")
+    read = f"; {masks} read in training, their images left out" if masks else ""
     table = Table(
-        title=f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}",
+        title=f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}{read}",
         title_justify="left",
     )
     for column in ("", "IoU", "accuracy", "mean IoU", "IoU of each region"):
@@ -37,6 +39,9 @@ def scores_table(evaluation: Evaluation) -> Table:
 
 
 def dry_run(config: TrainConfig, data: dict[str, Any], tries: dict[str, Any] | None = None) -> str:
-    """The resolved options, what was found in the data and, if there are several, the tries, as JSON."""
+    """The resolved options, what was found in the data, with --labelled the masks that would be learned from
+    and, if there are several, the tries, as JSON."""
+    masks = {"supervision": data["supervision"]} if "supervision" in data else {}
+    found = {name: value for name, value in data.items() if name not in masks}
     several = {} if tries is None else {"tries": tries}
-    return json.dumps({"config": config.as_json(), "data": data} | several, indent=2)
+    return json.dumps({"config": config.as_json(), "data": found} | masks | several, indent=2)

@@ -1,5 +1,6 @@
 """One run: Algorithm 1 step by step, with everything that makes it safe to leave alone."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from redoseg.distributed import Group
 from redoseg.drawing import Codes
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.interrupts import Interrupts
+from redoseg.labelled import Lesson, check_same, open_labelled
 from redoseg.records import Records, State
 from redoseg.runfolder import RunFolder
 from redoseg.runlog import ProgressBar
@@ -41,7 +43,8 @@ class Run:
             torch.set_num_threads(config.threads)
         self.config, self.dataset, self.console, self.group = config, dataset, console, group or Group()
         self.device = self.group.device(config.device)
-        self.images = dataset.split("train")
+        self.images, self.labelled = dataset.split("train"), open_labelled(config, dataset)
+        self.supervision = None if self.labelled is None else self.labelled.supervision
         self.source = source(self.images, self.device)
         self.step = self.attempt = 0
         self.seconds = 0.0
@@ -50,7 +53,7 @@ class Run:
         self.interrupted = Interrupts()
         self.records: Records | None = None
         if self.group.first:
-            self.records = Records(config, dataset, self.device)
+            self.records = Records(config, dataset, self.device, self.supervision)
             chosen = spread(len(self.images), SURVEYED)
             self.fixed_images = to_tensor(self.images.images(chosen), self.device)
         self._begin_attempt()
@@ -99,13 +102,19 @@ class Run:
         fresh = iter(range(t * batches, (t + 1) * batches))
 
         I, drawn = self.batches.at(next(fresh), random), self._codes(random)
-        losses = game.generator_update(I, drawn, t)
+        losses = game.generator_update(I, drawn, t, self._lesson())
         for _ in range(config.d_updates):
             I_real = self.batches.at(next(fresh), random)
             if config.fakes == "new":
                 I, drawn = self.batches.at(next(fresh), random), self._codes(random)
             losses |= game.discriminator_update(I_real, I, drawn, t)
         return losses
+
+    def _lesson(self) -> Lesson | None:
+        """With --labelled: the same in every process."""
+        if self.labelled is None:
+            return None
+        return self.labelled.lesson(self.config, self.attempt, self.step, self.device)
 
     def _codes(self, random: torch.Generator) -> Codes:
         """Those of this process's images: a part of what is drawn for the whole batch."""
@@ -223,6 +232,7 @@ class Run:
                 f"the data of {out} has changed since it was trained on: bring back the "
                 "same files, or train anew with another --out"
             )
+        check_same(info.get("supervision"), self.supervision, out)
         if info["step"] > self.config.steps:
             raise ConfigError(f"{out} is at step {info['step']} already: --steps can only grow")
 
@@ -245,7 +255,8 @@ class Run:
         if self.surveyed is None or self.surveyed[0] != now:
             self.game.check_finite(self.step)
             self.group.wait()  # for a process that fails here the others wait in vain, and write nothing
-            self.surveyed = now, self.group.broadcast(lambda: survey(net.f, self.fixed_images))
+            found = self.group.broadcast(lambda: survey(net.f, self.fixed_images))
+            self.surveyed = now, dataclasses.replace(found, named=self.labelled is not None)
             if not np.isfinite(self.surveyed[1].sizes).all():
                 raise divergence(f"f's masks are not finite at step {self.step}")
         order = torch.tensor(self.surveyed[1].order, device=self.device)

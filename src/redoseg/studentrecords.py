@@ -19,9 +19,17 @@ State = dict[str, Any]
 class StudentRecords(RunRecords):
     """The files of one student's run."""
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device, teacher: str) -> None:
-        """`config` describes the run; `teacher` is the digest of the weights that teach."""
-        super().__init__(config, dataset, device, scoring_split(dataset))
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        device: torch.device,
+        teacher: str,
+        supervision: dict[str, Any] | None = None,
+    ) -> None:
+        """`config` describes the run; `teacher` is the digest of the weights that teach, `supervision` what
+        masks they learned from."""
+        super().__init__(config, dataset, device, scoring_split(dataset), supervision)
         self.teacher = teacher
 
     def keep(self, student: Student, state: State) -> None:
@@ -45,7 +53,7 @@ class StudentRecords(RunRecords):
         self._save_once(student, state)
         if state["step"] % self.config.eval_every:
             self._draw(student, state)
-        self._leave_model(lambda aside: save_model(student.f, aside))
+        self._leave_model(lambda aside: save_model(student.f, aside, self._masks))
 
     def _draw(self, student: Student, state: State) -> None:
         self.picture.write(self.folder.sample(state["step"]), student.f, None)

@@ -33,7 +33,7 @@ class Teacher:
         assert isinstance(place, RunCheckpoint)
         model = load_model(run, checkpoint=checkpoint, weights=weights, device=device)
         self.config: TrainConfig = place.config
-        self.generators = model.generators
+        self.generators, self.supervision = model.generators, model.supervision
         self.identity: dict[str, Any] = {
             "run": str(run),
             **model.checkpoint,

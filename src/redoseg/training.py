@@ -12,6 +12,7 @@ from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.data.stream import IndexStream
 from redoseg.distributed import Group, joined
 from redoseg.errors import ConfigError, DataError
+from redoseg.labelled import Labelled, open_labelled
 from redoseg.run import Run
 from redoseg.runfolder import RunFolder
 
@@ -35,12 +36,15 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
 
 
 def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str, object]]:
-    """What `train` would do, without doing it: the resolved options, and what was found in the data."""
+    """What `train` would do, without doing it: the resolved options, and what was found in the data; with
+    --labelled under `supervision` the images whose masks would be read."""
     config = config.resolved()
     with joined() as group:
         dataset = _prepare(config, console, group)
     IndexStream(len(dataset.split("train")), config.batch, config.seed)
-    return config, dataset.describe()
+    labelled = open_labelled(config, dataset)
+    masks = {} if labelled is None else {"supervision": labelled.supervision}
+    return config, dataset.describe() | masks
 
 
 def _train(config: TrainConfig, console: Console | None, group: Group) -> Path:
@@ -66,12 +70,26 @@ def _prepare(config: TrainConfig, console: Console, group: Group) -> Dataset:
     if group.first:
         RunFolder(config.out).reconcile(config)
     group.device(config.device)
-    dataset = open_data(config, console) if group.local_rank == 0 else None
+    opened = _opened(config, console) if group.local_rank == 0 else None
     group.wait()  # the others find the photos brought to size
-    dataset = dataset or open_data(config, console)
-    if dataset.fingerprint != group.broadcast(lambda: dataset.fingerprint):
+    dataset, labelled = opened or _opened(config, console)
+    prints = dataset.fingerprint, labelled and labelled.supervision["fingerprint"]
+    if prints != group.broadcast(lambda: prints):
         raise DataError("the data of this machine are not those of the first one: copy the same files to all")
+    if labelled is not None and group.first:
+        console.print(_loud(labelled), style="bold", markup=False, highlight=False, soft_wrap=True)
     return dataset
+
+
+def _opened(config: TrainConfig, console: Console) -> tuple[Dataset, Labelled | None]:
+    dataset = open_data(config, console)
+    return dataset, open_labelled(config, dataset)
+
+
+def _loud(labelled: Labelled) -> str:
+    """That masks are read, before they are."""
+    count = "1 image is" if len(labelled) == 1 else f"{len(labelled)} images are"
+    return f"SEMI-SUPERVISED (--labelled): {count} learned with their masks ({labelled.source})"
 
 
 def open_data(config: TrainConfig, console: Console) -> Dataset:

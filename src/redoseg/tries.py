@@ -74,9 +74,9 @@ def train_tries(
 
     Each of so many `tries` is trained for `try_steps` steps (None: 1,500) in a folder under `config.out`. The
     one whose label-free score is the highest there goes on in `config.out`, as if it had been trained alone.
-    No mask is read for the choice. `config.minutes` bound the run that goes on, its own try included. Called
-    again, it goes on where it was. Raises what `train` does; CollapseError or DivergenceError only if every
-    try did.
+    No mask is read for the choice; with --labelled each try learns from the same. `config.minutes` bound the
+    run that goes on, its own try included. Called again, it goes on where it was. Raises what `train` does;
+    CollapseError or DivergenceError only if every try did.
     """
     config, console = config.resolved(), console or Console(stderr=True)
     _refuse(config, tries, try_steps)
@@ -87,7 +87,7 @@ def train_tries(
         _, found, _ = check_tries(config, console, tries=tries, try_steps=try_steps)
         with folder.locked():
             planned = _planned(config, tries, try_steps)  # anew: now nobody else is at it
-            _choose(dataclasses.replace(planned, data=str(found["fingerprint"])), folder, console)
+            _choose(dataclasses.replace(planned, data=_fingerprint(found)), folder, console)
     planned = _planned(config, tries, try_steps)
     _drop_states(planned, folder)
     return train(planned.going_on, console=console)
@@ -111,7 +111,7 @@ def check_tries(
     planned = _planned(config, tries, try_steps)
     there = RunFolder(config.out).exists
     _, found = check(planned.going_on if there else planned.of(config.seed), console)
-    if planned.data not in (None, found["fingerprint"]):
+    if planned.data not in (None, _fingerprint(found)):
         raise DataError(
             f"the data of {config.out} has changed since its tries were begun: bring back the same files, or "
             "train anew with another --out"
@@ -128,6 +128,11 @@ def _refuse(config: TrainConfig, tries: int, try_steps: int | None) -> None:
         if try_steps is not None:
             raise ConfigError("--try-steps needs --tries, of at least 2")
         return
+    if config.labelled is not None and config.labelled.isdecimal():
+        raise ConfigError(
+            f"--labelled {config.labelled} with --tries would draw other images for each seed: name a folder "
+            "of images with masks"
+        )
     steps = TRY_STEPS if try_steps is None else try_steps
     if not 1 <= steps <= config.steps:
         raise ConfigError(f"--try-steps is {steps}: it must be from 1 to --steps, {config.steps}")
@@ -159,6 +164,12 @@ def _planned(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
         return planned  # nothing is trained yet: a mistake found at the first steps may be mended
     folder.refuse_changes(_options(begun), _options(planned), FREE_TO_CHANGE)
     return dataclasses.replace(begun, config=config)
+
+
+def _fingerprint(found: dict[str, Any]) -> str:
+    """Of the data and, with --labelled, of the labelled images."""
+    prints = [part["fingerprint"] for part in (found, found.get("supervision")) if part]
+    return "+".join(map(str, prints))
 
 
 def _options(tries: Tries) -> dict[str, Any]:

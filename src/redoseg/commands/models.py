@@ -37,7 +37,7 @@ def evaluate(
 
     Args:
         model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
-        data: Folders or archives with masks/, or 'digits' or 'digit'.
+        data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digits' or 'digit'.
         split: Which images.
         json_: Print one JSON object instead of a table.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
@@ -65,7 +65,7 @@ def evaluate(
 
 def segment(
     model: tyro.conf.Positional[str],
-    inputs: tyro.conf.Positional[tuple[Path, ...]],
+    inputs: tyro.conf.Positional[tuple[str, ...]],
     /,
     out: Path,
     checkpoint: str = "last",
@@ -79,7 +79,7 @@ def segment(
 
     Args:
         model: A run's folder, a model's folder, an ONNX file, a hub id, or a name from `redoseg models`.
-        inputs: Photos, folders of photos, archives.
+        inputs: Photos, folders of photos, archives, data sets (flowers:DIR, lfw:DIR, cub:DIR).
         out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.

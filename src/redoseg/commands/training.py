@@ -33,7 +33,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
         tries: int = 1,
         try_steps: int | None = None,
     ) -> int:
-        """Learn masks from images alone.
+        """Learn masks from images alone; with --labelled, from a few masks, too (SEMI-SUPERVISED).
 
         Args:
             config: the run.
