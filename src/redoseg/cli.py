@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from redoseg.commands.baseline import baseline
 from redoseg.commands.data import data
 from redoseg.commands.distilling import distill
 from redoseg.commands.listing import models
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     train = train_command(arguments)
-    for command in (train, resume, distill, evaluate, segment, redraw, export, models, data, reproduce, demo):
+    on_models = (train, resume, distill, evaluate, segment, redraw, export, models)
+    for command in (*on_models, data, baseline, reproduce, demo):
         app.command(command)
     return app
 

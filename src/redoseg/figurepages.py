@@ -4,6 +4,7 @@ Pictures are (H, W, 3) uint8 arrays, as in `figures`; pages are PIL images.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -13,6 +14,7 @@ from redoseg.figures import MIN_TILE, Picture
 _GAP, _MARGIN, _BETWEEN = 2, 8, 10  # pixels between tiles, around a strip, between blocks
 _LINES = (170, 170, 170)  # between tiles
 _WORDS, _TITLE = 14, 18  # sizes of fonts
+_SAMPLED = 50_000  # pixels, about, that a page's colours are found from
 
 
 def strip(rows: Sequence[Sequence[Picture]], words: Sequence[str], captions: Sequence[str]) -> Image.Image:
@@ -66,4 +68,9 @@ def few_colours(page: Image.Image, colours: int = 256) -> Image.Image:
     Nothing is dithered, so that the pixels of enlarged tiles stay flat.
     """
     rgb = page.convert("RGB")
-    return rgb.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE)
+    step = 1 + isqrt(
+        rgb.width * rgb.height // _SAMPLED
+    )  # all pixels of a large page would take half a minute
+    some = rgb.resize((-(-rgb.width // step), -(-rgb.height // step)), Image.Resampling.NEAREST)
+    palette = some.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    return rgb.quantize(palette=palette, dither=Image.Dither.NONE)

@@ -1,13 +1,18 @@
 """Scores and settings as tables for people."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from redoseg.config import TrainConfig
-from redoseg.evaluation import Evaluation
 from redoseg.metrics import Scores
+
+if TYPE_CHECKING:
+    from redoseg.baselines import BaselineReport
+    from redoseg.evaluation import Evaluation
 
 _ROWS = {
     "per_dataset": "redoseg, one matching for the split (per_dataset)",
@@ -24,14 +29,33 @@ def scores_table(evaluation: Evaluation) -> Table:
     step = "" if chosen["step"] is None else f", step {chosen['step']}"
     masks = chosen.get("supervision")
     read = f"; {masks} read in training, their images left out" if masks else ""
-    table = Table(
-        title=f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}{read}",
-        title_justify="left",
-    )
+    title = f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}{read}"
+    return _table(title, {label: getattr(evaluation, name) for name, label in _ROWS.items()})
+
+
+def baseline_table(report: BaselineReport) -> Table:
+    """A baseline's rows and the trivial ones; the title says what was scored and how long an image took."""
+    of = "" if report.images == report.labelled else f" of {report.labelled}"
+    if report.seconds is None:
+        title = f"{report.images}{of} images scored; {report.name}: CHOSEN WITH LABELS"
+    else:
+        title = (
+            f"{report.images}{of} images scored; {report.seconds['median']:.3f} s an image (median; "
+            f"mean {report.seconds['mean']:.3f}) in one thread"
+        )
+    rows: dict[str, Scores | None] = {}
+    if not report.chosen_with_labels:
+        matched = ("per_dataset", "per_image")
+        rows = {_ROWS[name].replace("redoseg", report.name): getattr(report, name) for name in matched}
+    trivial = ("fixed_mask", "disc")
+    return _table(title, rows | {_ROWS[name]: getattr(report, name) for name in trivial})
+
+
+def _table(title: str, rows: dict[str, Scores | None]) -> Table:
+    table = Table(title=title, title_justify="left")
     for column in ("", "IoU", "accuracy", "mean IoU", "IoU of each region"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, label in _ROWS.items():
-        row: Scores | None = getattr(evaluation, name)
+    for label, row in rows.items():
         if row is not None:
             regions = " ".join(f"{value:.3f}" for value in row.regions)
             table.add_row(label, f"{row.iou:.3f}", f"{row.accuracy:.3f}", f"{row.mean_iou:.3f}", regions)

@@ -1,0 +1,141 @@
+"""Segmentation by inpainting error, after Savarese et al., CVPR 2021 (arXiv 2012.07287): nothing is learned.
+
+An object is what can't be guessed from its surroundings, nor they from it. Written from the paper's idea, not
+after its code; where it says less than a program needs, docs/baselines.md tells what was chosen.
+
+x (S, S, 3) is the image as float32 in [0, 1], its mean colour subtracted; m (S, S) float32 is 1 on the object
+and 0 elsewhere; "outside" is 1 - m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+ITERATIONS = 150
+STARTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # sides of the centred squares to begin with, as shares of the image's
+SIGMA = 5 / 128  # of the Gaussian, as a share of the side; it ends at one sigma and is applied twice
+PRIOR = 0.01  # what the image's mean colour weighs in a prediction; the Gaussian's weights sum to one
+_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pixels that would gain, the best: how many change sides at once
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+
+
+def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3): of all starts' ends that of most error.
+
+    Nothing in it is random: `seed` changes nothing.
+    """
+    inpainter = Inpainter.of(image)
+    ends = [climb(inpainter, square(len(image), share)) for share in STARTS]
+    mask, _ = max(ends, key=lambda end: end[1][-1])
+    return mask.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Inpainter:
+    """Predicts each pixel from those of the other side near it: normalised convolution with a Gaussian.
+
+    A pixel with nothing of the other side in reach is predicted to have the image's mean colour, 0.
+    """
+
+    x: Floats
+    kernel: Floats
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8]) -> Self:
+        """For an RGB image (S, S, 3)."""
+        x = image.astype(np.float32) / 255
+        sigma = SIGMA * len(image)
+        reach = max(1, round(sigma))
+        once = np.exp(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
+        twice = np.convolve(once, once)
+        return cls(x - x.mean((0, 1)), (twice / twice.sum()).astype(np.float32))
+
+    def error(self, m: Floats) -> float:
+        """Mean L1 error of the object predicted from outside, plus that of the outside from the object."""
+        return sum(
+            float((side * np.abs(self._predicted(1 - side)[0] - self.x).sum(2)).sum() / max(side.sum(), 1))
+            for side in (m, 1 - m)
+        )
+
+    def gains(self, m: Floats) -> Floats:
+        """(S, S): what `error` gains, to first order, by each pixel's change of sides."""
+        slope = self._slope(m) - self._slope(1 - m)
+        return np.where(m > 0, -slope, slope)
+
+    def _predicted(self, known: Floats) -> tuple[Floats, Floats]:
+        """(S, S, 3) from the known pixels (S, S), and the weight that each prediction was divided by."""
+        blurred = self._blur(np.dstack([self.x * known[..., None], known]))
+        weight = blurred[..., 3:] + PRIOR
+        return blurred[..., :3] / weight, weight
+
+    def _slope(self, side: Floats) -> Floats:
+        """(S, S): the derivative of one side's mean error by `side`, the other being 1 - side."""
+        predicted, weight = self._predicted(1 - side)
+        errors, size = np.abs(predicted - self.x).sum(2), max(float(side.sum()), 1.0)
+        pull = np.sign(predicted - self.x) * side[..., None] / weight
+        # A pixel that leaves the other side takes its share from all predictions that it had a part in.
+        taken = self._blur(np.dstack([pull, (pull * predicted).sum(2)]))
+        indirect = taken[..., 3] - (taken[..., :3] * self.x).sum(2)
+        return (errors + indirect - float((side * errors).sum()) / size) / size
+
+    def _blur(self, channels: Floats) -> Floats:
+        blurred = cv2.sepFilter2D(channels, -1, self.kernel, self.kernel, borderType=cv2.BORDER_CONSTANT)
+        return np.asarray(blurred, np.float32)
+
+
+def climb(inpainter: Inpainter, m: Floats) -> tuple[Floats, list[float]]:
+    """Moves the mask's border until the error grows no more: the mask, the error at first and after each step.
+
+    A step: pixels at the border, on both sides, change sides where that gains; then the border is smoothed,
+    unless all that was gained is lost by that. If the error doesn't grow, fewer pixels, the best, change.
+    """
+    errors = [inpainter.error(m)]
+    for _ in range(ITERATIONS):
+        step = _step(inpainter, m, errors[-1])
+        if step is None:
+            break
+        m = step[0]
+        errors.append(step[1])
+    return m, errors
+
+
+def square(side: int, share: float) -> Floats:
+    """(side, side): 1 on a centred square with so large a share of the side."""
+    margin = round(side * (1 - share) / 2)
+    m = np.zeros((side, side), np.float32)
+    m[margin : side - margin, margin : side - margin] = 1
+    return m
+
+
+def _step(inpainter: Inpainter, m: Floats, error: float) -> tuple[Floats, float] | None:
+    gains = inpainter.gains(m)
+    changing = _border(m) & (gains > 0)
+    if not changing.any():
+        return None
+    for share in _SHARES:
+        least = np.quantile(gains[changing], 1 - share)
+        changed = np.where(changing & (gains >= least), 1 - m, m)
+        for proposed in (_smoothed(changed), changed):
+            found = inpainter.error(proposed) if 0 < proposed.mean() < 1 else -1.0
+            if found > error:
+                return proposed, found
+    return None
+
+
+def _border(m: Floats) -> NDArray[np.bool_]:
+    """Pixels with one of the other side above, below or beside them."""
+    sides = m.astype(np.uint8)
+    larger = cv2.dilate(sides, _CROSS, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(larger != cv2.erode(sides, _CROSS, borderType=cv2.BORDER_REPLICATE))
+
+
+def _smoothed(m: Floats) -> Floats:
+    """Every pixel on the side of most of the 3 x 3 around it."""
+    return (cv2.blur(m, (3, 3), borderType=cv2.BORDER_REPLICATE) > 0.5).astype(np.float32)

@@ -1,0 +1,33 @@
+"""k-means on colour and position: two clusters of pixels, the one at the border is the background."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+POSITION = 0.5  # what the image's side weighs against the colours' own spread
+STARTS = 4
+
+
+def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
+
+    Colours are CIELAB, divided by their spread in the image; positions have unit spread times `POSITION`.
+    The cluster with more of the image's outermost pixels is 0.
+    """
+    side = len(image)
+    found = KMeans(2, n_init=STARTS, random_state=seed).fit(_features(image))
+    clusters = found.labels_.reshape(side, side).astype(np.uint8)
+    border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
+    return clusters ^ np.uint8(2 * np.count_nonzero(border) > border.size)
+
+
+def _features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(S * S, 5): L, a, b, y, x."""
+    colours = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    colours = (colours - colours.mean((0, 1))) / max(float(colours.std((0, 1)).max()), 1e-6)
+    place = np.linspace(-1, 1, len(image), dtype=np.float32) * np.float32(np.sqrt(3) * POSITION)
+    rows, columns = np.meshgrid(place, place, indexing="ij")
+    return np.concatenate([colours, rows[..., None], columns[..., None]], 2).reshape(-1, 5)
