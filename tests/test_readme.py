@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.native_made import flowers as make_flowers
 from redoseg.cli import main
+from redoseg.reproduction.experiment import Experiment
+from redoseg.reproduction.protocol import SETS, locate
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 TINY = (
@@ -35,13 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def own_folder_commands() -> list[list[str]]:
-    section = README.split("## Your own folder")[1].split("\n## ")[0]
-    return [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", section, re.MULTILINE)]
-
-
 def test_commands_and_python(folder: Path) -> None:
-    commands = own_folder_commands()
+    commands = commands_of("Your own folder")
     assert [command[0] for command in commands] == ["train", "distill", "segment", "redraw"]
     for command in commands:
         assert main(command + shlex.split(SMALL.get(command[0], ""))) == 0
@@ -59,10 +57,50 @@ def test_commands_and_python(folder: Path) -> None:
     np.testing.assert_allclose(names["masks"].sum(0), 1, atol=1e-6)
 
 
+def commands_of(section: str) -> list[list[str]]:
+    text = README.split(f"## {section}")[1].split("\n## ")[0]
+    return [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", text, re.MULTILINE)]
+
+
+def test_a_few_masks(folder: Path) -> None:
+    for kind in ("images", "masks"):
+        (folder / "few" / kind).mkdir(parents=True)
+    for name in ("one", "two"):
+        with Image.open(folder / "photos" / f"{name}.jpg") as photo:
+            photo.save(folder / "few" / "images" / f"{name}.png")
+            photo.convert("L").point(lambda grey: 255 * (grey > 127)).save(
+                folder / "few" / "masks" / f"{name}.png"
+            )
+    (command,) = commands_of("A few masks")
+    assert main(command + shlex.split(TINY)) == 0
+    assert '"labelled": 2' in (folder / "runs" / "few" / "run.json").read_text()
+
+
+def test_the_papers_experiments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fetches gigabytes or trains for hours is only asked for; the set is a small one in its own form."""
+    asked = []
+
+    def experiment(asked_for: Experiment) -> Path:
+        asked.append((asked_for.scale.name, asked_for.sets, locate(SETS["flowers"], asked_for.root)))
+        made = asked_for.folder("table1")
+        made.mkdir(parents=True)
+        (made / "table.md").write_text("| set |\n")
+        return made
+
+    monkeypatch.setattr("redoseg.reproduction.catalogue.EXPERIMENTS", {"table1": experiment})
+    monkeypatch.setattr("redoseg.data.download.download", lambda *_: [])
+    make_flowers(folder / "data" / "flowers")
+    done = {" ".join(command): main(command) for command in commands_of("The paper's experiments")}
+    assert [command.split()[0] for command in done] == ["data", "data", "reproduce", "reproduce", "baseline"]
+    # A handful of flowers is not the whole set, and `data download` says so.
+    assert {command.split()[1:2] == ["download"]: code for command, code in done.items()} == {True: 1, False: 0}
+    flowers = ("flowers:data/flowers",)
+    assert asked == [("paper", ("flowers",), flowers), ("small", ("flowers",), flowers)]
+
+
 def test_a_model_by_name(folder: Path) -> None:
     """The commands of "Masks now", but for the installation."""
-    section = README.split("## Masks now")[1].split("\n## ")[0]
-    commands = [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", section, re.MULTILINE)]
+    commands = commands_of("Masks now")
     assert [command[0] for command in commands] == ["models", "segment"]
     for command in commands:
         assert main(command) == 0

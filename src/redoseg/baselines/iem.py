@@ -67,7 +67,7 @@ class Inpainter:
     def gains(self, m: Floats) -> Floats:
         """(S, S): what `error` gains, to first order, by each pixel's change of sides."""
         slope = self._slope(m) - self._slope(1 - m)
-        return np.where(m > 0, -slope, slope)
+        return np.where(m > 0, -slope, slope).astype(np.float32)
 
     def _predicted(self, known: Floats) -> tuple[Floats, Floats]:
         """(S, S, 3) from the known pixels (S, S), and the weight that each prediction was divided by."""
@@ -83,7 +83,8 @@ class Inpainter:
         # A pixel that leaves the other side takes its share from all predictions that it had a part in.
         taken = self._blur(np.dstack([pull, (pull * predicted).sum(2)]))
         indirect = taken[..., 3] - (taken[..., :3] * self.x).sum(2)
-        return (errors + indirect - float((side * errors).sum()) / size) / size
+        slope: Floats = (errors + indirect - float((side * errors).sum()) / size) / size
+        return slope
 
     def _blur(self, channels: Floats) -> Floats:
         blurred = cv2.sepFilter2D(channels, -1, self.kernel, self.kernel, borderType=cv2.BORDER_CONSTANT)
@@ -91,10 +92,11 @@ class Inpainter:
 
 
 def climb(inpainter: Inpainter, m: Floats) -> tuple[Floats, list[float]]:
-    """Moves the mask's border until the error grows no more: the mask, the error at first and after each step.
+    """Moves the mask's border until the error grows no more: the mask, and the error after each step.
 
     A step: pixels at the border, on both sides, change sides where that gains; then the border is smoothed,
     unless all that was gained is lost by that. If the error doesn't grow, fewer pixels, the best, change.
+    The first of the errors is that at the beginning; each is above the one before.
     """
     errors = [inpainter.error(m)]
     for _ in range(ITERATIONS):

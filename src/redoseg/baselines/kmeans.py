@@ -21,7 +21,8 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     found = KMeans(2, n_init=STARTS, random_state=seed).fit(_features(image))
     clusters = found.labels_.reshape(side, side).astype(np.uint8)
     border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
-    return clusters ^ np.uint8(2 * np.count_nonzero(border) > border.size)
+    background = 2 * np.count_nonzero(border) > border.size
+    return (clusters != background).astype(np.uint8)
 
 
 def _features(image: NDArray[np.uint8]) -> NDArray[np.float32]:

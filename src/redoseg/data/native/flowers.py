@@ -29,7 +29,7 @@ JPEG (quality 75) at IoU .98 to .99, a little too wide, and 2 in 10,000 of the f
 # What scipy raises for a file that isn't MATLAB's, or is damaged
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError),
-    *(RuntimeError, MemoryError, ArithmeticError, struct.error, zlib.error),
+    *(RuntimeError, NameError, MemoryError, ArithmeticError, struct.error, zlib.error),
 )
 
 
