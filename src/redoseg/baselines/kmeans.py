@@ -22,7 +22,8 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     clusters = found.labels_.reshape(side, side).astype(np.uint8)
     border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
     background = 2 * np.count_nonzero(border) > border.size
-    return (clusters != background).astype(np.uint8)
+    found: NDArray[np.uint8] = (clusters != background).astype(np.uint8)
+    return found
 
 
 def _features(image: NDArray[np.uint8]) -> NDArray[np.float32]:

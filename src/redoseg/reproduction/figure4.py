@@ -21,12 +21,9 @@ from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summa
 from redoseg.tensors import pick_device
 from redoseg.trivial import fixed_mask
 
-USUAL = ("lfw", "flowers")
-
-
 def figure4(experiment: Experiment) -> Path:
     """Train, fit, score and write. Returns the folder of result.json, table.md and figure.png."""
-    sets = [SETS[name] for name in experiment.sets or USUAL]
+    sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
     runs = [run for dataset in sets for run in runs_of(experiment, dataset)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
     result = {"sets": {dataset.name: _result(experiment, dataset) for dataset in sets}}

@@ -80,6 +80,8 @@ class Scale:
     draws: int
     fit_steps: int
     """Updates, at most, of f trained with labels alone."""
+    labelled_sets: Sequence[str]
+    """What Figure 4 is made of: `small` has enough masks for it on faces alone."""
     few: Sequence[int] = (2, 10, 50)
     """Labelled images of the semi-supervised table; each one of `labels`."""
     digits: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +108,7 @@ SCALES: dict[str, Scale] = {
         labels=(1, 2, 5, 10, 20, 50, 100, 200),
         draws=3,
         fit_steps=600,
+        labelled_sets=("lfw",),
         digits={"f_jitter": 0.0, "flip": False, "f_width": 8, "steps": 3_000},
         shipped={"lfw": "faces-small", "flowers": "flowers-small"},
     ),
@@ -117,6 +120,7 @@ SCALES: dict[str, Scale] = {
         labels=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000),
         draws=5,
         fit_steps=4_000,
+        labelled_sets=("lfw", "cub", "flowers"),
     ),
 }
 """`small`: a run takes at most 20 minutes on two CPU cores. The paper's rates learn too slowly for that (its
