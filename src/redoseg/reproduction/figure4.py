@@ -21,6 +21,7 @@ from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summa
 from redoseg.tensors import pick_device
 from redoseg.trivial import fixed_mask
 
+
 def figure4(experiment: Experiment) -> Path:
     """Train, fit, score and write. Returns the folder of result.json, table.md and figure.png."""
     sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
