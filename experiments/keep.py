@@ -3,22 +3,37 @@
     python experiments/keep.py runs/reproduce table1-small --into results/reproduce
     python experiments/keep.py runs/reproduce --runs lfw/base --into results/reproduce
 
-Paths of the machine become relative to OUT or lose their folders.
+Paths of the machine become relative to OUT or lose their folders; figures keep five digits, pictures 64
+colours.
 """
 
 import argparse
 import json
 from pathlib import Path
 from shutil import copyfile
+from typing import Any
 
-FILES = ("result.json", "table.md", "figure.png")
+from PIL import Image
 
 
 def keep_experiment(folder: Path, into: Path) -> None:
     """result.json, table.md, figure.png."""
     into.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        copyfile(folder / name, into / name)
+    copyfile(folder / "table.md", into / "table.md")
+    result = rounded(json.loads((folder / "result.json").read_text()))
+    (into / "result.json").write_text(json.dumps(result) + "\n")
+    with Image.open(folder / "figure.png") as picture:
+        few = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    few.save(into / "figure.png", optimize=True)
+
+
+def rounded(value: Any) -> Any:
+    """The same with five digits in every figure."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {name: rounded(inside) for name, inside in value.items()}
+    return [rounded(inside) for inside in value] if isinstance(value, list) else value
 
 
 def keep_run(run: Path, out: Path, into: Path) -> None:
@@ -42,7 +57,8 @@ def keep_run(run: Path, out: Path, into: Path) -> None:
     if str(out.resolve()) in text:
         raise SystemExit(f"{run}: a path of this machine is left in run.json")
     (into / "run.json").write_text(text)
-    copyfile(run / "metrics.jsonl", into / "metrics.jsonl")
+    lines = (rounded(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines())
+    (into / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def main() -> None:
