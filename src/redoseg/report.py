@@ -40,7 +40,7 @@ def baseline_table(report: BaselineReport) -> Table:
         title = f"{report.images}{of} images scored; {report.name}: CHOSEN WITH LABELS"
     else:
         title = (
-            f"{report.images}{of} images scored; {report.seconds['median']:.3f} s an image (median; "
+            f"{report.images}{of} images scored; an image takes {report.seconds['median']:.3f} s (median; "
             f"mean {report.seconds['mean']:.3f}) in one thread"
         )
     rows: dict[str, Scores | None] = {}

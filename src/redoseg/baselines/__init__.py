@@ -37,9 +37,9 @@ _READ_AT_ONCE = 64
 class BaselineReport:
     """What `redoseg baseline` reports. Scores are means over images, in [0, 1].
 
-    `images` were scored, of `labelled` in the split. `region_sizes` (background, object) and `seconds` for an
-    image, in one thread, are None for what is chosen with labels; its row is the same under both matchings,
-    as it needs none. `fixed_mask` and `disc` are None with fewer than two images.
+    `images` were scored, of `labelled` in the split. `region_sizes` (background, object) and `seconds` of
+    processor time for an image, in one thread, are None for what is chosen with labels; its row is the same
+    under both matchings, as it needs none. `fixed_mask` and `disc` are None with fewer than two images.
     """
 
     name: str
@@ -111,15 +111,16 @@ def find(
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each took.
 
-    One thread, one image at a time; `progress` hears (images done, images in all).
+    One thread, one image at a time; seconds of processor time, so that other work of the machine doesn't
+    count. `progress` hears (images done, images in all).
     """
     regions, seconds = [], []
     with _one_thread():
         for part in np.array_split(indices, -(-len(indices) // _READ_AT_ONCE)):
             for image in split.images(part):
-                begun = time.perf_counter()
+                begun = time.process_time()
                 regions.append(METHODS[name](image, seed))
-                seconds.append(time.perf_counter() - begun)
+                seconds.append(time.process_time() - begun)
                 if progress is not None:
                     progress(len(regions), len(indices))
     return np.stack(regions), seconds

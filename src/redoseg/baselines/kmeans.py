@@ -7,23 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-POSITION = 0.5  # what the image's side weighs against the colours' own spread
+POSITION = 0.5  # the spread of rows and of columns; that of the colour channel that varies most is 1
 STARTS = 4
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
 
-    Colours are CIELAB, divided by their spread in the image; positions have unit spread times `POSITION`.
-    The cluster with more of the image's outermost pixels is 0.
+    A pixel is its colour in CIELAB and its place. The cluster with more of the outermost pixels is 0.
     """
     side = len(image)
-    found = KMeans(2, n_init=STARTS, random_state=seed).fit(_features(image))
-    clusters = found.labels_.reshape(side, side).astype(np.uint8)
+    pixels = KMeans(2, n_init=STARTS, random_state=seed).fit_predict(_features(image))
+    clusters = pixels.reshape(side, side)
     border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
     background = 2 * np.count_nonzero(border) > border.size
-    found: NDArray[np.uint8] = (clusters != background).astype(np.uint8)
-    return found
+    return np.asarray(clusters != background, np.uint8)
 
 
 def _features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -32,4 +30,4 @@ def _features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     colours = (colours - colours.mean((0, 1))) / max(float(colours.std((0, 1)).max()), 1e-6)
     place = np.linspace(-1, 1, len(image), dtype=np.float32) * np.float32(np.sqrt(3) * POSITION)
     rows, columns = np.meshgrid(place, place, indexing="ij")
-    return np.concatenate([colours, rows[..., None], columns[..., None]], 2).reshape(-1, 5)
+    return np.dstack([colours, rows, columns]).reshape(-1, 5).astype(np.float32)
