@@ -112,7 +112,7 @@ def done(teacher, tmp_path_factory):
 def unscored(monkeypatch):
     """What takes its time with drawn scenes: a thousand of them scored, an ONNX file of a new shape."""
     monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
-    monkeypatch.setattr(studentrecords, "save_model", lambda f, folder: f.save_pretrained(folder))
+    monkeypatch.setattr(studentrecords, "save_model", lambda f, folder, masks: f.save_pretrained(folder))
 
 
 def typed(**options):
