@@ -152,7 +152,8 @@ def _dies_at(run: Path) -> int | None:
 
 def _table(sets: Mapping[str, dict[str, Any]]) -> str:
     head = ["set", "arm", "said in the paper", "seeds", "seen here: IoU", "accuracy", "IoU per image",
-            "acc per image", "smallest region", "masks vary by", "label-free score", "collapsed at step"]  # fmt: skip
+            "acc per image", "smallest region", "masks vary by", "label-free score",
+            "collapsed at step"]  # fmt: skip
     rows: list[list[str]] = []
     for result in sets.values():
         for arm, seen in result["arms"].items():
