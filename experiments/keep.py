@@ -3,7 +3,7 @@
     python experiments/keep.py runs/reproduce table1-small --into results/reproduce
     python experiments/keep.py runs/reproduce --runs lfw/base --into results/reproduce
 
-Paths of the machine become relative to OUT or lose their folders; figures keep five digits, pictures 64
+Paths of the machine become relative to OUT or lose their folders; figures keep five digits, pictures 128
 colours.
 """
 
@@ -23,7 +23,7 @@ def keep_experiment(folder: Path, into: Path) -> None:
     result = rounded(json.loads((folder / "result.json").read_text()))
     (into / "result.json").write_text(json.dumps(result) + "\n")
     with Image.open(folder / "figure.png") as picture:
-        few = picture.convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        few = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     few.save(into / "figure.png", optimize=True)
 
 
