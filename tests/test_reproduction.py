@@ -29,7 +29,7 @@ from redoseg.reproduction.semi import semi_supervised
 from redoseg.reproduction.table1 import table1
 from tinyruns import TINY
 
-QUICK = {name: value for name, value in TINY.items() if name != "device"} | {"g_width": 8}
+QUICK = {name: value for name, value in TINY.items() if name != "device"} | {"g_width": 8, "threads": 1}
 SCALE = dataclasses.replace(
     SCALES["small"],
     options=QUICK,
