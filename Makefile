@@ -44,8 +44,9 @@ format: $(READY)  ## put the format right and mend what the linter can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
+# One process a core; a file's tests stay together, because they share what they have trained. -n 0 turns it off.
 test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
-	$(BIN)/pytest $(TEST_ARGS)
+	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
 
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
 	$(BIN)/redoseg demo $(DEMO_ARGS)

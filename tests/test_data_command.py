@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import http.server
 import io
-import struct
 import subprocess
 import sys
 import tarfile
@@ -20,6 +19,7 @@ from PIL import Image
 
 pytest.importorskip("pooch", reason="the extra `data` isn't installed")
 
+from data_made import idx_file
 from redoseg.data.catalogue import SETS
 from test_install import WITHOUT
 
@@ -57,16 +57,11 @@ def serve(
     monkeypatch.setitem(SETS, name, replace(SETS[name], files=tuple(files)))
 
 
-def idx(values: np.ndarray) -> bytes:
-    shape = values.shape
-    return gzip.compress(struct.pack(f">{1 + len(shape)}I", 0x800 + len(shape), *shape) + values.tobytes())
-
-
 def digits() -> dict[str, bytes]:
     numbers = np.arange(24, dtype=np.uint8) % 10
     images = np.repeat(numbers, 28 * 28).reshape(24, 28, 28)
     names = [file.name for file in SETS["mnist"].files]
-    return {name: idx(images if "images" in name else numbers) for name in names}
+    return {name: gzip.compress(idx_file(images if "images" in name else numbers)) for name in names}
 
 
 def png(colour: tuple[int, int, int]) -> bytes:

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from data_made import write_mnist
 from redoseg.checkpoint import load_model
+from redoseg.data import scenes
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.evaluation import evaluate, predict
 from redoseg.reproduction import trainings
@@ -27,6 +29,7 @@ from redoseg.reproduction.protocol import SCALES, SETS, locate, run_config
 from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.semi import semi_supervised
 from redoseg.reproduction.table1 import table1
+from redoseg.runfolder import RunFolder
 from tinyruns import TINY
 
 QUICK = {name: value for name, value in TINY.items() if name != "device"} | {"g_width": 8, "threads": 1}
@@ -353,8 +356,14 @@ def test_semi_supervised_runs_learn_from_the_pools_images_alone(made, root, said
     assert "SEMI-SUPERVISED" in (folder / "table.md").read_text()
 
 
-def test_digits_take_mnist_where_it_is(root, tmp_path, said):
-    folder = digits(experiment(root, tmp_path, said, seeds=1))
+def test_digits_take_mnist_where_it_is(tmp_path, said, monkeypatch):
+    for split in scenes.COUNTS:
+        monkeypatch.setitem(scenes.COUNTS, split, 40)
+    (tmp_path / "root" / "mnist").mkdir(parents=True)
+    mnist = write_mnist(tmp_path / "root" / "mnist")
+    folder = digits(experiment(mnist.parent, tmp_path, said, seeds=1))
+    config = RunFolder(tmp_path / "runs/small/digits/base/seed-0").config()
+    assert config.mnist == mnist
     result = json.loads((folder / "result.json").read_text())["sets"]["digits"]
     assert result["data"]["n"] == 3
     assert set(result["rules"]["last"]) == {"train", "val", "test"}

@@ -1,15 +1,13 @@
 """Drawn scenes: to the letter of the paper's colored-2-MNIST, and the same wherever and whenever drawn."""
 
-import gzip
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data_made import SHARED
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from data_made import SHARED, write_idx, write_mnist
 from redoseg.data import mnist
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.data.scenes import binarise
@@ -18,23 +16,6 @@ from redoseg.errors import DataError
 
 def opened(kind: str, size: int = 32, folder: Path | None = None) -> Dataset:
     return open_dataset([kind], size=size, n=3 if kind == "digits" else 2, mnist=folder)
-
-
-def write_idx(path: Path, values: NDArray[np.uint8], magic: int | None = None) -> None:
-    head = struct.pack(f">{1 + values.ndim}I", magic or 0x800 + values.ndim, *values.shape)
-    content = head + values.tobytes()
-    path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
-
-
-def write_mnist(folder: Path, end: str = "") -> Path:
-    """120 + 20 digits that can be told apart; values 0 to 9 in turn."""
-    for part, count, start in (("train", 120, 0), ("t10k", 20, 120)):
-        images = np.zeros((count, 28, 28), np.uint8)
-        images[:, 6:22, 12:16] = 255
-        images[:, 0, 0] = np.arange(start, start + count)
-        write_idx(folder / f"{part}-images-idx3-ubyte{end}", images)
-        write_idx(folder / f"{part}-labels-idx1-ubyte{end}", (np.arange(count) % 10).astype(np.uint8))
-    return folder
 
 
 @pytest.mark.parametrize("kind", ["digits", "digit"])
