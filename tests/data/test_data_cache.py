@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_made import picture, write_folder
 
+from data_made import picture, write_folder
 from redoseg.data import cache
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.errors import DataError

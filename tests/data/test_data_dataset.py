@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_made import SHARED, Content, mask, picture, write_folder, write_tar, write_zip
 
+from data_made import SHARED, Content, mask, picture, write_folder, write_tar, write_zip
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.errors import DataError
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data_made import Content, mask, picture, write_folder, write_tar, write_zip
 
+from data_made import Content, mask, picture, write_folder, write_tar, write_zip
 from redoseg.data import archive
 from redoseg.data.folder import FolderListing, scan
 from redoseg.errors import DataError

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_made import SHARED
 from native_made import FACES, MAKERS, PETALS, Made, names, opened, save, shape
 from PIL import Image
 from scipy.io import savemat
 
+from data_made import SHARED
 from redoseg.commandline import train_line, without_paths
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
