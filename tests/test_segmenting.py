@@ -438,6 +438,16 @@ def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(tmp_path: Path) -> No
             mask.load()
 
 
+def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "in" / "a.png")
+    folder = tmp_path / "masks" / "in"
+    folder.mkdir(parents=True)
+    for name in (".a.png.123", ".b.png.123", ".a.png.notes", "a.png.123"):
+        (folder / name).write_bytes(b"part of a mask")
+    segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "masks")
+    assert {file.name for file in folder.iterdir()} == {".b.png.123", ".a.png.notes", "a.png.123", "a.png"}
+
+
 def test_a_network_that_fails_is_no_photos_fault(tmp_path: Path) -> None:
     for seed in range(40):
         save(tmp_path / "photos" / f"{seed}.png", seed)

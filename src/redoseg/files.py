@@ -4,13 +4,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from redoseg.errors import ModelError
 
-_ASIDE = re.compile(r"\..+\.\d+")
+_ASIDE = re.compile(r"\.(.+)\.\d+")
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
@@ -37,6 +37,18 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
 def leftovers(folder: Path) -> list[Path]:
     """What a killed `write_aside` left in `folder`."""
     return [file for file in folder.glob(".*") if _ASIDE.fullmatch(file.name)]
+
+
+def leftovers_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """What killed `write_aside`s of these files left beside them."""
+    folders: dict[Path, set[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, set()).add(path.name)
+    for folder, names in folders.items():
+        for file in leftovers(folder):
+            found = _ASIDE.fullmatch(file.name)
+            if found is not None and found[1] in names:
+                yield file
 
 
 def write_json(path: Path, content: object) -> None:

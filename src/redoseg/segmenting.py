@@ -21,7 +21,7 @@ from PIL import Image
 from redoseg.data.archive import Entry, in_order
 from redoseg.data.images import decoding
 from redoseg.errors import DataError
-from redoseg.files import write_aside
+from redoseg.files import leftovers_of, write_aside
 from redoseg.jobs import Job, planned
 from redoseg.segmenter import Fitted, Masks, Segmenter
 
@@ -95,6 +95,8 @@ def segment_jobs(
             written += 1
         if progress is not None:
             progress(written + len(failed), len(jobs))
+    for left in leftovers_of(job.target for job in jobs):  # by a worker, or an earlier call, that was killed
+        left.unlink(missing_ok=True)
     return SegmentReport(written, failed)
 
 

@@ -417,6 +417,7 @@ def test_an_archive_that_reaches_outside_is_refused(
         (PHOTOS[:60], "is not a whole archive"),
         (tar(("png/a.png", b"one")), "holds no jpg: it is another archive than expected"),
     ],
+    ids=["none", "half", "another"],
 )
 def test_an_archive_that_is_none(
     tmp_path: Path, server: Server, fetching: Fetching, content: bytes, why: str

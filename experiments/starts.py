@@ -1,0 +1,72 @@
+"""What the start of the inpainting-error baseline decides, and which of its ends the error itself chooses.
+
+    python experiments/starts.py DATA --size S [--split val] [--most K] --json FILE
+
+For each start: IoU of the object (one matching for the split), the mean error of its ends, and for how many
+images its end has the largest error. Beside them what the baseline takes, and the error of the true mask.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redoseg.baselines import evenly
+from redoseg.baselines.iem import STARTS, Inpainter, climb, square
+from redoseg.data.dataset import open_dataset
+from redoseg.metrics import confusion, per_dataset
+
+
+def iou(masks: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
+    return round(per_dataset(confusion(masks, truth, 2)).iou, 5)
+
+
+def measured(images: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, Any]:
+    """Images (B, S, S, 3), labels (B, S, S)."""
+    masks = np.empty((len(STARTS), *truth.shape), np.uint8)
+    found, true = np.empty((len(STARTS), len(images))), np.empty(len(images))
+    for k, image in enumerate(images):
+        inpainter = Inpainter.of(image)
+        true[k] = inpainter.error((truth[k] == 1).astype(np.float32))
+        for start, share in enumerate(STARTS):
+            mask, errors = climb(inpainter, square(len(image), share))
+            masks[start, k], found[start, k] = mask, errors[-1]
+    largest = found.argmax(0)
+    rows = {
+        str(share): {
+            "iou": iou(masks[i], truth),
+            "error": found[i].mean(),
+            "chosen": int((largest == i).sum()),
+        }
+        for i, share in enumerate(STARTS)
+    }
+    taken = masks[largest, np.arange(len(images))]
+    return {
+        "starts": rows,
+        "largest": {"iou": iou(taken, truth), "error": found.max(0).mean()},
+        "truth": {"error": true.mean(), "larger_than_found": int((true > found.max(0)).sum())},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--most", type=int)
+    parser.add_argument("--json", type=Path, required=True)
+    asked = parser.parse_args()
+    dataset = open_dataset([asked.data], size=asked.size)
+    split = dataset.split(asked.split)
+    chosen = evenly(split.labelled, asked.most)
+    result = measured(split.images(chosen), split.labels(chosen))
+    told = {"data": dataset.name, "split": asked.split, "size": asked.size, "images": len(chosen)} | result
+    rounded = json.loads(json.dumps(told), parse_float=lambda text: round(float(text), 5))
+    asked.json.write_text(json.dumps(rounded, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
