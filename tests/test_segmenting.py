@@ -440,6 +440,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(tmp_path: Path) -> No
 
 def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None:
     save(tmp_path / "photos" / "in" / "a.png")
+    save(tmp_path / "photos" / "out" / "c.png")
     folder = tmp_path / "masks" / "in"
     folder.mkdir(parents=True)
     for name in (".a.png.123", ".b.png.123", ".a.png.notes", "a.png.123"):
