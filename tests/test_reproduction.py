@@ -17,6 +17,7 @@ from redoseg.checkpoint import load_model
 from redoseg.data import scenes
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.evaluation import evaluate, predict
+from redoseg.opening import open_data
 from redoseg.reproduction import trainings
 from redoseg.reproduction.ablations import ablations, arms
 from redoseg.reproduction.catalogue import EXPERIMENTS
@@ -26,7 +27,6 @@ from redoseg.reproduction.figure4 import crossing, figure4
 from redoseg.reproduction.fits import drawn
 from redoseg.reproduction.parts import parts_of, person
 from redoseg.reproduction.protocol import SCALES, SETS, locate, run_config
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.semi import semi_supervised
 from redoseg.reproduction.table1 import table1
 from redoseg.runfolder import RunFolder
@@ -238,7 +238,7 @@ def test_every_experiment_has_its_name():
 
 
 def test_no_person_is_in_two_parts(root, tmp_path, said):
-    parts = parts_of(open_set(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0)))
+    parts = parts_of(open_data(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0)))
     people = [{person(name) for name in part.names} for part in (parts.pool, parts.stop, parts.scored)]
     assert [len(part) for part in (parts.pool, parts.stop, parts.scored)] == [6, 3, 9]
     assert sum(map(len, people)) == len(set.union(*people)) == 6
@@ -248,18 +248,18 @@ def test_no_person_is_in_two_parts(root, tmp_path, said):
 def test_splits_that_have_masks_are_kept_apart_as_they_are(tmp_path, said):
     rows = [(f"{k:03}", ("train", "val", "test")[k % 3]) for k in range(24)]
     pack(tmp_path, "lfw32", rows, masked=("train", "val", "test"))
-    parts = parts_of(open_set(experiment(tmp_path, tmp_path, said).run(SETS["lfw"], "base", 0)))
+    parts = parts_of(open_data(experiment(tmp_path, tmp_path, said).run(SETS["lfw"], "base", 0)))
     assert [part.split for part in (parts.pool, parts.stop, parts.scored)] == ["train", "val", "test"]
     assert [len(part) for part in (parts.pool, parts.stop, parts.scored)] == [8, 8, 8]
 
 
 def test_without_masks_there_is_nothing_to_divide(root, tmp_path, said):
     with pytest.raises(DataError, match="too few masks"):
-        parts_of(open_set(experiment(root, tmp_path, said).run(SETS["cub"], "base", 0)))
+        parts_of(open_data(experiment(root, tmp_path, said).run(SETS["cub"], "base", 0)))
 
 
 def test_a_draws_smaller_sets_lie_within_its_larger_ones(root, tmp_path, said):
-    pool = parts_of(open_set(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0))).pool
+    pool = parts_of(open_data(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0))).pool
     assert set(drawn(pool, 2, 0)) < set(drawn(pool, 4, 0))
     assert {tuple(drawn(pool, 3, draw)) for draw in range(4)} != {tuple(drawn(pool, 3, 0))}
 
@@ -314,7 +314,7 @@ def test_figure_4_is_f_with_labels_beside_what_needs_none(made, root, said):
         assert means["iou"]["values"] == mine
         assert len(mine) == 2
     # The level is Table 1's runs on the nine images alone, by hand.
-    parts = parts_of(open_set(asked.run(SETS["lfw"], "base", 0)))
+    parts = parts_of(open_data(asked.run(SETS["lfw"], "base", 0)))
     truth = parts.scored.images.labels(parts.scored.rows)
     for run, iou in zip(runs(out), result["unsupervised"]["ReDO"]["iou"]["values"], strict=True):
         f = load_model(run, checkpoint="label-free").f
@@ -341,7 +341,7 @@ def test_semi_supervised_runs_learn_from_the_pools_images_alone(made, root, said
     asked = experiment(root, out, said, sets=("lfw",), seeds=1)
     folder = semi_supervised(asked)
     result = json.loads((folder / "result.json").read_text())["sets"]["lfw"]
-    pool = parts_of(open_set(asked.run(SETS["lfw"], "base", 0))).pool
+    pool = parts_of(open_data(asked.run(SETS["lfw"], "base", 0))).pool
     learned = out / "labelled/small/lfw/n-2-draw-0"
     chosen = [pool.names[place] for place in drawn(pool, 2, 0)]
     assert sorted(file.stem for file in (learned / "images").iterdir()) == sorted(chosen)

@@ -15,12 +15,12 @@ from redoseg.checkpoint import load_model
 from redoseg.errors import DataError
 from redoseg.figurepages import few_colours, stacked, strip
 from redoseg.figures import blur_box
+from redoseg.opening import open_data
 from redoseg.redrawing import redraw_grid, sample_codes
 from redoseg.reproduction import figure_masks, figure_redraws, trainings
 from redoseg.reproduction.catalogue import EXPERIMENTS
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.protocol import FACE, SETS
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.shown import pool_of, shown_sets
 from redoseg.tensors import to_tensor
 from test_reproduction import SCALE, pack
@@ -81,7 +81,7 @@ def result(out, name):
 def scores(out, root, name, split="val"):
     """By image accuracy and IoU under one matching for all, counted pixel by pixel, with the last weights."""
     config = experiment(root, out).run(SETS[name], "base", 0)
-    data = open_set(config).splits[split]
+    data = open_data(config).splits[split]
     f = load_model(config.out).f
     with torch.no_grad():
         found = f.ordered_masks(to_tensor(data.images(data.labelled)))[:, 1].numpy() > 0.5
@@ -147,7 +147,7 @@ def test_what_is_drawn_is_each_code_in_a_column_with_faces_blurred(
     EXPERIMENTS["figure3"](experiment(root, copy))
     (content,), told = drawn, result(copy, "figure3")["flowers+lfw"]
     config = experiment(root, copy).run(SETS["flowers+lfw"], "base", 0)
-    split, model = open_set(config).splits["val"], load_model(config.out)
+    split, model = open_data(config).splits["val"], load_model(config.out)
     rows = np.array([list(split.names).index(row["name"]) for row in told["rows"]])
     codes = sample_codes(2, told["codes"]["per_region"], config.code_size, seed=told["codes"]["seed"])
     plain = redraw_grid(model.f, model.generators, to_tensor(split.images(rows)), codes)
@@ -242,7 +242,7 @@ def test_named_sets_come_instead_and_faces_are_blurred_there_too(out, root, untr
     EXPERIMENTS["figure5"](experiment(root, copy, sets=("lfw",)))
     told = result(copy, "figure5")
     assert list(told) == ["lfw"]
-    split = open_set(experiment(root, copy).run(SETS["lfw"], "base", 0)).splits["val"]
+    split = open_data(experiment(root, copy).run(SETS["lfw"], "base", 0)).splits["val"]
     for block, pictures in zip(told["lfw"]["blocks"], inputs, strict=True):
         for image, picture in zip(block["images"], pictures, strict=True):
             whole = split.images(np.array([list(split.names).index(image["name"])]))[0]
@@ -286,7 +286,7 @@ def test_data_that_has_changed_is_refused(out, untrained, root, tmp_path):
 def test_images_come_from_where_masks_are(tmp_path, masked, split):
     rows = [(f"{k:03}", ("train", "val", "test")[k % 3]) for k in range(12)]
     pack(tmp_path, "lfw32", rows, masked=masked)
-    pool = pool_of(open_set(experiment(tmp_path, tmp_path).run(SETS["lfw"], "base", 0)))
+    pool = pool_of(open_data(experiment(tmp_path, tmp_path).run(SETS["lfw"], "base", 0)))
     assert (pool.name, pool.labelled, len(pool.rows)) == (split, bool(masked), 4)
 
 

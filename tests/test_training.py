@@ -35,7 +35,7 @@ from tinyruns import S, photos, tiny, trained
 def opened(config):
     """A run that has not taken a step yet."""
     console = Console(file=io.StringIO())
-    return Run(config.resolved(), training.open_data(config.resolved(), console), console)
+    return Run(config.resolved(), training.opened(config.resolved(), console), console)
 
 
 def collapse_at(monkeypatch, *when):

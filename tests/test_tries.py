@@ -158,7 +158,7 @@ def test_the_best_goes_on_as_if_it_had_been_alone(data, tmp_path, alone):
 
 def test_what_stays_of_the_tries(data, chosen):
     """All that tells why: the log, and the masks that were looked at. No state to resume from."""
-    opened = training.open_data(config(data, chosen.path).resolved(), Console(quiet=True)).split("train")
+    opened = training.opened(config(data, chosen.path).resolved(), Console(quiet=True)).split("train")
     images = to_tensor(opened.images(spread(len(opened), 256)))
     for seed in (3, 4):
         tried = RunFolder(chosen.path / "tries" / f"seed-{seed}")

@@ -26,7 +26,7 @@ from redoseg.student import Student
 from redoseg.studentrecords import State, StudentRecords
 from redoseg.teacher import Teacher, counted
 from redoseg.tensors import pick_device, sent, settle, to_tensor
-from redoseg.training import open_data
+from redoseg.training import opened
 
 CALIBRATED = 1024  # images to whose edges the object's outline is fitted
 
@@ -70,7 +70,7 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
 def _data(run: Path, described: TrainConfig, console: Console) -> Dataset:
     """What the run was trained on, seen by the data's fingerprint."""
     try:
-        dataset = open_data(described, console)
+        dataset = opened(described, console)
     except DataError as error:
         raise DataError(f"{error} ({run} was trained on it: --data says where it is now)") from error
     if dataset.fingerprint != RunFolder(run).fingerprint():

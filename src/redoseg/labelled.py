@@ -18,10 +18,11 @@ from torch import Tensor
 
 from redoseg.augmentation import VIEW_NUMBERS, view
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset, Split, open_dataset
+from redoseg.data.dataset import Dataset, Split
 from redoseg.data.stream import seed_of
 from redoseg.drawing import faded
 from redoseg.errors import DataError
+from redoseg.opening import open_data
 from redoseg.tensors import scaled, sent
 
 SHOWN = 8
@@ -129,14 +130,7 @@ def _drawn(K: int, dataset: Dataset, seed: int) -> Labelled:
 
 
 def _named(config: TrainConfig, source: str) -> Labelled:
-    opened = open_dataset(
-        [source],
-        size=config.size,
-        n=config.n,
-        cache=config.cache,
-        mnist=config.mnist,
-        resize=config.resize,
-    )
+    opened = open_data(config, [source])
     parts = []
     for name, split in opened.splits.items():
         rows = [part[_any_labelled(split.labels(part))] for part in _parts(split.labelled)]

@@ -8,11 +8,12 @@ from typing import Any
 from rich.console import Console
 
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset, open_dataset
+from redoseg.data.dataset import Dataset
 from redoseg.data.stream import IndexStream
 from redoseg.distributed import Group, joined
 from redoseg.errors import ConfigError, DataError
 from redoseg.labelled import Labelled, open_labelled
+from redoseg.opening import open_data
 from redoseg.run import Run
 from redoseg.runfolder import RunFolder
 
@@ -82,7 +83,7 @@ def _prepare(config: TrainConfig, console: Console, group: Group) -> Dataset:
 
 
 def _opened(config: TrainConfig, console: Console) -> tuple[Dataset, Labelled | None]:
-    dataset = open_data(config, console)
+    dataset = opened(config, console)
     return dataset, open_labelled(config, dataset)
 
 
@@ -92,15 +93,10 @@ def _loud(labelled: Labelled) -> str:
     return f"SEMI-SUPERVISED (--labelled): {count} learned with their masks ({labelled.source})"
 
 
-def open_data(config: TrainConfig, console: Console) -> Dataset:
+def opened(config: TrainConfig, console: Console) -> Dataset:
     """The data set that a run names, with progress while photos are brought to size."""
     with console.status("opening the data") as status:
-        return open_dataset(
-            config.data,
-            size=config.size,
-            n=config.n,
-            cache=config.cache,
-            mnist=config.mnist,
-            resize=config.resize,
+        return open_data(
+            config,
             progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.plots import ablation_bars
 from redoseg.reproduction.protocol import SETS, DataSet
-from redoseg.reproduction.scoring import labelled_splits, open_set, run_scores
+from redoseg.reproduction.scoring import labelled_splits, run_scores
 from redoseg.reproduction.trainings import log, train_all
 from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
 
@@ -93,7 +94,7 @@ def _folder(arm: str) -> str:
 
 
 def _result(dataset: DataSet, runs: Mapping[str, Sequence[TrainConfig]]) -> dict[str, Any]:
-    opened = open_set(runs[BASE][0])
+    opened = open_data(runs[BASE][0])
     split = next((name for name in ("test", "val", "train") if name in labelled_splits(opened)), None)
     scored = {arm: [run_scores(run, opened) for run in of] for arm, of in runs.items()}
     told = arms(runs[BASE][0])

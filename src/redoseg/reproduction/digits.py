@@ -13,9 +13,9 @@ from redoseg.data.dataset import Dataset
 from redoseg.data.mnist import available
 from redoseg.figures import sample_grid
 from redoseg.files import write_aside
+from redoseg.opening import open_data
 from redoseg.redrawing import redraw_grid, sample_codes
 from redoseg.reproduction.experiment import Experiment
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.table1 import scored_result, table
 from redoseg.reproduction.trainings import failure, train_all
 from redoseg.reproduction.writing import leave
@@ -33,7 +33,7 @@ def digits(experiment: Experiment) -> Path:
     leave(folder, result=experiment.described("digits") | result, table=table(result["sets"]))
     lived = next((run for run in runs if failure(run.out) is None), None)
     if lived is not None:
-        picture = _picture(lived, open_set(lived))
+        picture = _picture(lived, open_data(lived))
         write_aside(folder / "figure.png", lambda aside: picture.save(aside, "PNG"))
     return folder
 

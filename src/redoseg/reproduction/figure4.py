@@ -9,12 +9,12 @@ from redoseg.checkpoint import load_model
 from redoseg.evaluation import predict
 from redoseg.metrics import confusion, per_dataset
 from redoseg.networks.mask import MaskNetwork
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.fits import counts, fits, make_all
 from redoseg.reproduction.parts import Part, parts_of
 from redoseg.reproduction.plots import label_curves
 from redoseg.reproduction.protocol import SETS, DataSet
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.table1 import METRICS, runs_of
 from redoseg.reproduction.trainings import failure, train_all
 from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
@@ -35,7 +35,7 @@ def figure4(experiment: Experiment) -> Path:
 
 
 def _result(experiment: Experiment, dataset: DataSet) -> dict[str, Any]:
-    opened = open_set(experiment.run(dataset, "base", 0))
+    opened = open_data(experiment.run(dataset, "base", 0))
     parts = parts_of(opened)
     numbers = counts(parts, experiment.scale.labels)
     made = make_all(experiment, fits(experiment, dataset, parts, numbers))

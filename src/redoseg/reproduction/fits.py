@@ -15,10 +15,10 @@ from redoseg.evaluation import predict
 from redoseg.files import read_json, write_json
 from redoseg.metrics import as_labelled, confusion
 from redoseg.networks.mask import MaskNetwork
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.parts import Part, Parts, parts_of
 from redoseg.reproduction.protocol import DataSet
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.trainings import work
 from redoseg.supervised import fit
 
@@ -71,7 +71,7 @@ def make(one: Fit) -> None:
     """Train, score on the part that is scored, keep the result."""
     if one.config.threads:
         torch.set_num_threads(one.config.threads)
-    parts = parts_of(open_set(one.config))
+    parts = parts_of(open_data(one.config))
     places = drawn(parts.pool, one.n, one.draw)
     fitted = fit(one.config, parts.pool.read(places), parts.stop.read(), seed=one.draw, steps=one.steps)
     write_json(

@@ -5,7 +5,7 @@ from typing import Any
 
 from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset, open_dataset
+from redoseg.data.dataset import Dataset
 from redoseg.errors import DataError
 from redoseg.evaluation import score
 from redoseg.files import read_json, write_json
@@ -18,18 +18,6 @@ RULES = ("best", "last", "label-free")
 """The paper's (chosen on val with masks), and two that need none."""
 
 _LABELS_LOOKED_AT = 64  # of a split, to know whether there is a label in it
-
-
-def open_set(config: TrainConfig) -> Dataset:
-    """The data that a run trains on."""
-    return open_dataset(
-        config.data,
-        size=config.size,
-        n=config.n,
-        cache=config.cache,
-        mnist=config.mnist,
-        resize=config.resize,
-    )
 
 
 def labelled_splits(dataset: Dataset) -> list[str]:

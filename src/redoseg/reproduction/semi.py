@@ -9,13 +9,13 @@ from PIL import Image
 from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
 from redoseg.files import write_folder_aside
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.figure4 import unsupervised
 from redoseg.reproduction.fits import drawn, fits, make_all, score_as_labelled
 from redoseg.reproduction.parts import Part, Parts, parts_of
 from redoseg.reproduction.plots import paired_points
 from redoseg.reproduction.protocol import SETS, DataSet
-from redoseg.reproduction.scoring import open_set
 from redoseg.reproduction.table1 import METRICS, runs_of
 from redoseg.reproduction.trainings import failure, train_all
 from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
@@ -39,7 +39,7 @@ def semi_supervised(experiment: Experiment) -> Path:
 
 def labelled_runs(experiment: Experiment, dataset: DataSet) -> dict[int, list[TrainConfig]]:
     """By N a run for each seed, with the labelled images of the draw of that number."""
-    parts = parts_of(open_set(experiment.run(dataset, "base", 0)))
+    parts = parts_of(open_data(experiment.run(dataset, "base", 0)))
     few = [n for n in experiment.scale.few if n < len(parts.pool)]
     return {
         n: [
@@ -76,7 +76,7 @@ def _write_pairs(folder: Path, pool: Part, n: int, draw: int) -> None:
 def _result(
     experiment: Experiment, dataset: DataSet, runs: Mapping[int, list[TrainConfig]]
 ) -> dict[str, Any]:
-    opened = open_set(experiment.run(dataset, "base", 0))
+    opened = open_data(experiment.run(dataset, "base", 0))
     parts = parts_of(opened)
     alone = make_all(experiment, fits(experiment, dataset, parts, list(runs)))
     trivial = fixed_mask(parts.scored.images.labels(parts.scored.rows), opened.n)

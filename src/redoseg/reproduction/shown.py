@@ -13,9 +13,10 @@ from redoseg.data.dataset import Dataset, Split
 from redoseg.errors import DataError
 from redoseg.evaluation import predict
 from redoseg.metrics import UNLABELLED, as_labelled, confusion, matching, per_image
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.protocol import SETS, DataSet
-from redoseg.reproduction.scoring import labelled_splits, open_set
+from redoseg.reproduction.scoring import labelled_splits
 from redoseg.reproduction.trainings import failure, train_all
 from redoseg.runfolder import RunFolder
 from redoseg.tensors import pick_device
@@ -97,7 +98,7 @@ def shown_sets(experiment: Experiment, names: Sequence[str]) -> tuple[list[Shown
 
 
 def _shown(of: DataSet, config: TrainConfig) -> Shown:
-    data, run = open_set(config), RunFolder(config.out)
+    data, run = open_data(config), RunFolder(config.out)
     if run.fingerprint() != data.fingerprint:
         raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")
     model = load_model(run.path, checkpoint=RULE, device=pick_device(config.device))

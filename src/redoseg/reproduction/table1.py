@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
+from redoseg.opening import open_data
 from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.plots import bars
 from redoseg.reproduction.protocol import SETS, DataSet, Reported
-from redoseg.reproduction.scoring import RULES, labelled_splits, open_set, run_scores
+from redoseg.reproduction.scoring import RULES, labelled_splits, run_scores
 from redoseg.reproduction.trainings import train_all
 from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
 
@@ -49,7 +50,7 @@ def set_result(dataset: DataSet, runs: Sequence[TrainConfig]) -> dict[str, Any]:
 
 def scored_result(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict[str, Any]:
     """What the runs give: by rule, split, matching and metric a summary over the seeds."""
-    opened = open_set(runs[0])
+    opened = open_data(runs[0])
     scores = [run_scores(run, opened) for run in runs]
     splits = labelled_splits(opened)
     return {
