@@ -42,6 +42,8 @@ def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[t
     listings, failed = [], []
     for source in sources.values():
         try:
+            if parsed(source) is None and not (path := Path(source).absolute()).exists():
+                raise DataError(f"there is no {path}: give an image, a folder, a .tar or a .zip of images")
             listings.append(listed(source, sidecars=False))
         except DataError as error:
             failed.append((str(source), str(error)))
