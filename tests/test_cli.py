@@ -266,7 +266,7 @@ def test_ctrl_c_before_a_run_is_begun(command, data, monkeypatch):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("redoseg.training.open_dataset", stop)
+    monkeypatch.setattr("redoseg.opening.open_dataset", stop)
     assert command("train", data, "--out", "run") == (130, "", "\nstopped before it began\n")
     assert not os.path.exists("run")
 

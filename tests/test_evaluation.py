@@ -273,7 +273,7 @@ def test_progress_is_heard(two, tmp_path):
 
 @pytest.mark.parametrize("split", ["test", "Val", ""])
 def test_a_split_that_isnt_there(two, split):
-    with pytest.raises(DataError, match=rf"^data has no split `{split}`: there is train, val, bare$"):
+    with pytest.raises(DataError, match=rf"^data has no split `{split}`: there is train, val, bare; ask"):
         two.evaluate(split=split)
 
 

@@ -311,7 +311,12 @@ def test_inputs_that_give_nothing_are_one_line(tmp_path: Path) -> None:
     report = segment_files(BRIGHT, [tmp_path / "nowhere", tmp_path / "empty", broken, good], tmp_path / "out")
     assert report.written == 1
     reasons = [f"{Path(name).name}: {reason}" for name, reason in report.failed]
-    expected = ["nowhere: there is no .*nowhere: give an image", "empty: .*no images", r"a\.jpg: .+", r"b\.jpg: .+"]
+    expected = [
+        "nowhere: there is no .*nowhere: give an image",
+        "empty: .*no images",
+        r"a\.jpg: .+",
+        r"b\.jpg: .+",
+    ]
     assert len(reasons) == len(expected)
     for reason, pattern in zip(reasons, expected, strict=True):
         assert re.match(pattern, reason)

@@ -156,7 +156,5 @@ def _has_labels(split: Split, batch: int = 64) -> bool:
 def _labelled(split: Split) -> NDArray[np.int64]:
     labelled = split.labelled
     if not len(labelled):
-        raise DataError(
-            "no image of this split has a mask: put masks/ beside images/ (see README, Your own folder)"
-        )
+        raise DataError("no image of this split has a mask: put masks/ beside images/ (docs/data.md)")
     return labelled

@@ -137,8 +137,7 @@ def _named(config: TrainConfig, source: str) -> Labelled:
         parts.append((f"{name}/" if len(opened.splits) > 1 else "", split, np.concatenate(rows)))
     if not any(len(rows) for _, _, rows in parts):
         raise DataError(
-            f"--labelled {source}: none of its images has a mask: put masks/ beside images/ (see README, "
-            "Your own folder)"
+            f"--labelled {source}: none of its images has a mask: put masks/ beside images/ (docs/data.md)"
         )
     return _taken(opened.name, parts)
 

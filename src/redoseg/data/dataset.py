@@ -62,7 +62,10 @@ class Dataset:
     def split(self, name: str) -> Split:
         """DataError if there is no such split."""
         if name not in self.splits:
-            raise DataError(f"{self.name} has no split `{name}`: there is {', '.join(self.splits)}")
+            raise DataError(
+                f"{self.name} has no split `{name}`: there is {', '.join(self.splits)}; ask for one of these "
+                "(--split), or say in a splits.csv which images are which (docs/data.md)"
+            )
         return self.splits[name]
 
     def describe(self) -> dict[str, object]:
