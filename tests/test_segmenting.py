@@ -332,6 +332,13 @@ def test_a_file_in_the_way_of_out_is_one_line(tmp_path: Path) -> None:
         segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "out")
 
 
+def test_an_image_as_out_is_one_line_and_no_folder(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photos" / "a.jpg")
+    with pytest.raises(DataError, match=r"mask\.png is a folder's name, .* leave out \.png$"):
+        segment_files(BRIGHT, [photo], tmp_path / "mask.png")
+    assert not (tmp_path / "mask.png").exists()
+
+
 def test_many_photos_go_through_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(7):
         save(tmp_path / "photos" / f"{seed}.png", seed, S, S if seed % 2 else 2 * S)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.data.archive import Entry, in_order
-from redoseg.data.images import decoding
+from redoseg.data.images import IMAGE_SUFFIXES, decoding
 from redoseg.errors import DataError
 from redoseg.files import leftovers_of, write_aside
 from redoseg.jobs import Job, planned
@@ -193,6 +193,8 @@ def _contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None
 
 
 def _make_folder(out: Path) -> None:
+    if out.suffix.lower() in IMAGE_SUFFIXES and not out.exists():
+        raise DataError(f"--out {out} is a folder's name, masks are files in it: leave out {out.suffix}")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
