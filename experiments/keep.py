@@ -21,7 +21,7 @@ def keep_experiment(folder: Path, into: Path) -> None:
     into.mkdir(parents=True, exist_ok=True)
     copyfile(folder / "table.md", into / "table.md")
     result = rounded(json.loads((folder / "result.json").read_text()))
-    (into / "result.json").write_text(json.dumps(result) + "\n")
+    (into / "result.json").write_text(packed(result))
     with Image.open(folder / "figure.png") as picture:
         few = picture.convert("RGB").quantize(128, dither=Image.Dither.NONE)
     few.save(into / "figure.png", optimize=True)
@@ -34,6 +34,11 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: rounded(inside) for name, inside in value.items()}
     return [rounded(inside) for inside in value] if isinstance(value, list) else value
+
+
+def packed(value: Any) -> str:
+    """As JSON on a line, without spaces: a checkout holds many."""
+    return json.dumps(value, separators=(",", ":")) + "\n"
 
 
 def keep_run(run: Path, out: Path, into: Path) -> None:
@@ -58,7 +63,7 @@ def keep_run(run: Path, out: Path, into: Path) -> None:
         raise SystemExit(f"{run}: a path of this machine is left in run.json")
     (into / "run.json").write_text(text)
     lines = (rounded(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines())
-    (into / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (into / "metrics.jsonl").write_text("".join(packed(line) for line in lines))
 
 
 def main() -> None:
