@@ -508,6 +508,13 @@ def test_an_empty_folder_is_taken(data, four, tmp_path):
     assert differences(trained(tiny(data, tmp_path)), four) == []
 
 
+def test_that_all_is_done_is_said(four):
+    said, before = io.StringIO(), (four.path / "metrics.jsonl").read_bytes()
+    train(four.config(), console=Console(file=said, width=500))
+    assert f"{four.path} has done all its steps, 4: more with --steps" in said.getvalue()
+    assert (four.path / "metrics.jsonl").read_bytes() == before
+
+
 def test_going_on_is_said(two):
     said = io.StringIO()
     train(two, console=Console(file=said, width=500))

@@ -21,7 +21,7 @@ from redoseg.errors import ConfigError, DataError, DivergenceError, ModelError
 from redoseg.interrupts import Interrupts
 from redoseg.run import SURVEYED
 from redoseg.runfolder import RunFolder
-from redoseg.runlog import ProgressBar
+from redoseg.runlog import ProgressBar, resumed
 from redoseg.student import Student
 from redoseg.studentrecords import State, StudentRecords
 from redoseg.teacher import Teacher, counted
@@ -251,7 +251,7 @@ class Distillation:
             self._check_resumed(info)
             self.step, self.seconds = info["step"], info["seconds"]
             self.student.load_state_dict(tensors, self.records.folder.last)
-            _say(self.console, f"going on with {self.config.out} at step {self.step}")
+            _say(self.console, resumed(self.config.out, self.step, self.config.steps))
         self.records.begin(
             found[1] if found is not None else None,
             distill=self.config.as_json(),

@@ -21,7 +21,7 @@ from redoseg.interrupts import Interrupts
 from redoseg.labelled import Lesson, check_same, open_labelled
 from redoseg.records import Records, State
 from redoseg.runfolder import RunFolder
-from redoseg.runlog import ProgressBar
+from redoseg.runlog import ProgressBar, resumed
 from redoseg.tensors import settle, to_tensor
 
 SURVEYED = 256  # images on which collapse is judged
@@ -220,7 +220,7 @@ class Run:
             if self.attempt:  # attempt 0 has just begun
                 self._begin_attempt()
             self.game.load_state_dict(tensors, RunFolder(self.config.out).last)
-            self._say(f"going on with {self.config.out} at step {self.step}")
+            self._say(resumed(self.config.out, self.step, self.config.steps))
         self._share()
         if self.records is not None:
             self.records.begin(found[1] if found is not None else None)

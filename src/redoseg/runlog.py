@@ -35,6 +35,13 @@ def description(config: TrainConfig, data: dict[str, object], device: torch.devi
     }
 
 
+def resumed(out: Path, step: int, steps: int) -> str:
+    """The line with which a run is taken up again."""
+    if step < steps:
+        return f"going on with {out} at step {step}"
+    return f"{out} has done all its steps, {step}: more with --steps"
+
+
 class MetricsLog:
     """Appends JSON lines. `offset` is what a checkpoint keeps: what came after it is dropped on resuming."""
 
