@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import IMAGE_SUFFIXES
-from redoseg.data.stream import IndexStream
+from redoseg.data.sampler import IndexStream
 from redoseg.tensors import to_tensor
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from redoseg.segmenter import Segmenter
-from redoseg.segmenting import segment_files
+from redoseg.segmentation.segment import segment_files
+from redoseg.segmentation.segmenter import Segmenter
 
 
 def resident() -> float:

@@ -16,9 +16,9 @@ from memory import resident
 from rich.console import Console
 
 from redoseg.config import TrainConfig
-from redoseg.distributed import Group
-from redoseg.run import Run
-from redoseg.training import open_data
+from redoseg.training.distributed import Group
+from redoseg.training.run import Run
+from redoseg.training.train import open_data
 
 EVERY = 100
 

@@ -27,14 +27,14 @@ from PIL import Image
 from reference import models
 from torch import Tensor, nn
 
-from redoseg.backends.onnx import OnnxBackend
-from redoseg.backends.torch import torch_backend
 from redoseg.data.folder import scan
 from redoseg.data.images import decode_image, fit_image
-from redoseg.exporting import export_onnx
+from redoseg.exporting.onnx import export_onnx
+from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.backends.torch import torch_backend
 from redoseg.networks.mask import MaskNetwork
-from redoseg.segmenter import Segmenter
-from redoseg.segmenting import segment_files
+from redoseg.segmentation.segment import segment_files
+from redoseg.segmentation.segmenter import Segmenter
 
 THEIRS, DEFAULT = "authors, eager", "onnx"
 BATCHES = (1, 8, 64)

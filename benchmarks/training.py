@@ -23,9 +23,9 @@ import torch
 from reference import Reference
 from torch.utils.flop_counter import FlopCounterMode
 
-from redoseg.algorithm import Game
 from redoseg.config import TrainConfig
-from redoseg.drawing import Codes
+from redoseg.method.algorithm import Game
+from redoseg.method.drawing import Codes
 from redoseg.tensors import to_tensor
 
 RECIPES = ("authors", "paper", "default")

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.checkpoint import load_model
 from redoseg.data.dataset import Split, open_dataset
-from redoseg.evaluation import predict
-from redoseg.metrics import Counts, confusion, matching
-from redoseg.trivial import fixed_mask_counts
+from redoseg.evaluation.evaluate import predict
+from redoseg.evaluation.metrics import Counts, confusion, matching
+from redoseg.evaluation.trivial import fixed_mask_counts
+from redoseg.models.load import load_model
 
 
 def object_iou(counts: Counts) -> NDArray[np.float64]:

@@ -31,9 +31,9 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from scipy.stats import bootstrap
 
 from redoseg.data.images import decode_image
-from redoseg.edges import GuidedEdges
-from redoseg.metrics import as_labelled, confusion, matching
-from redoseg.segmenter import Fitted, Masks, Segmenter
+from redoseg.evaluation.metrics import as_labelled, confusion, matching
+from redoseg.segmentation.edges import GuidedEdges
+from redoseg.segmentation.segmenter import Fitted, Masks, Segmenter
 
 RADII, EPS = (0.5, 1.0, 2.0, 4.0), (1e-4, 1e-3, 1e-2)
 MEASURES = ("iou", "accuracy", "border")

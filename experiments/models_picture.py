@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from redoseg import Segmenter
-from redoseg.figures import blur_box
+from redoseg.figures.tiles import blur_box
 
 FACE = (0.25, 0.2, 0.75, 0.8)
 SIDE, GAP, BETWEEN = 112, 3, 8

@@ -1,4 +1,4 @@
-"""How well the score that needs no mask (redoseg.signals) ranks checkpoints: signals beside the IoU on `val`.
+"""How well the score that needs no mask (label_free/signals.py) ranks checkpoints, beside the IoU on `val`.
 
     python experiments/rule.py measure RUN [RUN ...] --data lfw128.tar --out results/rule
     python experiments/rule.py report results/rule
@@ -28,17 +28,17 @@ from scipy.stats import spearmanr
 from study import curve, lines
 from torch import Tensor
 
-from redoseg.checkpoint import load_model
-from redoseg.collapse import survey, surveyed
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
-from redoseg.data.stream import spread
+from redoseg.data.labels import UNLABELLED
+from redoseg.data.sampler import spread
 from redoseg.errors import RedosegError
-from redoseg.metrics import UNLABELLED
-from redoseg.run import SURVEYED
-from redoseg.runfolder import RunFolder
-from redoseg.signals import Signals, label_free_score, measure, outline
+from redoseg.label_free.signals import Signals, label_free_score, measure, outline
+from redoseg.label_free.statistics import survey, surveyed
+from redoseg.models.load import load_model
+from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import to_tensor
+from redoseg.training.run import SURVEYED
 
 Row = dict[str, Any]
 """A checkpoint: data, run, step, iou, accuracy, signals (`Signals.as_dict`), smallest, least_variation."""

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.baselines import evenly
 from redoseg.baselines.iem import STARTS, Inpainter, climb, square
+from redoseg.baselines.score import evenly
 from redoseg.data.dataset import open_dataset
-from redoseg.metrics import confusion, per_dataset
+from redoseg.evaluation.metrics import confusion, per_dataset
 
 
 def iou(masks: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:

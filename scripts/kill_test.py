@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 from redoseg.files import leftovers, read_json
-from redoseg.runfolder import RunFolder
-from redoseg.tensorfiles import load_tensors
+from redoseg.models.run_folder import RunFolder
+from redoseg.models.weights import load_tensors
 
 SAVE_EVERY, STEPS = 4, 48
 # Small, with something to write at nearly every step. With these values attempt 0 collapses at step 40,

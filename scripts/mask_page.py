@@ -11,7 +11,7 @@ from PIL import Image
 
 from redoseg.data.folder import scan
 from redoseg.data.images import decode_image, decode_label
-from redoseg.figures import blur_box, tile
+from redoseg.figures.tiles import blur_box, tile
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from redoseg import shipped
-from redoseg.cards import Card, rule_text
-from redoseg.checkpoint import Model, load_model
 from redoseg.errors import ModelError, RedosegError
+from redoseg.exporting.hub_folder import pack
+from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json, write_folder_aside
-from redoseg.packing import pack
-from redoseg.provenance import card_of_run
-from redoseg.runfolder import RunFolder
+from redoseg.models import shipped
+from redoseg.models.card import Card, rule_text
+from redoseg.models.load import Model, load_model
+from redoseg.models.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MOST_WEIGHTS, MOST_IN_ALL = 5_000_000, 8_000_000

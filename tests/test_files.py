@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from redoseg.errors import ModelError
 from redoseg.files import leftovers, read_json, write_aside, write_json
-from redoseg.tensorfiles import load_tensors, save_tensors
+from redoseg.models.weights import load_tensors, save_tensors
 
 INFO = {"step": 3, "best": None, "restarts": [{"reason": "größer"}], "seconds": 0.1}
 

@@ -1,36 +1,17 @@
 """The plain installation: photos are segmented without PyTorch, and what needs more says what to install."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from redoseg.exporting import save_model
-from redoseg.segmenter import Segmenter
-from test_export import network
+from bare_python import WITHOUT, python
+from masknetworks import network
+from redoseg.exporting.onnx import save_model
+from redoseg.segmentation.segmenter import Segmenter
 
-# What `pip install redoseg` doesn't bring isn't found.
-WITHOUT = """
-import sys
-from importlib.machinery import PathFinder
-
-class Without(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx", "onnxscript", "cv2")
-        return None if name.partition(".")[0] in extra else PathFinder.find_spec(name, path, target)
-
-sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]
-"""
 COMMAND = f"{WITHOUT}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
-
-
-def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +97,8 @@ def test_other_modules_that_are_missing_are_no_extra() -> None:
 
 def test_what_segments_imports_nothing_of_the_extra() -> None:
     code = (
-        "import sys, redoseg.segmenter, redoseg.segmenting, redoseg.cli, redoseg.models\n"
+        "import sys, redoseg.segmentation.segmenter, redoseg.segmentation.segment\n"
+        "import redoseg.cli, redoseg.models.source\n"
         "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx', 'onnxscript', 'cv2'}\n"
         "print(sorted(extra & sys.modules.keys()))\n"
     )

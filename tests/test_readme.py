@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.native_made import flowers as make_flowers
 from PIL import Image
 
-from data.native_made import flowers as make_flowers
 from redoseg.cli import main
-from redoseg.reproduction.experiment import Experiment
-from redoseg.reproduction.protocol import SETS, locate
+from redoseg.reproduction.protocol import SETS, Experiment, locate
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 TINY = (
@@ -88,7 +87,7 @@ def test_the_papers_experiments(folder: Path, monkeypatch: pytest.MonkeyPatch) -
         return made
 
     monkeypatch.setattr("redoseg.reproduction.catalogue.EXPERIMENTS", {"table1": experiment})
-    monkeypatch.setattr("redoseg.data.download.download", lambda *_: [])
+    monkeypatch.setattr("redoseg.data.download.download.download", lambda *_: [])
     make_flowers(folder / "data" / "flowers")
     done = {" ".join(command): main(command) for command in commands_of("The paper's experiments")}
     assert [command.split()[0] for command in done] == ["data", "data", "reproduce", "reproduce", "baseline"]

@@ -9,31 +9,31 @@ Names are imported when they are first used: `import redoseg` alone is instant a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from redoseg.extras import missing_extra
+from redoseg.errors import missing_extra
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
     from redoseg.config import TrainConfig
     from redoseg.data.dataset import open_dataset
     from redoseg.errors import RedosegError
-    from redoseg.evaluation import Evaluation, evaluate
+    from redoseg.evaluation.evaluate import Evaluation, evaluate
     from redoseg.networks.mask import MaskNetwork
-    from redoseg.segmenter import Segmenter
-    from redoseg.segmenting import segment_files
-    from redoseg.training import train
-    from redoseg.tries import train_tries
+    from redoseg.segmentation.segment import segment_files
+    from redoseg.segmentation.segmenter import Segmenter
+    from redoseg.training.train import train
+    from redoseg.training.tries import train_tries
 
 _HOMES = {
-    "Evaluation": "redoseg.evaluation",
+    "Evaluation": "redoseg.evaluation.evaluate",
     "MaskNetwork": "redoseg.networks.mask",
     "RedosegError": "redoseg.errors",
-    "Segmenter": "redoseg.segmenter",
+    "Segmenter": "redoseg.segmentation.segmenter",
     "TrainConfig": "redoseg.config",
-    "evaluate": "redoseg.evaluation",
+    "evaluate": "redoseg.evaluation.evaluate",
     "open_dataset": "redoseg.data.dataset",
-    "segment_files": "redoseg.segmenting",
-    "train": "redoseg.training",
-    "train_tries": "redoseg.tries",
+    "segment_files": "redoseg.segmentation.segment",
+    "train": "redoseg.training.train",
+    "train_tries": "redoseg.training.tries",
 }
 
 __all__ = [

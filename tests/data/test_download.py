@@ -18,9 +18,9 @@ from rich.console import Console
 
 pytest.importorskip("pooch", reason="the extra `data` isn't installed")
 
-from redoseg.data.catalogue import SETS, DataSet, RemoteFile
-from redoseg.data.download import download
-from redoseg.data.fetching import Bar, Fetching, NoRoomError
+from redoseg.data.download.catalogue import SETS, DataSet, RemoteFile
+from redoseg.data.download.download import download
+from redoseg.data.download.fetch import Bar, Fetching, NoRoomError
 
 
 @dataclass
@@ -305,7 +305,7 @@ def test_a_full_disk_ends_it(
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.parametrize("where", ["redoseg.data.fetching.Bar.update", "tarfile.TarFile.extract"])
+@pytest.mark.parametrize("where", ["redoseg.data.download.fetch.Bar.update", "tarfile.TarFile.extract"])
 def test_ctrl_c_leaves_nothing_half(
     tmp_path: Path, server: Server, fetching: Fetching, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_made import MAKERS, Made, S, names, opened
 from PIL import Image
 
+from native_made import MAKERS, Made, S, names, opened
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import LABELS, MaskRule, decode_label
-from redoseg.data.native import NAMES, cub, flowers, lfw, listed, listing, missing
+from redoseg.data.native import cub, flowers, lfw
+from redoseg.data.native.sources import NAMES, listed, listing, missing
 from redoseg.data.photos import keys
 from redoseg.errors import DataError
-from redoseg.jobs import planned
+from redoseg.segmentation.plan import planned
 from tinyruns import tiny, trained
 
 READERS = {"flowers": flowers, "lfw": lfw, "cub": cub}

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native_made import FACES, MAKERS, PETALS, Made, names, opened, save, shape
 from PIL import Image
 from scipy.io import savemat
 
 from data_made import SHARED
-from redoseg.commandline import train_line, without_paths
+from native_made import FACES, MAKERS, PETALS, Made, names, opened, save, shape
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import decode_grey, decode_label
-from redoseg.data.native import absolute_source, cub, flowers, layout, listed, listing, missing, parsed
+from redoseg.data.native import cub, flowers, layout
+from redoseg.data.native.sources import absolute_source, listed, listing, missing, parsed
 from redoseg.errors import DataError
+from redoseg.exporting.provenance import train_line, without_paths
 
 # What DATA says
 

@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from redoseg.config import TrainConfig
 from redoseg.data.cache import Progress, default_cache, is_kept
 from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
-from redoseg.data.native import listed
+from redoseg.data.native.sources import listed
 from redoseg.data.photos import fingerprint, keys, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
@@ -107,6 +108,29 @@ def open_dataset(
     if set(names) & REGIONS.keys():
         return _open_scenes(names, size, n, mnist)
     return _open_folders(sources, size, n, resize, Path(cache or default_cache()), progress)
+
+
+def open_data(
+    config: TrainConfig,
+    data: Sequence[str] | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """What `config` trains on, or other `data`, brought to size the same way; errors of `open_dataset`."""
+    return open_dataset(
+        config.data if data is None else data,
+        size=config.size,
+        n=config.n,
+        cache=config.cache,
+        mnist=config.mnist,
+        resize=config.resize,
+        progress=progress,
+    )
+
+
+def scored_name(labelled: Callable[[str], bool]) -> str | None:
+    """The split that scores are made on: the first of 'val' and 'train' that is `labelled`, if one is."""
+    return next((name for name in ("val", "train") if labelled(name)), None)
 
 
 def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> Dataset:

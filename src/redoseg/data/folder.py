@@ -39,7 +39,7 @@ class FolderListing:
     """`images` by name; `masks` and `splits` keyed by the names of images.
 
     `splits` is empty if all are `train`, else it has every image. `native` is the name of a set in its
-    owner's form (`redoseg.data.native`).
+    owner's form (`redoseg.data.native.sources`).
     """
 
     path: Path

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from redoseg.data import cache
 from redoseg.data.folder import FolderListing, ImageRef, digest, named
 from redoseg.data.images import MaskRule, Resize, decoding, fit_image, fit_label
+from redoseg.data.labels import LabelMap
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -57,29 +58,6 @@ class PhotoSet:
             return np.zeros(0, np.int64)
         seen = np.bitwise_or.reduce(self.masks.notes, axis=0)
         return np.flatnonzero(np.unpackbits(seen.view(np.uint8)))
-
-
-class LabelMap:
-    """What the values in mask files mean with n regions."""
-
-    def __init__(self, values: NDArray[np.int64], n: int, where: str) -> None:
-        """`values`: all there are in the set. Nothing is raised here: training doesn't look at masks."""
-        binary = set(values.tolist()) <= {0, 255}
-        self._meaning = np.minimum(np.arange(256), 1 if n == 2 else 255).astype(np.uint8)
-        self._meaning[255] = 1 if binary else 255
-        unknown = [] if binary or n == 2 else [int(value) for value in values if n <= value < 255]
-        self._error = (
-            f"{where}: its masks hold labels {named([str(value) for value in unknown])}, but {n} regions are "
-            f"0 to {n - 1}: give --n {max(unknown) + 1}, or 255 (unlabelled) for the others"
-            if unknown
-            else None
-        )
-
-    def __call__(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """DataError if the set holds labels beyond n - 1."""
-        if self._error is not None:
-            raise DataError(self._error)
-        return self._meaning[labels]
 
 
 class PhotoSplit:

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from redoseg.config import TrainConfig
-from redoseg.networks.critic import CodeEncoder, Discriminator
+from redoseg.networks.code_encoder import CodeEncoder
+from redoseg.networks.discriminator import Discriminator
+from redoseg.networks.generator import RegionGenerator
 from redoseg.networks.layers import initialise, normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
-from redoseg.networks.region import RegionGenerator
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
-from redoseg.opening import open_data
-from redoseg.reproduction.experiment import Experiment
+from redoseg.data.dataset import open_data
 from redoseg.reproduction.plots import ablation_bars
-from redoseg.reproduction.protocol import SETS, DataSet
+from redoseg.reproduction.protocol import SETS, DataSet, Experiment
+from redoseg.reproduction.runs import log, train_all
 from redoseg.reproduction.scoring import labelled_splits, run_scores
-from redoseg.reproduction.trainings import log, train_all
-from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
 
 BASE = "base"
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from redoseg.reproduction.ablations import ablations
 from redoseg.reproduction.digits import digits
-from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.figure4 import figure4
-from redoseg.reproduction.figure_masks import figure5, figure6, figure7, figure8
-from redoseg.reproduction.figure_redraws import figure2, figure3
-from redoseg.reproduction.semi import semi_supervised
+from redoseg.reproduction.figures2_3 import figure2, figure3
+from redoseg.reproduction.figures5_8 import figure5, figure6, figure7, figure8
+from redoseg.reproduction.protocol import Experiment
+from redoseg.reproduction.semi_supervised import semi_supervised
 from redoseg.reproduction.table1 import table1
 
 EXPERIMENTS: Mapping[str, Callable[[Experiment], Path]] = {

@@ -7,18 +7,17 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
-from redoseg.data.dataset import Dataset
+from redoseg.data.dataset import Dataset, open_data
 from redoseg.data.mnist import available
-from redoseg.figures import sample_grid
+from redoseg.figures.tiles import sample_grid
 from redoseg.files import write_aside
-from redoseg.opening import open_data
-from redoseg.redrawing import redraw_grid, sample_codes
-from redoseg.reproduction.experiment import Experiment
+from redoseg.models.load import load_model
+from redoseg.redrawing.redraw import redraw_grid, sample_codes
+from redoseg.reproduction.protocol import Experiment
+from redoseg.reproduction.runs import failure, train_all
 from redoseg.reproduction.table1 import scored_result, table
-from redoseg.reproduction.trainings import failure, train_all
-from redoseg.reproduction.writing import leave
+from redoseg.reproduction.tables import leave
 from redoseg.tensors import pick_device, to_tensor
 
 _ROWS, _CODES, _SEED = 8, 3, 0

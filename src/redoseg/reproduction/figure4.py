@@ -5,21 +5,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from redoseg.checkpoint import load_model
-from redoseg.evaluation import predict
-from redoseg.metrics import confusion, per_dataset
+from redoseg.data.dataset import open_data
+from redoseg.evaluation.evaluate import predict
+from redoseg.evaluation.metrics import confusion, per_dataset
+from redoseg.evaluation.trivial import fixed_mask
+from redoseg.models.load import load_model
 from redoseg.networks.mask import MaskNetwork
-from redoseg.opening import open_data
-from redoseg.reproduction.experiment import Experiment
 from redoseg.reproduction.fits import counts, fits, make_all
-from redoseg.reproduction.parts import Part, parts_of
 from redoseg.reproduction.plots import label_curves
-from redoseg.reproduction.protocol import SETS, DataSet
+from redoseg.reproduction.protocol import SETS, DataSet, Experiment
+from redoseg.reproduction.runs import failure, train_all
+from redoseg.reproduction.splits import Part, parts_of
 from redoseg.reproduction.table1 import METRICS, runs_of
-from redoseg.reproduction.trainings import failure, train_all
-from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
 from redoseg.tensors import pick_device
-from redoseg.trivial import fixed_mask
 
 
 def figure4(experiment: Experiment) -> Path:

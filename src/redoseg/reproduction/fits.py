@@ -11,16 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from redoseg.config import TrainConfig
-from redoseg.evaluation import predict
+from redoseg.data.dataset import open_data
+from redoseg.evaluation.evaluate import predict
+from redoseg.evaluation.metrics import as_labelled, confusion
 from redoseg.files import read_json, write_json
-from redoseg.metrics import as_labelled, confusion
 from redoseg.networks.mask import MaskNetwork
-from redoseg.opening import open_data
-from redoseg.reproduction.experiment import Experiment
-from redoseg.reproduction.parts import Part, Parts, parts_of
-from redoseg.reproduction.protocol import DataSet
-from redoseg.reproduction.trainings import work
-from redoseg.supervised import fit
+from redoseg.reproduction.protocol import DataSet, Experiment
+from redoseg.reproduction.runs import work
+from redoseg.reproduction.splits import Part, Parts, parts_of
+from redoseg.training.supervised import fit
 
 
 @dataclass(frozen=True)

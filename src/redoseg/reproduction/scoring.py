@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from redoseg.checkpoint import load_model
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
+from redoseg.data.labels import UNLABELLED
 from redoseg.errors import DataError
-from redoseg.evaluation import score
+from redoseg.evaluation.evaluate import score
 from redoseg.files import read_json, write_json
-from redoseg.metrics import UNLABELLED
-from redoseg.reproduction.trainings import collapses, failure
-from redoseg.runfolder import RunFolder
+from redoseg.models.load import load_model
+from redoseg.models.run_folder import RunFolder
+from redoseg.reproduction.runs import collapses, failure
 from redoseg.tensors import pick_device
 
 RULES = ("best", "last", "label-free")

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
-from redoseg.opening import open_data
-from redoseg.reproduction.experiment import Experiment
+from redoseg.data.dataset import open_data
 from redoseg.reproduction.plots import bars
-from redoseg.reproduction.protocol import SETS, DataSet, Reported
+from redoseg.reproduction.protocol import SETS, DataSet, Experiment, Reported
+from redoseg.reproduction.runs import train_all
 from redoseg.reproduction.scoring import RULES, labelled_splits, run_scores
-from redoseg.reproduction.trainings import train_all
-from redoseg.reproduction.writing import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
 
 SPLITS = ("train", "val", "test")
 MATCHINGS = ("per_image", "per_dataset")

@@ -1,0 +1,165 @@
+"""Other ways to find an object without a network, scored as a model is: extra `baselines`.
+
+`fixed-mask` and `disc` are CHOSEN WITH LABELS and look at no image; the others see one image at a time, and
+no label. All are for two regions, 0 the background by construction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from threadpoolctl import threadpool_limits
+
+from redoseg.baselines import grabcut, iem, kmeans
+from redoseg.data.dataset import Split
+from redoseg.data.labels import UNLABELLED
+from redoseg.errors import DataError
+from redoseg.evaluation.metrics import Scores, confusion, per_dataset, per_image, scored
+from redoseg.evaluation.tables import ROW_LABELS, rows_table
+from redoseg.evaluation.trivial import disc, fixed_mask
+
+Method = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+METHODS: dict[str, Method] = {"grabcut": grabcut.segment, "kmeans": kmeans.segment, "iem": iem.segment}
+CHOSEN_WITH_LABELS = ("fixed-mask", "disc")
+NAMES = (*CHOSEN_WITH_LABELS, *METHODS)
+_READ_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class BaselineReport:
+    """What `redoseg baseline` reports. Scores are means over images, in [0, 1].
+
+    `images` were scored, of `labelled` in the split. `region_sizes` (background, object) and `seconds` of
+    processor time for an image, in one thread, are None for what is chosen with labels; its row is the same
+    under both matchings, as it needs none. `fixed_mask` and `disc` are None with fewer than two images.
+    """
+
+    name: str
+    labelled: int
+    seed: int
+    fixed_mask: Scores | None
+    disc: Scores | None
+    images: int
+    chosen_with_labels: bool
+    per_dataset: Scores
+    per_image: Scores
+    region_sizes: tuple[float, float] | None = None
+    seconds: dict[str, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        scores = {name: row.as_dict() for name, row in fields.items() if isinstance(row, Scores)}
+        sizes = None if self.region_sizes is None else list(self.region_sizes)
+        return fields | scores | {"region_sizes": sizes}
+
+
+def score_baseline(
+    name: str,
+    split: Split,
+    *,
+    most: int | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> BaselineReport:
+    """Score one of NAMES on the labelled images of a split, or on `most` of them, evenly spread.
+
+    DataError if no mask of them labels a pixel, or if what is chosen with labels has fewer than two images.
+    """
+    chosen = evenly(split.labelled, most)
+    truth = split.labels(chosen)
+    if not (truth != UNLABELLED).any():
+        raise DataError("no mask of this split labels a pixel: there is nothing to score")
+    rows = fixed_mask(truth, 2), disc(truth, 2)
+    report = partial(BaselineReport, name, len(split.labelled), seed, *rows)
+    if name in CHOSEN_WITH_LABELS:
+        row = rows[CHOSEN_WITH_LABELS.index(name)]
+        if row is None:
+            raise DataError(
+                f"{name} is chosen on one half of the images and scored on the other: give two or more"
+            )
+        images = int(np.count_nonzero((truth != UNLABELLED).any((1, 2))))
+        return report(images=images, chosen_with_labels=True, per_dataset=row, per_image=row)
+    regions, seconds = find(name, split, chosen, seed=seed, progress=progress)
+    counts = confusion(regions, truth, 2)
+    size = float(regions.mean())
+    return report(
+        images=scored(counts),
+        chosen_with_labels=False,
+        per_dataset=per_dataset(counts),
+        per_image=per_image(counts),
+        region_sizes=(1 - size, size),
+        seconds={"median": float(np.median(seconds)), "mean": float(np.mean(seconds))},
+    )
+
+
+def find(
+    name: str,
+    split: Split,
+    indices: NDArray[np.int64],
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.uint8], list[float]]:
+    """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each took.
+
+    One thread, one image at a time; seconds of processor time, so that other work of the machine doesn't
+    count. `progress` hears (images done, images in all).
+    """
+    regions, seconds = [], []
+    with _one_thread():
+        for part in np.array_split(indices, -(-len(indices) // _READ_AT_ONCE)):
+            for image in split.images(part):
+                begun = time.process_time()
+                regions.append(METHODS[name](image, seed))
+                seconds.append(time.process_time() - begun)
+                if progress is not None:
+                    progress(len(regions), len(indices))
+    return np.stack(regions), seconds
+
+
+def evenly(indices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
+    """At most so many of the indices, evenly spread, the first and the last among them."""
+    if most is None or len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def baseline_table(report: BaselineReport) -> Table:
+    """A baseline's rows and the trivial ones; the title says what was scored and how long an image took."""
+    of = "" if report.images == report.labelled else f" of {report.labelled}"
+    if report.seconds is None:
+        title = f"{report.images}{of} images scored; {report.name}: CHOSEN WITH LABELS"
+    else:
+        title = (
+            f"{report.images}{of} images scored; an image takes {report.seconds['median']:.3f} s (median; "
+            f"mean {report.seconds['mean']:.3f}) in one thread"
+        )
+    rows: dict[str, Scores | None] = {}
+    if not report.chosen_with_labels:
+        matched = ("per_dataset", "per_image")
+        rows = {ROW_LABELS[name].replace("redoseg", report.name): getattr(report, name) for name in matched}
+    trivial = ("fixed_mask", "disc")
+    return rows_table(title, rows | {ROW_LABELS[name]: getattr(report, name) for name in trivial})

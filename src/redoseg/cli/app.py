@@ -1,0 +1,80 @@
+"""The command `redoseg`: which action, and what becomes of an error."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from redoseg.cli.baseline import baseline
+from redoseg.cli.data import data
+from redoseg.cli.distill import distill
+from redoseg.cli.evaluate import evaluate
+from redoseg.cli.export import export
+from redoseg.cli.models import models
+from redoseg.cli.redraw import redraw
+from redoseg.cli.reproduce import reproduce
+from redoseg.cli.segment import segment
+from redoseg.cli.train import demo, resume, train_command
+from redoseg.errors import ElsewhereError, RedosegError, missing_extra
+from redoseg.version import __version__
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments in (["--version"], ["-V"]):
+        print(f"redoseg {__version__}")
+        return 0
+    try:
+        done = _app(arguments).cli(
+            args=arguments,
+            prog="redoseg",
+            description="Learn to segment the object in a collection of images without a single mask.",
+        )
+        sys.stdout.flush()
+        return int(done or 0)
+    except ElsewhereError:
+        return 1
+    except RedosegError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as error:
+        missing = missing_extra(f"redoseg {arguments[0]}", error)
+        if missing is None:
+            raise
+        return _fail(str(missing))
+    except BrokenPipeError:  # `redoseg ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the exit flushes once more
+        return 1
+    except OSError as error:  # a folder that can't be written, a full disk
+        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        return _fail("out of memory: lower --batch, --size, --width or --g-width")
+
+
+def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
+    app = tyro.extras.SubcommandApp()
+    train = train_command(arguments)
+    on_models = (train, resume, distill, evaluate, segment, redraw, export, models)
+    for command in (*on_models, data, baseline, reproduce, demo):
+        app.command(command)
+    return app
+
+
+def _fail(message: str) -> int:
+    print(f"redoseg: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "out of memory" in said or "can't allocate memory" in said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""Action baseline: other ways to find the object, scored as a model is."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from redoseg.cli.terminal import errors, output
+from redoseg.errors import ConfigError, missing_extra
+
+if TYPE_CHECKING:
+    from redoseg.baselines.score import BaselineReport
+
+Name = Literal["fixed-mask", "disc", "grabcut", "kmeans", "iem"]
+_SMALLEST = 16  # pixels: below, there is no inner part to begin with
+
+
+def baseline(
+    name: tyro.conf.Positional[Name],
+    data: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    split: str = "val",
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    size: int = 128,
+    most: int | None = None,
+    seed: int = 0,
+    cache: Path | None = None,
+) -> int:
+    """Score a method that trains no network against the masks of a data set, as `evaluate` scores a model.
+
+    Args:
+        name: fixed-mask and disc are one answer for all images, CHOSEN WITH LABELS; grabcut, kmeans (colour
+            and position) and iem (inpainting error) see one image at a time and no label.
+        data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'.
+        split: Which images.
+        json_: Print one JSON object instead of a table.
+        size: Bring images to so many pixels a side.
+        most: Score at most so many images, evenly spread. None: all that have a mask.
+        seed: Decides what is drawn at random.
+        cache: Folder of the resized images. None: the user's cache folder.
+    """
+    if not data:
+        raise ConfigError("no data to score on: name a folder or an archive with masks/")
+    if size < _SMALLEST or (most is not None and most < 1) or not 0 <= seed < 1 << 31:
+        raise ConfigError(
+            f"--size is {size}, --most {most}, --seed {seed}: the size must be at least {_SMALLEST}, "
+            "--most at least 1, the seed from 0 to 2147483647"
+        )
+    if "digits" in data:
+        raise ConfigError(
+            "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
+        )
+    try:
+        name_of_set, report = _scored(name, data, split, size, most, seed, cache)
+    except ModuleNotFoundError as error:
+        missing = missing_extra("redoseg baseline", error, "baselines")
+        if missing is None:
+            raise
+        raise missing from error
+    if json_:
+        where = {"data": name_of_set, "split": split, "size": size}
+        print(json.dumps({"name": name} | where | report.as_dict(), indent=2))
+    else:
+        from redoseg.baselines.score import baseline_table
+
+        output.print(baseline_table(report))
+    return 0
+
+
+def _scored(
+    name: Name,
+    data: tuple[str, ...],
+    split: str,
+    size: int,
+    most: int | None,
+    seed: int,
+    cache: Path | None,
+) -> tuple[str, "BaselineReport"]:
+    from rich.progress import Progress
+
+    from redoseg.baselines.score import score_baseline
+    from redoseg.data.dataset import open_dataset
+
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("bringing photos to size", total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        dataset = open_dataset(data, size=size, cache=cache, progress=progress)
+        found = dataset.split(split)
+        bar.update(task, description=name, completed=0, total=None)
+        return dataset.name, score_baseline(name, found, most=most, seed=seed, progress=progress)

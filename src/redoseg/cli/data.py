@@ -1,0 +1,123 @@
+"""The action on the paper's data sets: list, download, check."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from redoseg.cli.terminal import errors, output
+from redoseg.data.download.catalogue import SETS, DataSet
+from redoseg.errors import ConfigError, DataError
+
+
+def data(
+    action: tyro.conf.Positional[Literal["list", "download", "check"]] = "list",
+    name: tyro.conf.Positional[str] = "",
+    /,
+    root: Path = Path("data"),
+) -> int:
+    """List the paper's data sets, fetch one (flowers, lfw, cub, flowers+lfw, mnist), say what it lacks.
+
+    Args:
+        action: `list` them; `download` NAME; `check` what is missing of NAME.
+        name: The set.
+        root: Folder of all sets: NAME's is ROOT/NAME.
+    """
+    if action == "list":
+        if name:
+            raise ConfigError(f"`redoseg data list` takes no name: redoseg data download {name}")
+        return _list()
+    found = SETS.get(name)
+    if found is None:
+        raise ConfigError(
+            f"{name or 'no name given'}: there is no such data set; there are {', '.join(SETS)}"
+        )
+    failures = _download(found, root) if action == "download" else []
+    return _report(found, root, failures)
+
+
+def _list() -> int:
+    from rich.table import Table
+
+    table = Table()
+    for column in ("name", "images", "download", "what for"):
+        table.add_column(column, justify="right" if column in ("images", "download") else "left")
+    for found in SETS.values():
+        table.add_row(found.name, f"{found.images:,}", _size(found), found.used_for)
+    output.print(table)
+    print(*map(_about, SETS.values()), sep="\n")
+    print("fetch one:          redoseg data download NAME --root DIR")
+    print("say what it lacks:  redoseg data check NAME --root DIR")
+    return 0
+
+
+def _about(found: DataSet) -> str:
+    """What takes more room than a table has."""
+    home = f"\n  {found.home}" if found.home else ""
+    return f"{found.name}: {found.what}{home}\n  terms: {found.terms}\n  splits: {found.splits}"
+
+
+def _size(found: DataSet) -> str:
+    """In all; a file whose size nobody states counts nothing."""
+    files = [file for part in _parts(found) for file in part.files]
+    total = sum(file.size or 0 for file in files) / 1e6
+    more = "> " if None in (file.size for file in files) else ""
+    return f"{more}{total:,.0f} MB"
+
+
+def _parts(found: DataSet) -> list[DataSet]:
+    return [SETS[part] for part in found.parts] or [found]
+
+
+def _download(found: DataSet, root: Path) -> list[str]:
+    from redoseg.data.download.download import download
+    from redoseg.data.download.fetch import Fetching
+
+    errors.print(f"{found.name}: {found.terms}", markup=False, highlight=False, soft_wrap=True)
+    try:
+        return [line for part in _parts(found) for line in download(part, root, Fetching(errors))]
+    except KeyboardInterrupt:
+        print("\nstopped; run the same again: what is complete is kept", file=sys.stderr)
+        raise
+
+
+def _report(found: DataSet, root: Path, failures: list[str]) -> int:
+    """What couldn't be had, what is missing, or what to train with; 0 if the set can be used."""
+    for line in failures:
+        print(f"redoseg: {' '.join(line.split())}", file=sys.stderr)
+    lacking = [line for part in _parts(found) for line in _missing(part, root / part.name)]
+    for line in lacking:
+        print(line)
+    if lacking:
+        return 1
+    print(f"{found.name}: complete")
+    words = (shlex.quote(word.format(root if found.parts else root / found.name)) for word in found.words)
+    print(f"train with:  redoseg train {' '.join(words)} --out runs/{found.name}")
+    return 0
+
+
+def _missing(found: DataSet, folder: Path) -> list[str]:
+    """A line for each thing that isn't as it should be in the set's folder."""
+    if found.name == "mnist":
+        return _missing_digits(found, folder)
+    from redoseg.data.native.sources import missing
+
+    return missing(found.name, folder)
+
+
+def _missing_digits(found: DataSet, folder: Path) -> list[str]:
+    from redoseg.data.mnist import load
+
+    names = [file.name for file in found.files]
+    there = [any((folder / form).is_file() for form in (name, name.removesuffix(".gz"))) for name in names]
+    if not all(there):
+        return [
+            f"{folder / name} is missing" for name, is_there in zip(names, there, strict=True) if not is_there
+        ]
+    try:
+        load(folder)
+    except DataError as error:
+        return [str(error)]
+    return []

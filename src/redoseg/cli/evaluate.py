@@ -1,0 +1,52 @@
+"""Action evaluate: a model's masks against those of a data set."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from redoseg.cli.terminal import Weights, errors, print_scores
+from redoseg.errors import ConfigError
+
+
+def evaluate(
+    model: tyro.conf.Positional[str],
+    data: tyro.conf.Positional[tuple[str, ...]],
+    /,
+    split: str = "val",
+    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+    mnist: Path | None = None,
+) -> int:
+    """Score a model's masks against the masks of a data set, beside the trivial answers.
+
+    Args:
+        model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
+        data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digits' or 'digit'.
+        split: Which images.
+        json_: Print one JSON object instead of a table.
+        checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
+        weights: In a run: the moving average or the raw weights. None: the average if one is kept.
+        device: auto, cpu, cuda, cuda:1, mps ...
+        cache: Folder of the resized images. None: the user's cache folder.
+        mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.
+    """
+    from redoseg.evaluation.evaluate import evaluate as run
+
+    if not data:
+        raise ConfigError("no data to score on: name a folder, an archive, 'digits' or 'digit'")
+    with errors.status("scoring") as status:
+        evaluation = run(
+            model, data, split=split, checkpoint=checkpoint, weights=weights, device=device,
+            cache=cache, mnist=mnist,
+            progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
+        )  # fmt: skip
+    if json_:
+        print(json.dumps(evaluation.as_dict(), indent=2))
+    else:
+        print_scores(evaluation)
+    return 0

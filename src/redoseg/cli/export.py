@@ -1,0 +1,69 @@
+"""Action export: a model as an ONNX file, or as a folder for a hub."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from redoseg.cli.terminal import Weights, errors
+from redoseg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from redoseg.models.card import Card
+
+
+def export(
+    model: tyro.conf.Positional[str],
+    /,
+    onnx: Path | None = None,
+    hub_folder: Path | None = None,
+    subject: str | None = None,
+    data_text: str | None = None,
+    data_licence: str | None = None,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+) -> int:
+    """Write a model as an ONNX file, which segments without PyTorch, or as a folder for a hub.
+
+    Args:
+        model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
+        onnx: File to write: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W), background first.
+        hub_folder: Folder to write for a hub: the model, and a card with what the run knows of it. MODEL must
+            be a run or have a card already.
+        subject: For the card: what is on the photos, in the plural (faces). None: as the data's name says.
+        data_text: For the card: what the training data is, and where it comes from. None: its name.
+        data_licence: For the card: under which terms the data may be used. None: nobody says.
+        checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
+        weights: In a run: the moving average or the raw weights. None: the average if one is kept.
+    """
+    if onnx is None and hub_folder is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
+    from redoseg.exporting.hub_folder import write_hub_folder
+    from redoseg.exporting.onnx import export_onnx
+    from redoseg.models.load import load_model
+
+    if hub_folder is not None:
+        with errors.status("exporting"):
+            card = write_hub_folder(
+                model, hub_folder, checkpoint=checkpoint, weights=weights,
+                subject=subject, data_text=data_text, data_licence=data_licence,
+            )  # fmt: skip
+        _say_what_is_missing(card, hub_folder)
+        print(f"{hub_folder}: ready for a hub, README.md is its card")
+    if onnx is not None:
+        f = load_model(model, checkpoint=checkpoint, weights=weights).f
+        with errors.status("exporting"):
+            difference = export_onnx(f, onnx)
+        print(f"{onnx}: its masks differ from the network's own by {difference:.1e} at most")
+    return 0
+
+
+def _say_what_is_missing(card: "Card", folder: Path) -> None:
+    missing = []
+    if card.scores is None:
+        missing.append("figures (this checkpoint has not been scored)")
+    if card.data["licence"] is None:
+        missing.append("terms of the training data (--data-licence)")
+    if missing:
+        print(f"redoseg: {folder / 'README.md'} has no {', and no '.join(missing)}", file=sys.stderr)

@@ -1,0 +1,51 @@
+"""Action redraw: the paper's Figure 2 for one photo."""
+
+from pathlib import Path
+
+import tyro
+
+from redoseg.cli.terminal import Weights
+from redoseg.errors import DataError
+
+
+def redraw(
+    model: tyro.conf.Positional[str],
+    image: tyro.conf.Positional[Path],
+    /,
+    out: Path,
+    region: int = 1,
+    count: int = 8,
+    seed: int = 0,
+    checkpoint: str = "last",
+    weights: Weights | None = None,
+    device: str = "auto",
+) -> int:
+    """Redraw one region of a photo with several codes: the paper's Figure 2 for a photo of one's own.
+
+    Args:
+        model: A run's folder, or a model with generators from `redoseg models`.
+        image: The photo; its central square is used.
+        out: PNG to write.
+        region: 0 is the background, 1 the object.
+        count: How many codes.
+        seed: Decides the codes.
+        checkpoint: last, label-free (chosen without masks) or best (chosen with masks).
+        weights: The moving average or the raw weights. None: the average if one is kept.
+        device: auto, cpu, cuda, cuda:1, mps ...
+    """
+    from redoseg.data.images import decode_image
+    from redoseg.files import write_aside
+    from redoseg.models.load import load_model
+    from redoseg.redrawing.redraw import redraw_photo
+    from redoseg.tensors import pick_device
+
+    loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
+    try:
+        photo = decode_image(image)
+    except DataError as error:
+        raise DataError(f"{image}: {error}") from error
+    blur = loaded.config.blur if loaded.config else None
+    picture = redraw_photo(loaded, photo, region=region, count=count, seed=seed, blur=blur)
+    write_aside(out, lambda aside: picture.save(aside, "PNG"))
+    print(out)
+    return 0

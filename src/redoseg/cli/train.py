@@ -1,0 +1,166 @@
+"""Actions that train: train, resume, demo."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import tyro
+
+from redoseg.cli.terminal import errors, print_scores
+from redoseg.config import Recipe, Settings, TrainConfig
+from redoseg.config.recipes import DEMO
+from redoseg.errors import ConfigError
+
+
+def train_command(arguments: Sequence[str]) -> Callable[..., int]:
+    """`train` with the defaults of the recipe and settings asked for: explicit options win over them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs="?", default="default")
+    parser.add_argument("--settings", nargs="?", default="none")
+    asked: Any = parser.parse_known_args(arguments)[0]
+    # A name that doesn't exist is left to the parser proper, which lists those that do.
+    recipe: Recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
+    settings: Settings = asked.settings if asked.settings in get_args(Settings) else "none"
+    defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
+
+    def train(
+        config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
+        dry_run: bool = False,
+        tries: int = 1,
+        try_steps: int | None = None,
+    ) -> int:
+        """Learn masks from images alone; with --labelled, from a few masks, too (SEMI-SUPERVISED).
+
+        Args:
+            config: the run.
+            dry_run: Print the resolved options and what was found in the data, then stop.
+            tries: Train so many seeds, from --seed on, for --try-steps each; go on with the one whose masks
+                score highest without labels.
+            try_steps: Steps of each try, a multiple of --eval-every. None: 1500.
+        """
+        if dry_run:
+            return _describe(config, tries, try_steps)
+        return _train(config, tries, try_steps)
+
+    return train
+
+
+def _describe(config: TrainConfig, tries: int, try_steps: int | None) -> int:
+    """What would be trained."""
+    from redoseg.training.distributed import speaks
+    from redoseg.training.tries import check_tries
+
+    found = dry_run(*check_tries(config, errors, tries=tries, try_steps=try_steps))
+    if speaks():
+        print(found)
+    return 0
+
+
+def resume(
+    run: tyro.conf.Positional[Path],
+    /,
+    steps: int | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Go on with a run that was stopped.
+
+    Args:
+        run: The run's folder.
+        steps: Train up to this step instead.
+        minutes: Train for so many minutes in all instead.
+        device: Go on on this device instead.
+        threads: Go on with so many CPU threads instead.
+    """
+    from redoseg.models.run_folder import RunFolder
+
+    given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
+    changed = {name: value for name, value in given.items() if value is not None}
+    if RunFolder(run).distilled:
+        return _resume_distilled(run, changed)
+    if RunFolder(run).trying:
+        from redoseg.training.tries import resume_tries
+
+        return trained(lambda: resume_tries(run, console=errors, **changed), run)
+    from redoseg.training.train import resume as go_on
+
+    return trained(lambda: go_on(run, console=errors, **changed), run)
+
+
+def _resume_distilled(run: Path, changed: dict[str, Any]) -> int:
+    from redoseg.distillation.distill import resume as go_on
+
+    if "minutes" in changed:
+        raise ConfigError(f"{run} is a run of `redoseg distill`, which knows no --minutes: use --steps")
+    return trained(lambda: go_on(run, console=errors, **changed), run)
+
+
+def demo(
+    out: Path = Path("runs/demo"),
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+) -> int:
+    """Learn to find a drawn digit, from pictures alone, in ten minutes on one CPU core.
+
+    Args:
+        out: Folder of the run; run again, it goes on.
+        steps: Updates. None: enough.
+        minutes: Stop after so many minutes. None: 10.
+        seed: Decides everything that is random.
+        device: auto, cpu, cuda, cuda:1, mps ...
+        threads: CPU threads; networks this small gain little from a second one.
+    """
+    options: dict[str, Any] = DEMO | {"out": out, "seed": seed, "device": device, "threads": threads}
+    options |= {} if steps is None else {"steps": steps}
+    options |= {} if minutes is None else {"minutes": minutes}
+    return _train(TrainConfig.of(**options))
+
+
+def _train(config: TrainConfig, tries: int = 1, try_steps: int | None = None) -> int:
+    from redoseg.training.tries import train_tries
+
+    return trained(lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out)
+
+
+def trained(train: Callable[[], Path], out: Path) -> int:
+    """Train, and say what there is now; of several processes the first does."""
+    from redoseg.models.run_folder import RunFolder
+    from redoseg.training.distributed import speaks
+
+    try:
+        run = RunFolder(train())
+    except KeyboardInterrupt:
+        folder = RunFolder(out)
+        begun = folder.exists or folder.trying
+        cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
+        if speaks():
+            print(f"\nstopped{cure}", file=sys.stderr)
+        raise
+    if not speaks():
+        return 0
+    if run.evaluation.is_file():
+        from redoseg.evaluation.evaluate import Evaluation
+
+        print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
+    pictures = sorted(run.samples.glob("*.png"))
+    drawn = "input and mask:         " if run.distilled else "input, mask and redraws:"
+    print(f"{drawn} {pictures[-1]}")
+    print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
+    return 0
+
+
+def dry_run(config: TrainConfig, data: dict[str, Any], tries: dict[str, Any] | None = None) -> str:
+    """The resolved options, what was found in the data, with --labelled the masks that would be learned from
+    and, if there are several, the tries, as JSON."""
+    masks = {"supervision": data["supervision"]} if "supervision" in data else {}
+    found = {name: value for name, value in data.items() if name not in masks}
+    several = {} if tries is None else {"tries": tries}
+    return json.dumps({"config": config.as_json(), "data": found} | masks | several, indent=2)

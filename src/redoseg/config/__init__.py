@@ -1,0 +1,6 @@
+"""Every option of a run, declared once; recipes and settings as tables of options. Torch-free."""
+
+from redoseg.config.distill import DistillConfig
+from redoseg.config.train import Box, Recipe, Settings, TrainConfig
+
+__all__ = ["Box", "DistillConfig", "Recipe", "Settings", "TrainConfig"]

@@ -1,0 +1,1 @@
+"""The paper's data sets fetched from their owners, checked and unpacked."""

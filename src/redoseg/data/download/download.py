@@ -1,0 +1,133 @@
+"""A set's files, fetched, verified and unpacked: each is there whole, or isn't there."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from redoseg.data.download.catalogue import DataSet, RemoteFile
+from redoseg.data.download.fetch import Fetching, NoRoomError, fits, full, sum_of
+from redoseg.data.download.unpack import unpack
+from redoseg.errors import DataError, ModelError
+from redoseg.files import leftovers, read_json, write_json
+
+DOWNLOADS = "downloads"
+SUMS = "checksums.json"
+
+
+def download(data: DataSet, root: Path, fetching: Fetching) -> list[str]:
+    """Bring all files of `data`, which is no union, to `root`/NAME; those that are there stay.
+
+    Returns a line for each file that could not be had, and goes on with the next. NoRoomError ends it.
+    Archives stay in `root`/NAME/downloads; they may be deleted. Sums that no owner publishes are recorded
+    in `root`/checksums.json and hold from then on.
+    """
+    folder = root / data.name
+    (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+    for left in (*leftovers(folder), *leftovers(folder / DOWNLOADS)):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    failures = []
+    for file in data.files:
+        try:
+            _Place(file, folder, fetching).fill()
+        except NoRoomError:
+            raise
+        except DataError as error:
+            failures.append(str(error))
+    return failures
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a file of a set belongs."""
+
+    file: RemoteFile
+    folder: Path
+    fetching: Fetching
+
+    @property
+    def packed(self) -> Path:
+        return self.folder / DOWNLOADS / self.file.name
+
+    @property
+    def own(self) -> Path:
+        """Where a file goes that isn't unpacked."""
+        return self.folder / self.file.name
+
+    def fill(self) -> None:
+        if self.file.unpacked:
+            if not all((self.folder / place).exists() for place in self.file.unpacked.values()):
+                self._unpack()
+        elif not self._usable(self.own):
+            self._bring()
+            os.replace(self.packed, self.own)
+        if not self.file.unpacked and self._expected() is None:
+            self._record(self.own)
+
+    def _unpack(self) -> None:
+        fetched = self._bring()
+        self._say(f"unpacking {self.packed}")
+        try:
+            unpack(self.packed, self.folder, self.file.unpacked)
+        except OSError as error:
+            raise full(error, self.folder, f"{self.packed} could not be unpacked") from error
+        except DataError as error:
+            if not fetched:
+                raise DataError(f"{error}; delete it and run this again") from error
+            self.packed.unlink()
+            raise DataError(f"{error}; it was removed: run this again") from error
+        if self._expected() is None:
+            self._record(self.packed)
+
+    def _bring(self) -> bool:
+        """The file is in downloads/; was it fetched just now?"""
+        if self._usable(self.packed):
+            return False
+        expected = self._expected()
+        try:
+            self.fetching.fetch(self.file, self.packed, expected)
+        except DataError as error:
+            if expected is None or expected == self.file.sum:
+                raise
+            raise DataError(
+                f"{error} (the sum was recorded when the file first came: if its owner has changed it, "
+                f"delete {self._key} in {self._sums})"
+            ) from error
+        return True
+
+    def _usable(self, path: Path) -> bool:
+        expected = self._expected()
+        if not path.is_file() or expected is None or fits(path, self.file, expected):
+            return path.is_file()
+        self._say(f"{path} is not the set's file, its sum differs from {expected}: fetching it anew")
+        return False
+
+    @property
+    def _sums(self) -> Path:
+        return self.folder.parent / SUMS
+
+    @property
+    def _key(self) -> str:
+        return f"{self.folder.name}/{self.file.name}"
+
+    def _expected(self) -> str | None:
+        return self.file.sum or _recorded(self._sums).get(self._key)
+
+    def _record(self, path: Path) -> None:
+        write_json(self._sums, _recorded(self._sums) | {self._key: sum_of(path)})
+
+    def _say(self, text: str) -> None:
+        self.fetching.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """File -> sum, of files whose sum was not known before."""
+    if not path.exists():
+        return {}
+    try:
+        found = read_json(path)
+    except ModelError as error:
+        raise DataError(f"{error}: delete it, or mend it") from error
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise DataError(f"{path} is not what `redoseg data` wrote: delete it, or mend it")
+    return found

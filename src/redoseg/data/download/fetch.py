@@ -1,0 +1,213 @@
+"""One file from the first of several servers that has it, by pooch; a file is written whole or not at all."""
+
+import errno
+import gzip
+import hashlib
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pooch
+from requests import Response
+from requests.exceptions import HTTPError, RequestException
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from urllib3.exceptions import HTTPError as ConnectionFault
+from urllib3.exceptions import NewConnectionError
+
+from redoseg.data.download.catalogue import RemoteFile
+from redoseg.errors import DataError, first_line
+from redoseg.files import write_aside
+from redoseg.version import __version__
+
+_CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BUSY = (408, 425, 429)  # and all from 500 on: the server may do better in a moment
+
+
+class NoRoomError(DataError):
+    """The disk is full: nothing more can be fetched."""
+
+
+class _FailedError(Exception):
+    """Why a server's file can't be used; `again`: another try may go better."""
+
+    def __init__(self, why: str, again: bool = False, sum_: str | None = None) -> None:
+        super().__init__(why)
+        self.again = again
+        self.sum = sum_
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """How to fetch: `tries` for each server, the n-th after n times `wait` seconds more."""
+
+    console: Console
+    tries: int = 3
+    wait: float = 1.0
+
+    def fetch(self, file: RemoteFile, target: Path, expected: str | None) -> None:
+        """`target` holds the file, and its sum is `expected` where that is known.
+
+        DataError, which names every server, if none has it; NoRoomError on a full disk. `target` is left
+        as it was then.
+        """
+        failures = []
+        for url in file.urls:
+            self.console.print(f"fetching {url}", markup=False, highlight=False, soft_wrap=True)
+            try:
+                return self._from(url, file, target, expected)
+            except _FailedError as failed:
+                failures.append(f"{url}: {failed}")
+        with_sum = f" ({expected})" if expected else ""
+        raise DataError(
+            f"{'; '.join(failures)}. Try again later, or get {file.name} elsewhere{with_sum}, put it into "
+            f"{target.parent} and run this again"
+        )
+
+    def _from(self, url: str, file: RemoteFile, target: Path, expected: str | None) -> None:
+        seen: str | None = None
+        for attempt in range(self.tries):
+            time.sleep(attempt * self.wait)
+            try:
+                return write_aside(target, lambda aside: self._once(url, file, aside, expected))
+            except _FailedError as failed:
+                # the same wrong sum twice: it is a wrong file, not a broken one
+                last = attempt == self.tries - 1 or not failed.again
+                if last or (failed.sum is not None and failed.sum == seen):
+                    raise
+                seen = failed.sum
+                self.console.print(f"again: {failed}", markup=False, highlight=False, soft_wrap=True)
+        raise ValueError("tries must be at least 1")
+
+    def _once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
+        with Bar(self.console, file.name) as bar:
+            try:
+                _downloader(file, bar)(url, str(aside), None)
+            except HTTPError as error:
+                status = 0 if error.response is None else error.response.status_code
+                # "404 Client Error: Not Found for url: ...", of which the URL is named already
+                said = first_line(error).partition(" for url")[0]
+                raise _FailedError(f"the server says {said}", status in _BUSY or status >= 500) from error
+            except RequestException as error:
+                unreachable = _caused_by(error, NewConnectionError)
+                said = "can't be reached (is there a network?)" if unreachable else "the connection broke off"
+                raise _FailedError(said, not unreachable) from error
+            except ConnectionFault as error:
+                raise _FailedError("the connection broke off", again=True) from error
+            except OSError as error:
+                raise full(error, aside.parent, f"{url} could not be kept") from error
+        check_content(aside, file, expected)
+
+
+def check_content(path: Path, file: RemoteFile, expected: str | None) -> None:
+    """_FailedError if it is another file, or a web page in place of one."""
+    if expected is None:
+        with open(path, "rb") as stream:
+            start = stream.read(64).lstrip()
+        if not start or start.startswith(b"<"):
+            raise _FailedError("sent a web page or nothing instead of the file")
+    elif not fits(path, file, expected):
+        found = sum_of(path, expected.partition(":")[0])
+        why = f"sent another file: its sum is {found}, not {expected}; it was removed"
+        raise _FailedError(why, again=True, sum_=found)
+
+
+def fits(path: Path, file: RemoteFile, expected: str) -> bool:
+    """Is it the file, by its sum or by that of what it holds?"""
+    if sum_of(path, expected.partition(":")[0]) == expected:
+        return True
+    return file.inside is not None and _sum_inside(path, file.inside.partition(":")[0]) == file.inside
+
+
+def sum_of(path: Path, algorithm: str = "sha256") -> str:
+    """`algorithm:hexadecimal`."""
+    return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
+
+
+def _sum_inside(path: Path, algorithm: str) -> str | None:
+    """Of what a gzip file holds; None if it is none, or broken."""
+    found = hashlib.new(algorithm, usedforsecurity=False)
+    try:
+        with gzip.open(path) as stream:
+            while part := stream.read(_CHUNK):
+                found.update(part)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return f"{algorithm}:{found.hexdigest()}"
+
+
+def full(error: OSError, folder: Path, what: str) -> OSError | DataError:
+    """What to raise for `error`: a full disk has a cure, the rest is the system's to explain."""
+    if error.errno not in _FULL:
+        return error
+    return NoRoomError(
+        f"{what}: no room is left in {folder} ({first_line(error)}); free some or give another --root, then "
+        "run this again: what is complete is kept"
+    )
+
+
+def _downloader(file: RemoteFile, bar: "Bar") -> Any:
+    # A server's transport compression is undone, but not the file's own.
+    is_packed = file.name.endswith((".gz", ".tgz"))
+    return pooch.HTTPDownloader(
+        progressbar=bar,
+        chunk_size=_CHUNK,
+        timeout=30,
+        headers={"User-Agent": f"redoseg/{__version__}", "Accept-Encoding": "identity"},
+        hooks={"response": _as_stored} if is_packed else {},
+    )
+
+
+def _as_stored(response: Response, *_: object, **__: object) -> None:
+    """A .tgz that a server labels as a compressed .tar is kept compressed: the sums are those of the .tgz."""
+    response.raw.headers.discard("content-encoding")
+
+
+def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Is it, or what it was raised for, of this kind? requests hides the reason in its arguments."""
+    while error is not None:
+        reasons = [error, *error.args, getattr(error.args[0] if error.args else None, "reason", None)]
+        if any(isinstance(reason, kind) for reason in reasons):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class Bar:
+    """pooch's idea of a progress bar (`total`, `update`, `reset`, `close`); silent where no terminal is."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task = self._progress.add_task(name, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def total(self) -> float | None:
+        """Bytes; None where the server doesn't say."""
+        return self._progress.tasks[0].total
+
+    @total.setter
+    def total(self, total: int) -> None:
+        self._progress.update(self._task, total=total or None)
+
+    def update(self, more: int) -> None:
+        self._progress.advance(self._task, more)
+
+    def reset(self) -> None:
+        self._progress.update(self._task, completed=0)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,1 @@
+"""The verb distill: a student of a run's own masks."""

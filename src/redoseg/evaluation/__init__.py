@@ -1,0 +1,1 @@
+"""The only package that reads masks to score with them."""

@@ -1,0 +1,155 @@
+"""Scores of a mask network on the labelled images of a split, beside the trivial rows.
+
+The only place, with `metrics` and `trivial`, that reads a mask; with labels to learn from `labelled` and
+`supervised` do.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from redoseg.data.dataset import Dataset, Split, open_dataset, scored_name
+from redoseg.data.held_out import unseen
+from redoseg.data.labels import UNLABELLED, region_map
+from redoseg.errors import DataError
+from redoseg.evaluation.metrics import Counts, Scores, confusion, per_dataset, per_image, scored
+from redoseg.evaluation.trivial import disc, fixed_mask
+from redoseg.models.load import Model, load_model
+from redoseg.networks.mask import MaskNetwork
+from redoseg.tensors import pick_device, to_tensor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `redoseg evaluate` reports. Scores are means over images, in [0, 1]; `None` where there is no row.
+
+    `images`: how many were scored; `region_sizes`: mean share of each region, background first;
+    `checkpoint`: rule, step, ema.
+    """
+
+    images: int
+    per_dataset: Scores
+    per_image: Scores
+    fixed_mask: Scores | None
+    disc: Scores | None
+    region_sizes: tuple[float, ...]
+    checkpoint: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` prints it and evaluation.json keeps it."""
+        rows = ("per_dataset", "per_image", "fixed_mask", "disc")
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        scores = {name: None if fields[name] is None else fields[name].as_dict() for name in rows}
+        return fields | scores | {"region_sizes": list(self.region_sizes)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """What `as_dict` gave."""
+        rows = ("per_dataset", "per_image", "fixed_mask", "disc")
+        scores = {name: None if fields[name] is None else Scores.from_dict(fields[name]) for name in rows}
+        return cls(**fields | scores | {"region_sizes": tuple(fields["region_sizes"])})
+
+
+@torch.no_grad()
+def predict(
+    f: MaskNetwork, split: Split, indices: NDArray[np.int64], batch: int = 64
+) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    """Regions (B, S, S), background 0, of some images of a split, and the soft masks' mean sizes (n,)."""
+    regions, sizes = [], torch.zeros(f.n, dtype=torch.float64)
+    for part in np.array_split(indices, -(-len(indices) // batch)):
+        masks = f.ordered_masks(to_tensor(split.images(part), f.order.device))  # (b, n, S, S)
+        regions.append(region_map(masks.cpu().numpy()))
+        sizes += masks.mean((2, 3)).sum(0).cpu().double()
+    return np.concatenate(regions), tuple((sizes / len(indices)).tolist())
+
+
+def count(f: MaskNetwork, split: Split, most: int) -> Counts:
+    """Pixels of each region and label of at most so many labelled images, evenly spread: (B, n, n)."""
+    labelled = _labelled(split)
+    if len(labelled) > most:
+        labelled = labelled[np.linspace(0, len(labelled) - 1, most).round().astype(np.int64)]
+    return confusion(predict(f, split, labelled)[0], split.labels(labelled), f.n)
+
+
+def score(model: Model, split: Split) -> Evaluation:
+    """Both matchings and the trivial rows on the labelled images of a split, at the model's size."""
+    labelled = _labelled(split)
+    truth = split.labels(labelled)
+    regions, sizes = predict(model.f, split, labelled)
+    counts = confusion(regions, truth, model.f.n)
+    if not scored(counts):
+        raise DataError("the masks of this split hold no labelled pixel: there is nothing to score")
+    return Evaluation(
+        images=scored(counts),
+        per_dataset=per_dataset(counts),
+        per_image=per_image(counts),
+        fixed_mask=fixed_mask(truth, model.f.n),
+        disc=disc(truth, model.f.n),
+        region_sizes=sizes,
+        checkpoint=model.checkpoint,
+    )
+
+
+def evaluate(
+    model: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *,
+    split: str = "val",
+    checkpoint: str = "last",
+    weights: str | None = None,
+    device: str = "auto",
+    cache: Path | None = None,
+    mnist: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score MODEL on the labelled images of a split of DATA (as `redoseg train` takes it), at S x S, but for
+    those that it was trained on with their masks.
+
+    Raises DataError without such a split or without masks in it, ModelError for a model that can't be read.
+    """
+    loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
+    config = loaded.config
+    sources = [data] if isinstance(data, str | Path) else data
+    dataset = open_dataset(
+        [str(source) for source in sources],
+        size=loaded.f.size,
+        n=loaded.f.n,
+        cache=cache,
+        mnist=mnist or (config.mnist if config else None),
+        resize=config.resize if config else "antialias",
+        progress=progress,
+    )
+    held_out = unseen((split, dataset.split(split)), loaded.supervision)
+    if held_out is None:
+        raise DataError(
+            f"{model} was trained with the masks of every labelled image of the split {split}, or it has none"
+        )
+    return score(loaded, held_out[1])
+
+
+def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
+    """Where a run is scored: 'val' if its masks label a pixel, else 'train' if its do; None without masks.
+
+    DataError if they hold labels beyond n - 1: better now than at the first score.
+    """
+    name = scored_name(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
+    return None if name is None else (name, dataset.splits[name])
+
+
+def _has_labels(split: Split, batch: int = 64) -> bool:
+    labelled = split.labelled
+    parts = (labelled[start : start + batch] for start in range(0, len(labelled), batch))
+    return any((split.labels(part) != UNLABELLED).any() for part in parts)
+
+
+def _labelled(split: Split) -> NDArray[np.int64]:
+    labelled = split.labelled
+    if not len(labelled):
+        raise DataError("no image of this split has a mask: put masks/ beside images/ (docs/data.md)")
+    return labelled

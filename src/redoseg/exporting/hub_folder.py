@@ -1,0 +1,116 @@
+"""A model's folder that can go its own way: its files, its card, and for a hub README.md."""
+
+import dataclasses
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from redoseg.errors import ConfigError, ModelError
+from redoseg.exporting.onnx import export_onnx
+from redoseg.exporting.provenance import card_of_run
+from redoseg.exporting.readme import model_card
+from redoseg.files import write_aside
+from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, WEIGHTS, Card, read_card, sha256_of
+from redoseg.models.load import Model, load_model
+from redoseg.models.source import RunCheckpoint, find_model
+from redoseg.models.weights import load_generators, save_generators
+from redoseg.networks.generator import RegionGenerator
+
+README = "README.md"
+GREY_LEVELS = 4.0  # of 255, by which a pixel drawn in half precision may differ
+
+
+def pack(model: Model, card: Card, folder: Path, *, generators: bool = False) -> Card:
+    """Write the model's files and its card, which is returned with the files' sums.
+
+    ModelError if there are no generators to write, or if they draw differently once written.
+    """
+    model.f.save_pretrained(folder)
+    (folder / README).unlink(missing_ok=True)  # the library's own, which says nothing of this model
+    export_onnx(model.f, folder / ONNX)
+    files = [CONFIG, WEIGHTS, ONNX]
+    if generators:
+        _pack_generators(model, folder / GENERATORS)
+        files.append(GENERATORS)
+    card = dataclasses.replace(card, sha256={file: sha256_of(folder / file) for file in files})
+    card.write(folder)
+    return card
+
+
+def _pack_generators(model: Model, file: Path) -> None:
+    if model.generators is None or model.config is None:
+        raise ModelError("this checkpoint holds no generators: use --checkpoint last, label-free or best")
+    save_generators(model.generators, file)
+    apart = drawn_apart(model.generators, load_generators(model.config, file), model.config.size)
+    if apart > GREY_LEVELS:
+        raise ModelError(f"generators in half precision draw pixels that differ by {apart:.1f} grey levels")
+
+
+@torch.no_grad()
+def drawn_apart(ones: nn.ModuleList, others: nn.ModuleList, size: int) -> float:
+    """By how many grey levels a pixel differs, at most, between what two sets of generators draw."""
+    random, largest = torch.Generator().manual_seed(0), 0.0
+    for G, H in zip(ones, others, strict=True):
+        coarse = torch.rand(16, 1, 4, 4, generator=random)
+        masks = nn.functional.interpolate(coarse, size=(size, size), mode="bilinear").round()
+        assert isinstance(G, RegionGenerator)
+        z = torch.randn(16, G.first.in_features, generator=random)
+        largest = max(largest, (G(masks, z) - H(masks, z)).abs().max().item())
+    return 127.5 * largest
+
+
+def write_hub_folder(
+    model: str,
+    folder: Path,
+    *,
+    checkpoint: str = "last",
+    weights: str | None = None,
+    subject: str | None = None,
+    data_text: str | None = None,
+    data_licence: str | None = None,
+) -> Card:
+    """Write MODEL, a run or a folder with a card, and README.md to `folder`, and return its card.
+
+    Files that it doesn't write stay. ModelError for a MODEL that says nothing of itself, ConfigError for a
+    folder that holds something else.
+    """
+    place = find_model(model, checkpoint=checkpoint, weights=weights)
+    _check_free(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        made = Path(temporary)
+        if isinstance(place, RunCheckpoint):
+            loaded = load_model(model, checkpoint=checkpoint, weights=weights)
+            card = pack(loaded, card_of_run(place.run, loaded, folder.absolute().name), made)
+        else:
+            card = _copy(place if isinstance(place, Path) else None, model, made)
+        card = card.described(subject=subject, text=data_text, licence=data_licence)
+        card.write(made)
+        (made / README).write_text(model_card(card), encoding="utf-8")
+        for file in (*card.sha256, README, CARD):
+            write_aside(folder / file, partial(shutil.copyfile, made / file))
+    return card
+
+
+def _copy(place: Path | None, model: str, folder: Path) -> Card:
+    card = None if place is None or place.is_file() else read_card(place)
+    if card is None or place is None:
+        raise ModelError(
+            f"{model} doesn't say how it was made: name the run that it comes from, or a model from "
+            "`redoseg models`"
+        )
+    for file in (CONFIG, WEIGHTS, ONNX):
+        shutil.copyfile(place / file, folder / file)
+    kept = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
+    return dataclasses.replace(card, sha256=kept)
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--hub-folder {folder} is a file: choose another name")
+    own = folder.is_dir() and [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if own and not (folder / CARD).is_file():
+        raise ConfigError(f"--hub-folder {folder} holds other files: choose an empty one, or a new name")

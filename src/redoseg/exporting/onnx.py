@@ -1,0 +1,235 @@
+"""A mask network as an ONNX file: for sizes of any kind, and laid out for ONNX Runtime."""
+
+import contextlib
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from redoseg.errors import ModelError, missing_extra
+from redoseg.files import write_aside
+from redoseg.models.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
+from redoseg.models.card import ONNX
+from redoseg.models.source import digest
+from redoseg.networks.layers import UpsampleConv
+from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
+from redoseg.version import __version__
+
+TOLERANCE = 1e-4  # between the masks of the file and the network's own
+_COMPARED = ((1, 128, 128), (3, 36, 52))  # batch, height, width
+
+_log = logging.getLogger("redoseg.export")
+
+
+def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
+    """All that a model's folder holds: config.json, model.safetensors and mask.onnx. `masks`: what masks were
+    learned from, in words, which README.md is to say; None: none was.
+
+    Where mask.onnx can't be written it is left out, with a warning.
+    """
+    f.save_pretrained(folder)
+    if masks is not None:
+        readme = folder / "README.md"
+        text = readme.read_text(encoding="utf-8").replace("- unsupervised", "- semi-supervised")
+        readme.write_text(f"{text}\n\n**{masks}** read in training.\n", encoding="utf-8")
+    try:
+        export_onnx(f, folder / ONNX)
+    except ModuleNotFoundError as error:
+        missing = missing_extra("writing mask.onnx", error)
+        _log.warning("%s; the model is saved without it", missing or error)
+    except Exception as error:  # noqa: BLE001 - a run of days mustn't end without its model for an exporter's sake
+        _log.warning(
+            "mask.onnx can't be written (%s); the model is saved without it",
+            " ".join(str(error).split())[:200],
+        )
+
+
+def export_onnx(f: MaskNetwork, file: Path) -> float:
+    """Write f as it is now to `file`, and return by how much its masks differ from f's at most.
+
+    images (B, 3, H, W) in [-1, 1] -> masks (B, n, H, W), background first, float32; H and W are multiples of
+    4 from 32. ModelError, and no file, if a mask differs by more than `TOLERANCE`; ModuleNotFoundError
+    without the packages that it takes.
+    """
+    f = copy.deepcopy(f).cpu().eval()
+    content, difference = _content(f), 0.0
+
+    def write(aside: Path) -> None:
+        nonlocal difference
+        aside.write_bytes(content)
+        difference = _difference(f, aside)
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{file} isn't written: its masks differ by {difference:.1e} from the network's own, more "
+                f"than {TOLERANCE:g}"
+            )
+
+    write_aside(file, write)
+    return difference
+
+
+def _difference(f: MaskNetwork, file: Path) -> float:
+    """The largest one on noise, between PyTorch and ONNX Runtime."""
+    backend, random = OnnxBackend(file), np.random.default_rng(0)
+    largest = 0.0
+    for batch, height, width in _COMPARED:
+        images = random.uniform(-1, 1, (batch, 3, height, width)).astype(np.float32)
+        with torch.inference_mode():
+            expected = f.ordered_masks(torch.from_numpy(images)).numpy()
+        largest = max(largest, float(np.abs(backend(images) - expected).max()))
+    return largest
+
+
+def _content(f: MaskNetwork) -> bytes:
+    """The file: the graph of networks of this shape, f's weights, and a note of what it is."""
+    import onnx
+
+    network = _for_runtime(f)
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    shapes = tuple((name, array.shape) for name, array in state.items())
+    if shapes not in _graphs:
+        _graphs[shapes] = _graph(network)
+    model = onnx.load_from_string(_graphs[shapes])
+    for tensor in model.graph.initializer:
+        if tensor.name in state:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name], tensor.name))
+    info = {"n": f.n, "size": f.size, "version": __version__, "weights": _weights_digest(f)}
+    onnx.helper.set_model_props(model, {INFO: json.dumps(info)})
+    return model.SerializeToString()
+
+
+def _weights_digest(f: MaskNetwork) -> str:
+    """As `models.weights_digest` has it of a file."""
+    return digest((name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items())
+
+
+_graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}
+"""Models by the shapes of their weights: tracing takes seconds, and gives the same graph each time."""
+
+
+def _graph(network: nn.Module) -> bytes:
+    import onnxscript  # noqa: F401 - what the exporter lacks without it, it says in many lines
+
+    network, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
+    for tensor in network.state_dict().values():  # the exporter makes one of tensors that are equal
+        if tensor.is_floating_point():
+            tensor.normal_(generator=random)
+    batch, height, width = (
+        torch.export.Dim(name, min=least, max=1 << 14)
+        for name, least in ((BATCH, 1), (HEIGHT, 8), (WIDTH, 8))
+    )
+    with _silence():
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, 64, 96),),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: batch, 2: 4 * height, 3: 4 * width},),
+            external_data=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        for axis, side in ((0, BATCH), (2, HEIGHT), (3, WIDTH)):
+            value.type.tensor_type.shape.dim[axis].dim_param = side
+    for node in model.graph.node:  # each says from which line of Python it comes
+        node.doc_string = ""
+        del node.metadata_props[:]
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Within, the exporter doesn't say how it gets on; what goes wrong it raises."""
+    libraries = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
+    levels = [library.level for library in libraries]
+    for library in libraries:
+        library.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for library, level in zip(libraries, levels, strict=True):
+            library.setLevel(level)
+
+
+# The same function from layers that ONNX Runtime is quick at; times are docs/performance.md's.
+
+
+class _Pyramid(nn.Module):
+    def __init__(self, pyramid: PyramidPooling) -> None:
+        super().__init__()
+        for name in ("weight", "bias"):
+            together = torch.cat([project.get_parameter(name) for project in pyramid.projections])
+            self.register_buffer(name, together.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return with_averages(x, F.conv2d(x, self.get_buffer("weight"), self.get_buffer("bias")))
+
+
+class _Upsample(nn.Module):
+    """A transposed convolution that puts zeros between the pixels, then a sum over windows of 2x2."""
+
+    def __init__(self, layer: UpsampleConv) -> None:
+        super().__init__()
+        kernel = layer.weight.detach().flip(2, 3).transpose(0, 1).contiguous()
+        self.register_buffer("kernel", kernel)
+        self.register_buffer("window", torch.ones(kernel.shape[1], 1, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv_transpose2d(x, self.get_buffer("kernel"), stride=2)
+        return F.conv2d(y, self.get_buffer("window"), groups=y.shape[1])
+
+
+class _Head(nn.Module):
+    """The 7x7 convolution as a transposed one: for so few channels out, one product of small matrices.
+
+    Its logits are in the regions' order.
+    """
+
+    def __init__(self, head: nn.Conv2d, order: Tensor) -> None:
+        super().__init__()
+        assert head.bias is not None
+        kernel, bias = head.weight.detach().flip(2, 3), head.bias.detach()
+        if len(order) == 2:  # one logit: the other region's is its negative
+            kernel, bias = (kernel, bias) if order[0] == 0 else (-kernel, -bias)
+        else:
+            kernel, bias = kernel[order], bias[order]
+        self.border = head.kernel_size[0] // 2
+        self.register_buffer("kernel", kernel.transpose(0, 1).contiguous())
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (self.border,) * 4, mode="reflect")
+        kernel, bias = self.get_buffer("kernel"), self.get_buffer("bias")
+        return F.conv_transpose2d(x, kernel, bias, padding=2 * self.border)
+
+
+def _for_runtime(f: MaskNetwork) -> nn.Module:
+    """images to masks in the regions' order. Every tensor is used as it is: see `_graphs`."""
+    f = copy.deepcopy(f).requires_grad_(False)
+    for parent in list(f.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, UpsampleConv) and layer.bias is None:
+                setattr(parent, name, _Upsample(layer))
+            elif isinstance(layer, nn.GroupNorm) and layer.num_groups == layer.num_channels and layer.affine:
+                norm = nn.InstanceNorm2d(layer.num_channels, layer.eps, affine=True)
+                norm.load_state_dict(layer.state_dict())
+                setattr(parent, name, norm)
+    if isinstance(f.pyramid, PyramidPooling):
+        f.pyramid = _Pyramid(f.pyramid)
+    f.head = _Head(f.head, f.order)  # type: ignore[assignment]
+    return f.eval()

@@ -1,0 +1,1 @@
+"""What can be known of f without a mask."""

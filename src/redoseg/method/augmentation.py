@@ -1,0 +1,85 @@
+"""Random changes of pictures: what f sees of them, where a redrawn region lands, what D is shown.
+
+Each is a function of the pictures and of uniform numbers in [0, 1), drawn elsewhere: the same numbers give
+the same change, in any process.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from redoseg.config.train import DiffAugment
+
+VIEW_NUMBERS = 6
+SHIFT_NUMBERS = 2
+AUGMENT_NUMBERS = 7
+
+
+def view(images: Tensor, u: Tensor, strength: Tensor, hue: float = 1.0) -> Tensor:
+    """Another light, other colours: what f sees, so that it can't tell regions by brightness alone.
+
+    Contrast changed, in half the images at strength 1 light and dark swapped, a slope of light laid over; and
+    `hue`, in [0, 1], times as strongly, hue turned and saturation changed. images (B, 3, H, W) in [-1, 1],
+    u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), about [-1, 1]. Where things are stays as it was.
+    """
+    strength = strength.to(images.dtype)[:, None, None, None]
+    swap, gain, saturation, turn, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
+    light = images.mean(1, keepdim=True)
+    sign = torch.where(swap < strength / 2, -1.0, 1.0)
+    angle = 2 * math.pi * hue * strength * (turn - 0.5)
+    colour = turned(images - light, angle) * (1 + hue * strength * (2 * saturation - 1))
+    rows, columns = (torch.linspace(-1, 1, side, device=images.device) for side in images.shape[2:])
+    way = 2 * math.pi * towards
+    plane = torch.cos(way) * rows[:, None] + torch.sin(way) * columns
+    return sign * light * (1 + strength * (gain - 0.5)) + colour + strength * slope * plane / 2
+
+
+def turned(colour: Tensor, angle: Tensor) -> Tensor:
+    """Hues turned by an angle in radians about the grey axis. colour (B, 3, H, W) without its grey part."""
+    across = (colour.roll(1, 1) - colour.roll(-1, 1)) / math.sqrt(3)  # the cross product with the axis
+    return torch.cos(angle) * colour + torch.sin(angle) * across
+
+
+def shifted(pictures: Tensor, share: Tensor) -> Tensor:
+    """Moved by whole pixels, zeros where nothing was. pictures (B, C, H, W), share (B, 2): of the height, of
+    the width, downwards and to the right -> (B, C, H, W)."""
+    side = share.new_tensor(pictures.shape[2:])
+    pixels = (share * side).round()
+    theta = torch.zeros(len(pictures), 2, 3, device=pictures.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1
+    theta[:, :, 2] = -2 * (pixels / side).flip(1)  # x first; the picture's half side is 1
+    grid = F.affine_grid(theta, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures.float(), grid, align_corners=False).to(pictures.dtype)
+
+
+def augmented(images: Tensor, u: Tensor, kind: DiffAugment) -> Tensor:
+    """DiffAugment's changes, for all that D is shown, real or fake. images (B, 3, H, W), u (B, 7).
+
+    'colour': brightness by up to .5, saturation up to twofold, contrast by a factor of .5 to 1.5;
+    'translation': by up to an eighth of the side; 'cutout': a square of half the side turns grey.
+    Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training".
+    """
+    if kind in ("colour", "colour-translation", "all"):
+        brightness, saturation, contrast = u[:, :3, None, None, None].unbind(1)
+        images = images + (brightness - 0.5)
+        grey = images.mean(1, keepdim=True)
+        images = grey + 2 * saturation * (images - grey)
+        level = images.mean((1, 2, 3), keepdim=True)
+        images = level + (0.5 + contrast) * (images - level)
+    if kind in ("translation", "colour-translation", "all"):
+        images = shifted(images, (u[:, 3:5] - 0.5) / 4)
+    if kind in ("cutout", "all"):
+        images = images * ~_square(u[:, 5:7], images)
+    return images
+
+
+def _square(centre: Tensor, images: Tensor) -> Tensor:
+    """(B, 1, H, W) bool: a square of half the side around `centre` (B, 2), as shares of the sides."""
+    near = []
+    for axis, side in enumerate(images.shape[2:]):
+        pixel = (torch.arange(side, device=images.device) + 0.5) / side
+        near.append((pixel - centre[:, axis : axis + 1]).abs() < 0.25)
+    rows, columns = near
+    return (rows[:, :, None] & columns[:, None, :])[:, None]

@@ -1,0 +1,108 @@
+"""MODEL to a function of arrays: which backend, and torch only where it is that one."""
+
+import ctypes.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from redoseg.errors import TRAIN, ConfigError, MissingExtraError, ModelError, missing_extra
+from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.source import Place, find_model, onnx_file, same_weights
+
+Choice = Literal["auto", "torch", "onnx"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`backend` takes images (B, 3, h, w) in [-1, 1], gives masks (B, n, h, w), background first.
+
+    `size` is the side that the network was trained at.
+    """
+
+    backend: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    n: int
+    size: int
+
+
+def open_backend(
+    model: str | Path,
+    *,
+    checkpoint: str = "last",
+    weights: str | None = None,
+    device: str = "auto",
+    backend: Choice = "auto",
+) -> Opened:
+    """MODEL, `checkpoint` and `weights` as `models.find_model` takes them.
+
+    "auto" is ONNX Runtime on the CPU, where it is the faster one, if there is an ONNX file of these weights,
+    else PyTorch. ModelError for a model, ConfigError for a device or backend that can't be used,
+    MissingExtraError where PyTorch is wanted and isn't installed.
+    """
+    if backend not in get_args(Choice):
+        raise ConfigError(f"--backend is {backend}: choose from {', '.join(get_args(Choice))}")
+    place = find_model(model, checkpoint=checkpoint, weights=weights)
+    exported = isinstance(place, Path) and place.suffix == ".onnx" and place.is_file()
+    if backend == "onnx" or (backend == "auto" and (exported or _on_cpu(device))):
+        opened = _with_onnx(place, "cpu" if device == "auto" else device)
+        if opened is not None:
+            return Opened(opened, opened.n, opened.size)
+        if backend == "onnx":
+            raise ModelError(
+                f"{model} has no mask.onnx of these weights: `redoseg export {model} --onnx FILE` makes one, "
+                "and FILE is a MODEL, too"
+            )
+        if find_spec("torch") is None:
+            raise MissingExtraError(
+                f"{model} has no mask.onnx of these weights, and without it PyTorch is needed: {TRAIN}"
+            )
+    return _with_torch(model, checkpoint, weights, device)
+
+
+def _with_onnx(place: Place, device: str) -> OnnxBackend | None:
+    """None if there is no ONNX file, or if it is of other weights."""
+    file = onnx_file(place)
+    if file is None:
+        return None
+    backend = OnnxBackend(file, device=device)
+    return backend if same_weights(place, str(backend.info.get("weights"))) else None
+
+
+def _with_torch(model: str | Path, checkpoint: str, weights: str | None, device: str) -> Opened:
+    try:
+        from redoseg.models.backends.torch import torch_backend
+        from redoseg.models.load import load_model
+        from redoseg.tensors import pick_device
+    except ModuleNotFoundError as error:
+        missing = missing_extra(f"segmenting with {model}", error)
+        if missing is None:
+            raise
+        raise missing from error
+    f = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device)).f
+    return Opened(torch_backend(f), f.n, f.size)
+
+
+def _on_cpu(device: str) -> bool:
+    """Whether PyTorch would run on the CPU; it is only imported, which takes seconds, to ask for a GPU."""
+    if device != "auto":
+        return device == "cpu"
+    if find_spec("torch") is None or not _may_have_gpu():
+        return True
+    from redoseg.tensors import pick_device
+
+    return pick_device(device).type == "cpu"
+
+
+def _may_have_gpu() -> bool:
+    devices = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+    libraries = ("cuda", "nvcuda", "amdhip64")
+    return (
+        sys.platform == "darwin"
+        or any(Path(device).exists() for device in devices)
+        or any(map(ctypes.util.find_library, libraries))
+    )

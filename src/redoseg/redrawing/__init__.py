@@ -1,0 +1,1 @@
+"""The verb redraw: the paper's Figure 2."""

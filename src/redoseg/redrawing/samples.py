@@ -1,0 +1,36 @@
+"""samples/: the paper's Figure 2 on the same few images and codes all through a run."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import Split
+from redoseg.data.sampler import spread
+from redoseg.figures.tiles import sample_grid
+from redoseg.files import write_aside
+from redoseg.networks.mask import MaskNetwork
+from redoseg.redrawing.redraw import redraw_grid, sample_codes
+from redoseg.tensors import to_tensor
+
+ROWS, CODES = 8, 4
+
+
+class SamplePicture:
+    """Of labelled images where there are some, with their masks; else of those trained on."""
+
+    def __init__(self, config: TrainConfig, scored: Split | None, trained: Split) -> None:
+        self.blur, self.labelled = config.blur, scored is not None
+        self.split = trained if scored is None else scored
+        of = np.arange(len(trained)) if scored is None else scored.labelled
+        self.chosen = of[spread(len(of), ROWS)]
+        self.codes = sample_codes(config.n, CODES, config.code_size, seed=0)
+
+    def write(self, file: Path, f: MaskNetwork, generators: nn.ModuleList | None) -> None:
+        """A PNG of what f and the generators, if there are any, do now."""
+        truth = torch.from_numpy(self.split.labels(self.chosen)) if self.labelled else None
+        images = to_tensor(self.split.images(self.chosen), f.order.device)
+        picture = sample_grid(redraw_grid(f, generators, images, self.codes, truth), blur=self.blur)
+        write_aside(file, lambda aside: picture.save(aside, "PNG"))

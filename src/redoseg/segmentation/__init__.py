@@ -1,0 +1,1 @@
+"""The verb segment: photos in, masks out. Torch-free."""

@@ -1,0 +1,103 @@
+"""Photos to masks on many machines, by Ray Data. Needs the extra `ray`, and storage that all machines see."""
+
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from numpy.typing import NDArray
+from ray.exceptions import RayError
+
+from redoseg.data.native.sources import absolute_source
+from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
+from redoseg.models.source import absolute
+from redoseg.segmentation.plan import Job
+from redoseg.segmentation.segment import Failure, Progress, SegmentReport, segment_jobs, segmented
+from redoseg.segmentation.segmenter import Segmenter
+
+_PHOTOS = 64  # that a worker is given at once, and does again if it dies among them
+
+Column = NDArray[np.object_]
+
+
+def segment_on_ray(
+    model: str | Path,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    address: str = "local",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> SegmentReport:
+    """As `segment_files`, the same masks, by the workers of a Ray cluster; `options` as in `from_pretrained`.
+
+    `address` is the cluster's, "auto" the one that this machine belongs to, "local" a new one of this machine
+    alone. `workers` None: as many as there are free CPUs. MODEL, inputs and `out` are paths that all machines
+    know. A worker that dies is replaced, and what it had in hand done again; masks are whole or not there.
+    An archive that is compressed as a whole (.tar.gz) is unpacked for every 64 photos: unpack it before.
+    ConfigError for a cluster that can't be reached, ProcessError for one that gives up.
+    """
+    if options.get("device", "auto") == "auto":
+        options["device"] = "cpu"  # workers are counted by CPUs: on one GPU they would be too many
+    Segmenter.from_pretrained(model, **options)  # what is wrong with it is better said here, once
+    model = absolute(model)
+    try:
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--ray {address}: no Ray cluster can be had there ({first_line(error)})"
+        ) from error
+
+    def run(jobs: Sequence[Job]) -> Iterator[Job | Failure]:
+        return _results(jobs, workers, {"model": model} | options)
+
+    try:
+        return segment_jobs(run, [absolute_source(source) for source in inputs], out, progress=progress)
+    except RayError as error:
+        raise _reported(error) from error
+    finally:
+        ray.shutdown()
+
+
+class _Worker:
+    """A process of the cluster with a model of its own."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.segmenter = Segmenter.from_pretrained(**options)
+
+    def __call__(self, batch: dict[str, Column]) -> dict[str, Column]:
+        done = list(segmented(self.segmenter, [pickle.loads(job) for job in batch["job"]]))
+        reasons = [one.reason if isinstance(one, Failure) else "" for one in done]
+        return {"job": batch["job"], "reason": np.array(reasons, object)}
+
+
+def _results(jobs: Sequence[Job], workers: int | None, options: dict[str, Any]) -> Iterator[Job | Failure]:
+    if not jobs:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+    rows = ray.data.from_items(
+        [{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=-(-len(jobs) // _PHOTOS)
+    )
+    done = rows.map_batches(
+        _Worker, fn_constructor_args=(options,), batch_size=_PHOTOS, num_cpus=1, concurrency=(1, most)
+    )
+    for row in done.iter_rows():
+        job: Job = pickle.loads(row["job"])
+        yield Failure(job, row["reason"]) if row["reason"] else job
+
+
+def _reported(error: BaseException) -> RedosegError:
+    """What a worker raised, if it is one of ours, or that the cluster gave up."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, RedosegError):
+            return cause
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return ProcessError(f"the Ray cluster gave up ({first_line(error)}): run it again")

@@ -1,0 +1,1 @@
+"""The verb train: one loop, and what learns in it."""

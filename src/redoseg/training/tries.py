@@ -1,0 +1,253 @@
+"""Several seeds tried for a while: the run goes on with the one whose masks look best without a label."""
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+
+from redoseg.config import TrainConfig
+from redoseg.config.train import FREE_TO_CHANGE
+from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
+from redoseg.files import read_json, write_aside, write_folder_aside, write_json
+from redoseg.models.run_folder import RunFolder
+from redoseg.training.distributed import joined, launched
+from redoseg.training.train import check, train
+
+TRY_STEPS = 1_500  # of each try, if nothing is said
+
+
+@dataclass(frozen=True)
+class Tries:
+    """RUN/tries.json: `seeds`, each to be trained for `steps` steps, all else as `config` has it.
+
+    data: its fingerprint; scores: the label-free ones at that step, of the first seeds, as far as they are
+    done; None, which counts as 0, for one that could not be trained; chosen: the seed that RUN goes on with.
+    """
+
+    config: TrainConfig
+    seeds: tuple[int, ...]
+    steps: int
+    data: str | None = None
+    scores: tuple[float | None, ...] = ()
+    chosen: int | None = None
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Self:
+        """ModelError if tries.json is not one of ours."""
+        fields = read_json(folder.tries)
+        try:
+            lists = {name: tuple(fields[name]) for name in ("seeds", "scores")}
+            return cls(**fields | lists | {"config": TrainConfig.from_json(fields["config"])})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{folder.tries} doesn't describe tries of this version ({error})") from error
+
+    def as_json(self) -> dict[str, Any]:
+        return vars(self) | {"config": self.config.as_json()}
+
+    def of(self, seed: int) -> TrainConfig:
+        """A try: a run like any other. Minutes are left to the run that goes on, lest tries end unequal."""
+        out = RunFolder(self.config.out).of_try(seed)
+        return dataclasses.replace(self.config, out=out, seed=seed, steps=self.steps, minutes=None)
+
+    @property
+    def going_on(self) -> TrainConfig:
+        """The run in RUN, with the first seed until one is chosen."""
+        seed = self.config.seed if self.chosen is None else self.chosen
+        return dataclasses.replace(self.config, seed=seed)
+
+    @property
+    def best(self) -> int:
+        """The seed with the highest score, the first of equals."""
+        # One that could not be trained can't be gone on with: it comes after one that has 0.
+        scores = [-1.0 if score is None else score for score in self.scores]
+        return self.seeds[scores.index(max(scores))]
+
+
+def train_tries(
+    config: TrainConfig, *, tries: int, try_steps: int | None = None, console: Console | None = None
+) -> Path:
+    """`train`, with the best of several seeds, of which `config.seed` is the first. Returns the run's folder.
+
+    Each of so many `tries` is trained for `try_steps` steps (None: 1,500) in a folder under `config.out`. The
+    one whose label-free score is the highest there goes on in `config.out`, as if it had been trained alone.
+    No mask is read for the choice; with --labelled each try learns from the same. `config.minutes` bound the
+    run that goes on, its own try included. Called again, it goes on where it was. Raises what `train` does;
+    CollapseError or DivergenceError only if every try did.
+    """
+    config, console = config.resolved(), console or Console(stderr=True)
+    _refuse(config, tries, try_steps)
+    if tries == 1:
+        return train(config, console=console)
+    folder = RunFolder(config.out)
+    if not folder.exists:
+        _, found, _ = check_tries(config, console, tries=tries, try_steps=try_steps)
+        with folder.locked():
+            planned = _planned(config, tries, try_steps)  # anew: now nobody else is at it
+            _choose(dataclasses.replace(planned, data=_fingerprint(found)), folder, console)
+    planned = _planned(config, tries, try_steps)
+    _drop_states(planned, folder)
+    return train(planned.going_on, console=console)
+
+
+def resume_tries(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
+    """Go on with the tries in a folder, then with the run, some options `changed`. As `train_tries`."""
+    begun = Tries.read(RunFolder(path))
+    config = dataclasses.replace(begun.config, out=path, **changed)
+    return train_tries(config, tries=len(begun.seeds), try_steps=begun.steps, console=console)
+
+
+def check_tries(
+    config: TrainConfig, console: Console, *, tries: int, try_steps: int | None = None
+) -> tuple[TrainConfig, dict[str, object], dict[str, object] | None]:
+    """What `train_tries` would do, without doing it: as `training.check`, and the tries as they stand."""
+    config = config.resolved()
+    _refuse(config, tries, try_steps)
+    if tries == 1:
+        return *check(config, console), None
+    planned = _planned(config, tries, try_steps)
+    there = RunFolder(config.out).exists
+    _, found = check(planned.going_on if there else planned.of(config.seed), console)
+    if planned.data not in (None, _fingerprint(found)):
+        raise DataError(
+            f"the data of {config.out} has changed since its tries were begun: bring back the same files, or "
+            "train anew with another --out"
+        )
+    told = {name: value for name, value in vars(planned).items() if name not in ("config", "data")}
+    return planned.going_on, found, told
+
+
+def _refuse(config: TrainConfig, tries: int, try_steps: int | None) -> None:
+    """ConfigError for tries that can't be made."""
+    if tries < 1:
+        raise ConfigError(f"--tries is {tries}: it must be at least 1")
+    if tries == 1:
+        if try_steps is not None:
+            raise ConfigError("--try-steps needs --tries, of at least 2")
+        return
+    if config.labelled is not None and config.labelled.isdecimal():
+        raise ConfigError(
+            f"--labelled {config.labelled} with --tries would draw other images for each seed: name a folder "
+            "of images with masks"
+        )
+    steps = TRY_STEPS if try_steps is None else try_steps
+    if not 1 <= steps <= config.steps:
+        raise ConfigError(f"--try-steps is {steps}: it must be from 1 to --steps, {config.steps}")
+    if steps % config.eval_every:
+        raise ConfigError(
+            f"--try-steps is {steps}: masks are looked at every {config.eval_every} steps (--eval-every), so "
+            "it must be a multiple of that"
+        )
+    if launched():
+        with joined():  # which has one process say it
+            raise ConfigError(
+                f"--tries is for one process: choose a seed with --steps {steps} --tries {tries} in one, "
+                f"then `redoseg resume {config.out} --steps {config.steps}` goes on in all of them"
+            )
+
+
+def _planned(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
+    """The tries as they stand in the folder, or those to begin with. ConfigError if they are others."""
+    folder = RunFolder(config.out)
+    seeds = tuple(range(config.seed, config.seed + tries))
+    planned = Tries(config, seeds, TRY_STEPS if try_steps is None else try_steps)
+    if not folder.tries.is_file():
+        folder.reconcile(config)
+        if folder.exists:
+            raise ConfigError(f"{folder.path} was begun without --tries: leave it out, or use another --out")
+        return planned
+    begun = Tries.read(folder)
+    if not begun.scores and not RunFolder(folder.of_try(begun.seeds[0])).last.is_file():
+        return planned  # nothing is trained yet: a mistake found at the first steps may be mended
+    folder.refuse_changes(_options(begun), _options(planned), FREE_TO_CHANGE)
+    return dataclasses.replace(begun, config=config)
+
+
+def _fingerprint(found: dict[str, Any]) -> str:
+    """Of the data and, with --labelled, of the labelled images."""
+    prints = [part["fingerprint"] for part in (found, found.get("supervision")) if part]
+    return "+".join(map(str, prints))
+
+
+def _options(tries: Tries) -> dict[str, Any]:
+    return tries.config.as_json() | {"tries": len(tries.seeds), "try_steps": tries.steps}
+
+
+def _choose(tries: Tries, folder: RunFolder, console: Console) -> None:
+    """Make the tries that are left, and of the best one the run. Killed anywhere, it can be called again."""
+    write_json(folder.tries, tries.as_json())
+    for seed in tries.seeds[len(tries.scores) :]:
+        score = _tried(tries, seed, console)
+        tries = dataclasses.replace(tries, scores=(*tries.scores, score))
+        write_json(folder.tries, tries.as_json())
+    if tries.chosen is None:
+        tries = dataclasses.replace(tries, chosen=tries.best)
+        _say_choice(tries, console)
+        write_json(folder.tries, tries.as_json())
+    if not folder.exists:
+        _take(RunFolder(folder.of_try(tries.going_on.seed)), folder, tries.going_on)
+
+
+def _tried(tries: Tries, seed: int, console: Console) -> float | None:
+    """Train one seed: its score, None if it can't be trained. Raises why, if none of them can."""
+    number, config = tries.seeds.index(seed) + 1, tries.of(seed)
+    _say(console, f"try {number} of {len(tries.seeds)}: seed {seed}, {tries.steps} steps, in {config.out}")
+    try:
+        run = RunFolder(train(config, console=console))
+    except (CollapseError, DivergenceError) as error:
+        if number == len(tries.seeds) and not any(score is not None for score in tries.scores):
+            raise
+        _say(console, f"try {number} failed: {error}")
+        return None
+    return _score(run, tries.steps)
+
+
+def _score(run: RunFolder, step: int) -> float:
+    """The label-free score that the run's log has for that step."""
+    lines = map(json.loads, run.metrics.read_text(encoding="utf-8").splitlines())
+    scores = [line["label_free"] for line in lines if line["step"] == step and "label_free" in line]
+    if not scores:
+        raise ModelError(
+            f"{run.metrics} has no line of step {step}: delete {run.path}, which is then made anew"
+        )
+    return float(scores[-1])
+
+
+def _say_choice(tries: Tries, console: Console) -> None:
+    scores = ", ".join(
+        f"seed {seed} {'failed' if score is None else f'{score:.3f}'}"
+        for seed, score in zip(tries.seeds, tries.scores, strict=True)
+    )
+    _say(console, f"label-free scores: {scores}. Going on with seed {tries.chosen}")
+    if not any(tries.scores):
+        _say(console, "warning: no try has masks that look like an object: look at the tries' samples/")
+
+
+def _take(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
+    """Make the folder a copy of the try that `config` goes on with."""
+    for piece in tried.path.iterdir():
+        if piece == tried.description or piece.name.startswith("."):
+            continue
+        copy = folder.path / piece.name
+        if piece.is_dir():
+            write_folder_aside(copy, partial(shutil.copytree, piece))
+        else:
+            write_aside(copy, partial(shutil.copyfile, piece))
+    # Last, for with it the folder is a run. Its own options: `redoseg resume` is to go on to the last step.
+    write_json(folder.description, read_json(tried.description) | {"config": config.as_json()})
+
+
+def _drop_states(tries: Tries, folder: RunFolder) -> None:
+    """Of the tries there stay logs, pictures, models and every f that was measured: what is large goes."""
+    for seed in tries.seeds:
+        tried = RunFolder(folder.of_try(seed))
+        for file in (tried.last, tried.best, tried.label_free):
+            file.unlink(missing_ok=True)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,310 @@
+"""Methods without a network: what they find in drawn photos, and that it is scored as `evaluate` would."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+pytest.importorskip("cv2", reason="the extra `baselines` isn't installed")
+
+from bare_python import WITHOUT
+from redoseg.baselines import iem, kmeans
+from redoseg.baselines.score import METHODS, NAMES, evenly, find, score_baseline
+from redoseg.data.dataset import Split, open_dataset
+from redoseg.evaluation.metrics import as_labelled, confusion, per_dataset, per_image
+from redoseg.evaluation.trivial import disc, fixed_mask
+
+S, COUNT = 48, 7
+Command = Callable[..., tuple[int, str, str]]
+
+
+def drawn(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A bright textured disc off the middle of a dark texture, and its mask."""
+    rng = np.random.default_rng(index)
+    y, x = np.mgrid[:S, :S]
+    away, angle = S / 6, 2 * np.pi * index / COUNT
+    middle = S / 2 + away * np.array([np.sin(angle), np.cos(angle)])
+    mask = np.hypot(y - middle[0], x - middle[1]) < S / 4.5
+    ground = np.array([40, 70, 50]) + 20 * np.sin(y / 2)[..., None] + rng.normal(0, 8, (S, S, 3))
+    thing = np.array([210, 160, 60]) + 25 * np.sin((x + y) / 3)[..., None] + rng.normal(0, 8, (S, S, 3))
+    return np.where(mask[..., None], thing, ground).clip(0, 255).astype(np.uint8), mask.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """COUNT photos with masks in `val`, one without in `val`, one in `train`."""
+    folder = tmp_path_factory.mktemp("drawn") / "discs"
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for index in range(COUNT + 2):
+        picture, mask = drawn(index)
+        Image.fromarray(picture).save(folder / "images" / f"{index}.png")
+        if index < COUNT:
+            Image.fromarray(mask * 255).save(folder / "masks" / f"{index}.png")
+    rows = [f"{index},{'val' if index <= COUNT else 'train'}" for index in range(COUNT + 2)]
+    (folder / "splits.csv").write_text("\n".join(["name,split", *rows]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def val(photos: Path) -> Split:
+    return open_dataset([photos], size=S, cache=photos.parent / "cache").split("val")
+
+
+@pytest.fixture
+def run(command: Command, photos: Path) -> Command:
+    def run(name: str, *options: object, data: object = photos) -> tuple[int, str, str]:
+        return command("baseline", name, data, "--size", S, "--cache", photos.parent / "cache", *options)
+
+    return run
+
+
+# What is found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_disc_off_the_middle_is_found(name: str, val: Split) -> None:
+    truth = val.labels(val.labelled)
+    trivial = disc(truth, 2)
+    assert trivial is not None
+    found = find(name, val, val.labelled)[0]
+    assert as_labelled(confusion(found, truth, 2)).iou > max(0.85, trivial.iou + 0.2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_again(name: str, val: Split) -> None:
+    first, seconds = find(name, val, val.labelled[:3], seed=3)
+    np.testing.assert_array_equal(first, find(name, val, val.labelled[:3], seed=3)[0])
+    assert first.shape == (3, S, S)
+    assert first.dtype == np.uint8
+    assert set(np.unique(first)) == {0, 1}
+    assert len(seconds) == 3
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_a_single_colour_is_no_error(name: str) -> None:
+    found = METHODS[name](np.full((S, S, 3), 90, np.uint8), 0)
+    assert found.shape == (S, S)
+    assert found.max() <= 1
+
+
+def test_the_background_of_kmeans_is_what_is_at_the_border() -> None:
+    picture, mask = drawn(0)
+    for image in (picture, 255 - picture):
+        assert (kmeans.segment(image, 0) == mask).mean() > 0.9
+
+
+# Inpainting error
+
+
+def weights(side: int) -> NDArray[np.float64]:
+    """[i, j]: the Gaussian's weight of pixel j for pixel i, spelt out; flat indices."""
+    sigma = 5 / 128 * side
+    reach = max(1, round(sigma))
+    once = {k: np.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1)}
+    twice: dict[int, float] = {}
+    for first, weight in once.items():
+        for second, other in once.items():
+            twice[first + second] = twice.get(first + second, 0) + weight * other
+    total = sum(twice.values())
+    line = np.array([[twice.get(i - j, 0) / total for j in range(side)] for i in range(side)])
+    return np.kron(line, line)
+
+
+def slow_error(image: NDArray[np.uint8], m: NDArray[np.float64]) -> float:
+    side = len(image)
+    x = (image / 255 - (image / 255).mean((0, 1))).reshape(-1, 3)
+    near, m = weights(side), m.ravel()
+    error = 0.0
+    for own, other in ((m, 1 - m), (1 - m, m)):
+        summed = 0.0
+        for i in range(side * side):
+            known = near[i] * other
+            prediction = (known[:, None] * x).sum(0) / (known.sum() + iem.PRIOR)
+            summed += own[i] * np.abs(prediction - x[i]).sum()
+        error += summed / own.sum()
+    return error
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    rng = np.random.default_rng(5)
+    return rng.integers(0, 256, (20, 20, 3), dtype=np.uint8), (rng.random((20, 20)) < 0.4).astype(np.float32)
+
+
+def test_the_error_is_that_of_a_slow_computation(
+    small: tuple[NDArray[np.uint8], NDArray[np.float32]],
+) -> None:
+    image, scattered = small
+    for m in (scattered, iem.square(20, 0.5), iem.square(20, 0.8)):
+        assert iem.Inpainter.of(image).error(m) == pytest.approx(slow_error(image, m.astype(float)), rel=1e-4)
+
+
+def test_gains_are_the_slow_errors_slope(small: tuple[NDArray[np.uint8], NDArray[np.float32]]) -> None:
+    image, m = small
+    gains = iem.Inpainter.of(image).gains(m)
+    for y, x in ((0, 0), (3, 11), (10, 10), (13, 6), (19, 7)):
+        bump = np.zeros((20, 20))
+        bump[y, x] = 1e-5
+        slope = (slow_error(image, m + bump) - slow_error(image, m - bump)) / 2e-5
+        assert gains[y, x] == pytest.approx(-slope if m[y, x] else slope, rel=2e-3, abs=2e-5)
+
+
+@pytest.mark.parametrize("share", [0.4, 0.8])
+def test_the_error_never_falls(share: float) -> None:
+    for image in (drawn(0)[0], np.random.default_rng(0).integers(0, 256, (S, S, 3), dtype=np.uint8)):
+        inpainter = iem.Inpainter.of(image)
+        mask, errors = iem.climb(inpainter, iem.square(S, share))
+        assert len(errors) > 2
+        assert np.diff(errors).min() > 0
+        assert inpainter.error(mask) == errors[-1]
+
+
+def test_the_best_end_of_all_starts_is_taken() -> None:
+    image = drawn(2)[0]
+    inpainter = iem.Inpainter.of(image)
+    best = max(iem.climb(inpainter, iem.square(S, share))[1][-1] for share in iem.STARTS)
+    assert inpainter.error(iem.segment(image, 0).astype(np.float32)) == best
+
+
+# Scores
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_command_scores_as_evaluation_does(name: str, run: Command, val: Split) -> None:
+    code, output, said = run(name, "--json", "--most", 4)
+    assert (code, said) == (0, "")
+    result = json.loads(output)
+    chosen = val.labelled[[0, 2, 4, 6]]
+    found, truth = find(name, val, chosen)[0], val.labels(chosen)
+    counts = confusion(found, truth, 2)
+    assert result["per_dataset"] == per_dataset(counts).as_dict()
+    assert result["per_image"] == per_image(counts).as_dict()
+    assert result["region_sizes"] == pytest.approx([1 - found.mean(), found.mean()])
+    assert result["seconds"]["median"] > 0
+    assert (result["images"], result["labelled"], result["chosen_with_labels"]) == (4, COUNT, False)
+    for row, trivial in (("fixed_mask", fixed_mask), ("disc", disc)):
+        scores = trivial(truth, 2)
+        assert scores is not None
+        assert result[row] == scores.as_dict()
+
+
+@pytest.mark.parametrize("name", ["fixed-mask", "disc"])
+def test_what_is_chosen_with_labels_says_so(name: str, run: Command) -> None:
+    result = json.loads(run(name, "--json")[1])
+    row = result[name.replace("-", "_")]
+    assert result["per_dataset"] == result["per_image"] == row
+    assert result["chosen_with_labels"] is True
+    assert result["seconds"] is result["region_sizes"] is None
+    assert "CHOSEN WITH LABELS" in " ".join(run(name)[1].split())
+
+
+def test_every_baseline_has_the_same_fields(run: Command) -> None:
+    results = [json.loads(run(name, "--json", "--most", 2, "--seed", 4)[1]) for name in NAMES]
+    expected = [
+        *("name", "data", "split", "size", "labelled", "seed", "fixed_mask", "disc", "images"),
+        *("chosen_with_labels", "per_dataset", "per_image", "region_sizes", "seconds"),
+    ]
+    assert [list(result) for result in results] == [expected] * len(NAMES)
+    first = ("name", "data", "split", "size", "seed")
+    assert [tuple(result[field] for field in first) for result in results] == [
+        (name, "discs", "val", S, 4) for name in NAMES
+    ]
+
+
+def test_the_table_has_both_matchings_and_the_trivial_rows(run: Command) -> None:
+    code, output, _ = run("kmeans", "--most", 3)
+    text = " ".join(output.replace("│", " ").split())
+    assert code == 0
+    assert f"3 of {COUNT} images scored" in text
+    assert "in one thread" in text
+    for part in ("per_dataset", "per_image", "fixed mask", "disc, chosen with labels"):
+        assert part in text
+
+
+def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
+    class Blank:
+        names, images, labelled = val.names, val.images, val.labelled
+
+        def __len__(self) -> int:
+            return len(val)
+
+        def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+            labels = val.labels(indices)
+            labels[indices == val.labelled[1]] = 255
+            return labels
+
+    for name in ("disc", "kmeans"):
+        report = score_baseline(name, Blank())
+        assert (report.images, report.labelled) == (COUNT - 1, COUNT)
+
+
+def test_evenly() -> None:
+    indices = np.arange(10, 31)
+    assert evenly(indices, 3).tolist() == [10, 20, 30]
+    assert evenly(indices, 1).tolist() == [10]
+    assert evenly(indices, 21) is evenly(indices, None) is indices
+
+
+# What can't be
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--split", "train"], "no mask of this split labels a pixel"),
+        (["--split", "dev"], "has no split `dev`: there is train, val"),
+        (["--size", 8], "the size must be at least 16"),
+        (["--most", 0], "--most at least 1"),
+        (["--seed", -1], "the seed from 0"),
+    ],
+)
+def test_mistakes_are_one_line(options: list[object], says: str, run: Command) -> None:
+    code, output, said = run("kmeans", *options)
+    assert (code, output) == (1, "")
+    assert said.startswith("redoseg: ")
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_one_image_has_no_trivial_row(run: Command) -> None:
+    assert json.loads(run("grabcut", "--most", 1, "--json")[1])["fixed_mask"] is None
+    assert "give two or more" in run("disc", "--most", 1)[2]
+
+
+def test_three_regions_are_refused(run: Command) -> None:
+    code, _, said = run("iem", data="digits")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "`digits` has 3 regions" in said
+
+
+def test_an_unknown_name_and_no_data_are_bad_usage(run: Command, command: Command) -> None:
+    assert run("otsu")[0] == 2
+    assert command("baseline", "iem")[0] in (1, 2)
+
+
+def test_without_opencv_one_line_says_what_to_install(photos: Path) -> None:
+    code = f"{WITHOUT}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
+    call = [sys.executable, "-c", code, "baseline", "iem", str(photos)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("redoseg: redoseg baseline needs OpenCV")
+    assert done.stderr.endswith("pip install 'redoseg[baselines]'\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_pytorch_is_not_needed(photos: Path) -> None:
+    without = WITHOUT.replace('"scipy", "sklearn", "onnx", "onnxscript", "cv2"', '"onnx"')
+    assert without != WITHOUT
+    code = f"{without}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
+    options = ["--size", str(S), "--most", "2", "--cache", str(photos.parent / "cache")]
+    call = [sys.executable, "-c", code, "baseline", "kmeans", str(photos), *options]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,42 @@
+"""The order of images is a function of the seed and the step."""
+
+import numpy as np
+import pytest
+
+from redoseg.data.sampler import IndexStream
+from redoseg.errors import DataError
+
+
+@pytest.mark.parametrize(("length", "batch"), [(10, 3), (10, 10), (7, 5), (100, 1), (1, 1), (12, 4)])
+def test_each_epoch_is_a_permutation(length: int, batch: int) -> None:
+    stream = IndexStream(length, batch, seed=3)
+    row = np.concatenate([stream.batch_at(k) for k in range(5 * length)])
+    assert row.dtype == np.int64
+    for epoch in range(len(row) // length):
+        assert sorted(row[epoch * length : (epoch + 1) * length]) == list(range(length))
+
+
+def test_epochs_and_seeds_differ() -> None:
+    stream, other = IndexStream(1000, 1000, seed=0), IndexStream(1000, 1000, seed=1)
+    assert not np.array_equal(stream.batch_at(0), stream.batch_at(1))
+    assert not np.array_equal(stream.batch_at(0), other.batch_at(0))
+
+
+def test_a_batch_is_a_function_of_seed_and_number() -> None:
+    used = IndexStream(50, 7, seed=5)
+    for k in (0, 9, 3, 1000, 3, 7, 8):
+        batch = used.batch_at(k)
+        assert batch.shape == (7,)
+        assert np.array_equal(batch, IndexStream(50, 7, seed=5).batch_at(k))
+        batch[:] = -1  # what is done to a batch has no effect on the next
+
+
+def test_far_steps_are_as_quick_as_near_ones() -> None:
+    assert IndexStream(100_000, 25, seed=0).batch_at(10**12).shape == (25,)
+
+
+def test_fewer_images_than_a_batch_is_one_clear_line() -> None:
+    with pytest.raises(DataError, match=r"24 images are fewer than a batch of 25.*--batch"):
+        IndexStream(24, 25, seed=0)
+    with pytest.raises(DataError, match="--batch"):
+        IndexStream(24, 0, seed=0)

@@ -1,0 +1,523 @@
+"""A student learns its teacher's masks, from pictures alone; interrupted, it ends as one that was not."""
+
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+
+from redoseg.cli import main
+from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.distill import DISTILL_FREE_TO_CHANGE
+from redoseg.data.dataset import open_dataset
+from redoseg.data.photos import PhotoSplit
+from redoseg.distillation.distill import Distillation, distill
+from redoseg.distillation.teacher import Teacher, counted
+from redoseg.errors import ConfigError, DivergenceError
+from redoseg.evaluation.evaluate import evaluate, predict
+from redoseg.files import read_json, write_json
+from redoseg.label_free.calibration import THRESHOLDS
+from redoseg.method.losses import masked_cross_entropy
+from redoseg.models.load import load_model
+from redoseg.models.run_folder import RunFolder
+from redoseg.models.source import weights_digest
+from redoseg.models.weights import load_tensors, save_tensors
+from redoseg.networks.build import build_networks
+from redoseg.segmentation.segmenter import Segmenter
+from redoseg.tensors import to_tensor
+from redoseg.training import student_records as studentrecords
+from redoseg.training.log import description
+from redoseg.training.mask_learner import Student
+from run_compared import Killed, ctrl_c_within, differences, dying, equal, log
+from tinyruns import TINY, photos
+
+CPU = torch.device("cpu")
+SMALL = {
+    "f_width": 4, "f_blocks": 1, "batch": 8, "steps": 4, "log_every": 1, "eval_every": 2, "save_every": 2,
+    "device": "cpu", "threads": 1,
+}  # fmt: skip
+
+
+def taught(data, out, *, steps, n=2, swapped=False):
+    """A run whose f has learned a few labels, where a game would take hours. Its generators are untrained."""
+    options = TINY | {"cache": out.parent / "cache", "attention": False, "n": n}
+    config = TrainConfig.of(data=(str(data),), out=out, **options).resolved()
+    dataset = open_dataset(config.data, size=config.size, n=n, cache=config.cache)
+    networks, train = build_networks(config, 0, CPU), dataset.split("train")
+    f, adam = networks.f, torch.optim.Adam(networks.f.parameters(), 5e-3)
+    for step in range(steps):
+        chosen = np.arange(16 * step, 16 * (step + 1)) % len(train)
+        labels = torch.from_numpy(train.labels(chosen)).long().clamp(max=n - 1)
+        logits = f.logits(to_tensor(train.images(chosen)))
+        logits = torch.cat((logits, torch.zeros_like(logits)), 1) if n == 2 else logits
+        loss = F.cross_entropy(logits, n - 1 - labels if swapped else labels)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    if swapped:
+        f.order.copy_(torch.arange(n - 1, -1, -1))
+    networks.f_ema.load_state_dict(f.state_dict())
+    run, kept = RunFolder(out), ("f", "f_ema", "G")
+    tensors = {
+        f"{letter}.{name}": tensor
+        for letter, network in networks.items().items()
+        if letter in kept
+        for name, tensor in network.state_dict().items()
+    }
+    save_tensors(run.last, tensors, {"step": steps})
+    save_tensors(run.step(steps), {k: v for k, v in tensors.items() if k[0] == "f"}, {"step": steps})
+    write_json(run.description, description(config, dataset.describe(), CPU))
+    return run
+
+
+def small(teacher, out, **options):
+    return DistillConfig(**{"run": teacher.path, "out": out} | SMALL | options)
+
+
+def distilled(config):
+    """`distill` in silence; the student's folder."""
+    return RunFolder(distill(config, console=Console(file=io.StringIO())))
+
+
+def teacher_of(run, *, mirrored=False, checkpoint="last"):
+    return Teacher(run.path, checkpoint=checkpoint, weights=None, device=CPU, mirrored=mirrored)
+
+
+def interrupted(config, monkeypatch, step):
+    """The folder of a student that was interrupted within that step."""
+    ctrl_c_within(step, Student, "update", monkeypatch, lambda: distilled(config))
+    return RunFolder(config.out)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    return taught(photos(folder / "photos", train=40, val=6), folder / "run", steps=25)
+
+
+@pytest.fixture(scope="module")
+def done(teacher, tmp_path_factory):
+    """A student of four steps."""
+    return distilled(small(teacher, tmp_path_factory.mktemp("runs") / "done"))
+
+
+@pytest.fixture
+def unscored(monkeypatch):
+    """What takes its time with drawn scenes: a thousand of them scored, an ONNX file of a new shape."""
+    monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
+    monkeypatch.setattr(studentrecords, "save_model", lambda f, folder, masks: f.save_pretrained(folder))
+
+
+def typed(**options):
+    for name, value in (SMALL | options).items():
+        yield f"--{name.replace('_', '-')}"
+        yield value
+
+
+# What is learned
+
+
+def test_a_student_learns_its_teachers_masks(tmp_path, unscored):
+    """On drawn scenes, half of them redrawn; the teacher's channels are the other way round."""
+    teacher = taught("digit", tmp_path / "teacher", steps=60, swapped=True)
+    options = {"f_width": 8, "batch": 16, "ema_half_life": 200.0, "log_every": 100, "eval_every": 100}
+    run = distilled(small(teacher, tmp_path / "run", steps=70, **options))
+    model, chosen = load_model(teacher.path), np.arange(100)
+    split = open_dataset(["digit"], size=32).split("test")
+    expected, _ = predict(model.f, split, chosen)
+    found, _ = predict(load_model(run.path).f, split, chosen)
+    assert expected.mean() > 0.05
+    assert (found & expected).sum() / (found | expected).sum() > 0.75
+    labels = split.labels(chosen)
+    assert (found & labels).sum() / (found | labels).sum() > 0.6
+
+
+def test_three_regions(tmp_path, unscored):
+    teacher = taught("digits", tmp_path / "teacher", steps=3, n=3)
+    run = distilled(small(teacher, tmp_path / "run", steps=2, confident=0.0, object_share=(0.0, 1.0)))
+    model = load_model(run.path)
+    assert model.f.n == 3
+    assert model.f.order.tolist() == [0, 1, 2]
+    assert len(log(run)[-1]["region_sizes"]) == 3
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_loss_is_the_cross_entropy_of_the_pixels_that_count(n):
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 1 if n == 2 else n, 4, 4, generator=random)
+    targets = torch.rand(2, n, 4, 4, generator=random).softmax(1)
+    pixels = (torch.rand(2, 1, 4, 4, generator=random) < 0.5).float()
+    masks = torch.cat((logits.sigmoid(), 1 - logits.sigmoid()), 1) if n == 2 else logits.softmax(1)
+    expected = -(targets * masks.log()).sum(1)[pixels[:, 0] > 0].mean()
+    assert masked_cross_entropy(logits, targets, pixels).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert masked_cross_entropy(logits, targets, 0 * pixels) == 0
+
+
+def test_which_images_and_pixels_count():
+    objects = torch.zeros(4, 1, 10, 10)
+    objects[1, :, :5] = 0.9
+    objects[1, :, :1] = 0.7
+    objects[2, :, :1, :1] = 1.0
+    objects[3] = 0.95
+    images, pixels = counted(torch.cat((1 - objects, objects), 1), confident=0.8, object_share=(0.02, 0.9))
+    assert images.tolist() == [False, True, False, False]
+    assert pixels.sum((1, 2, 3)).tolist() == [0, 90, 0, 0]
+    assert not pixels[1, 0, 0].any()
+
+
+def test_what_the_student_sees_is_moved_with_its_target(teacher, tmp_path):
+    """What comes in at the border doesn't count."""
+    config = small(teacher, tmp_path / "run", shift=0.3, jitter=0.0)
+    run = opened(config)
+    random = torch.Generator().manual_seed(0)
+    images = torch.rand(8, 3, 32, 32, generator=random)
+    masks = torch.cat((images[:, :1], 1 - images[:, :1]), 1)
+    seen, targets, pixels = run._seen(images, masks, torch.ones(8, 1, 32, 32), random)
+    inside = pixels > 0.5
+    assert 0.6 < inside.float().mean() < 0.95
+    assert not torch.equal(seen, images)
+    torch.testing.assert_close(seen[:, :1][inside], targets[:, :1][inside])
+    torch.testing.assert_close(targets.sum(1, keepdim=True), pixels, atol=1e-4, rtol=0)
+
+
+def opened(config):
+    """A student that has not taken a step yet."""
+    teacher = teacher_of(RunFolder(config.run))
+    config = config.resolved(teacher.config, generators=True)
+    described = config.described_as(teacher.config)
+    dataset = open_dataset(described.data, size=32, cache=config.cache)
+    return Distillation(config, described, teacher, dataset, Console(file=io.StringIO()), CPU)
+
+
+def test_what_the_student_sees_changes_its_colours(teacher, tmp_path):
+    run = opened(small(teacher, tmp_path / "run", shift=0.0, jitter=0.5))
+    images, masks = torch.rand(8, 3, 32, 32), torch.rand(8, 2, 32, 32)
+    seen, targets, pixels = run._seen(images, masks, masks[:, :1], torch.Generator().manual_seed(0))
+    assert targets is masks
+    assert torch.equal(pixels, masks[:, :1])
+    assert ((seen - images).abs().amax((1, 2, 3)) > 0.01).all()
+
+
+# The teacher
+
+
+def test_the_teachers_masks_have_the_background_first(tmp_path):
+    folder = photos(tmp_path / "photos", train=20, val=2)
+    run = taught(folder, tmp_path / "run", steps=2, swapped=True)
+    images = torch.rand(3, 3, 32, 32) * 2 - 1
+    f = load_model(run.path).f
+    with torch.no_grad():
+        plain, mirror = f.ordered_masks(images), f.ordered_masks(images.flip(3)).flip(3)
+    assert torch.equal(teacher_of(run).masks(images), plain)
+    torch.testing.assert_close(teacher_of(run, mirrored=True).masks(images), (plain + mirror) / 2)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_redrawn_image_is_another_one_where_a_mask_is(teacher, mirrored):
+    taught = teacher_of(teacher, mirrored=mirrored)
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    redrawn, masks = taught.redrawn(images, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(masks, taught.masks(images))
+    changed = (redrawn - images).abs().amax(1, keepdim=True)
+    assert (changed.amax((1, 2, 3)) > 0).all()
+    # one region each: a pixel moves no further than its mask lets it
+    assert ((changed <= 2 * masks + 1e-5).all(3).all(2).any(1)).all()
+    again, _ = taught.redrawn(images, torch.Generator().manual_seed(0))
+    other, _ = taught.redrawn(images, torch.Generator().manual_seed(1))
+    assert torch.equal(redrawn, again)
+    assert not torch.equal(redrawn, other)
+
+
+def test_a_threshold_moves_where_the_object_ends(teacher):
+    """Beside the same teacher without one: the object's half is its former threshold; so when redrawing."""
+    plain, moved = teacher_of(teacher, mirrored=True), teacher_of(teacher, mirrored=True)
+    images = torch.rand(6, 3, 32, 32) * 2 - 1
+    object_ = plain.masks(images)[:, 1]
+    moved.threshold = 0.3
+    torch.testing.assert_close(moved.masks(images)[:, 1] > 0.5, object_ > 0.3)
+    torch.testing.assert_close(moved.masks(images).sum(1), torch.ones_like(object_))
+    _, masks = moved.redrawn(images, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(masks, moved.masks(images))
+
+
+def test_a_student_that_goes_on_keeps_its_threshold(teacher, done, tmp_path, monkeypatch):
+    """Whatever would be found now, on another device, say."""
+    config = small(teacher, tmp_path / "run")
+    interrupted(config, monkeypatch, 3)
+    monkeypatch.setattr("redoseg.distillation.teacher.fitting_threshold", lambda masks, images: 0.9)
+    run = opened(config)
+    assert run.teacher.threshold == read_json(done.description)["teacher"]["threshold"]
+
+
+def test_without_calibration_the_object_ends_at_a_half(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr("redoseg.distillation.teacher.fitting_threshold", lambda masks, images: 0.9)
+    assert opened(small(teacher, tmp_path / "on")).teacher.threshold == 0.9
+    assert opened(small(teacher, tmp_path / "off", calibrate=False)).teacher.threshold == 0.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_images_of_a_batch_are_redrawn(teacher, tmp_path, share):
+    run = opened(small(teacher, tmp_path / "run", synthetic=share))
+    images = torch.rand(8, 3, 32, 32) * 2 - 1
+    seen, masks = run._lesson(images, torch.Generator().manual_seed(0))
+    assert (seen != images).flatten(1).any(1).sum() == round(8 * share)
+    torch.testing.assert_close(masks, run.teacher.masks(images))
+
+
+# What it leaves
+
+
+def test_what_the_folder_holds(done):
+    found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
+    assert found - {"checkpoints/best.safetensors"} == {
+        *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
+        *(f"checkpoints/{name}.safetensors" for name in ("last", "step-0000002", "step-0000004")),
+        *("samples/step-0000002.png", "samples/step-0000004.png"),
+        *("model/config.json", "model/model.safetensors", "model/mask.onnx", "model/README.md"),
+    }
+
+
+def test_run_json_says_what_was_distilled_from_what(done, teacher):
+    said = read_json(done.description)
+    assert said["teacher"] == {
+        "run": str(teacher.path),
+        **{"rule": "last", "step": 25, "ema": True},
+        "weights": weights_digest(teacher.last, "f_ema."),
+        "threshold": said["teacher"]["threshold"],
+    }
+    assert said["teacher"]["threshold"] in THRESHOLDS
+    begun = done.begun_with()
+    assert begun.as_json() == said["distill"]
+    assert begun == small(teacher, done.path).resolved(teacher.config(), generators=True)
+    assert begun.synthetic == 0.5
+    config = done.config()
+    assert (config.f_width, config.f_blocks, config.size) == (4, 1, 32)
+    assert said["data"]["fingerprint"] == teacher.fingerprint()
+    assert done.distilled
+    assert not teacher.distilled
+
+
+def test_the_student_is_twice_as_wide_and_as_deep_unless_told(teacher):
+    config = DistillConfig(run=teacher.path, out=Path("out")).resolved(teacher.config(), generators=True)
+    assert (config.f_width, config.f_blocks) == (8, 6)
+
+
+def test_the_log(done):
+    lines = log(done)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert [line["images"] for line in lines] == [8, 16, 24, 32]
+    for line in lines:
+        assert np.isfinite(line["losses"]["cross_entropy"])
+        assert 0 < line["counted"] <= 1
+        assert 0 <= line["left_out"] < 1
+        assert sum(line["region_sizes"]) == pytest.approx(1)
+    assert [line["val"] is None for line in lines] == [True, False, True, False]
+
+
+def test_it_is_a_model_like_any_other(done, teacher, tmp_path):
+    written = read_json(done.evaluation)
+    assert written["checkpoint"] == {"rule": "last", "step": 4, "ema": True}
+    config = done.config()
+    assert written == evaluate(done.path, config.data, cache=config.cache).as_dict()
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    options = [(done.path, "torch"), (done.model, "torch"), (done.path, "onnx")]
+    ours, model, onnx = (Segmenter.from_pretrained(path, backend=b)(picture) for path, b in options)
+    np.testing.assert_array_equal(ours, model)
+    np.testing.assert_allclose(ours, onnx, atol=1e-4)
+    assert main(["export", str(done.path), "--onnx", str(tmp_path / "mask.onnx")]) == 0
+
+
+def test_without_an_average_the_raw_weights_are_the_model(teacher, tmp_path):
+    run = distilled(small(teacher, tmp_path / "run", steps=1, ema_half_life=0.0))
+    assert not any(name.startswith("f_ema.") for name in load_tensors(run.last)[0])
+    assert read_json(run.evaluation)["checkpoint"]["ema"] is False
+
+
+def test_a_student_can_teach(done, tmp_path, command):
+    """It has no generators: that is said, and nothing is redrawn."""
+    line = [*typed(steps=1), "--confident", 0, "--object-share", 0, 1]
+    code, output, said = command("distill", done.path, "--out", tmp_path / "run", *line)
+    assert code == 0, said
+    assert f"{done.path} has no generators there: no image is redrawn (--synthetic 0)" in said
+    assert "input and mask:" in output
+    run = RunFolder(tmp_path / "run")
+    assert read_json(run.description)["distill"]["synthetic"] == 0
+    assert read_json(run.description)["teacher"]["run"] == str(done.path)
+
+
+# Interrupted
+
+
+def test_interrupted_it_ends_as_if_it_was_not(teacher, done, tmp_path, monkeypatch):
+    """Also by `redoseg resume`, and once more when it is done."""
+    for step, again in ((1, False), (3, True)):
+        config = small(teacher, tmp_path / str(step))
+        run = interrupted(config, monkeypatch, step)
+        assert load_tensors(run.last)[1]["step"] == step
+        assert not run.model.exists()
+        if again:
+            assert main(["resume", str(run.path)]) == 0
+        else:
+            distilled(config)
+        assert differences_but_out(run, done) == []
+    assert [line["step"] for line in log(run)] == [1, 2, 3, 4]
+    distilled(config)
+    assert differences_but_out(run, done) == []
+
+
+def differences_but_out(run, other):
+    """As `differences`, which knows that a run's own folder may have another name, but of `train` alone."""
+    said = read_json(run.description)
+    said["distill"]["out"] = read_json(other.description)["distill"]["out"]
+    write_json(run.description, said)
+    return differences(run, other)
+
+
+def test_killed_at_any_write(teacher, tmp_path, monkeypatch):
+    options = {"steps": 2, "eval_every": 1, "batch": 4}
+    with monkeypatch.context() as patch:
+        writes = dying(patch, None)
+        unbroken = distilled(small(teacher, tmp_path / "unbroken", **options))
+    assert len(writes) > 8
+    for when in range(1, len(writes) + 1):
+        config = small(teacher, tmp_path / str(when), **options)
+        with monkeypatch.context() as patch:
+            dying(patch, when)
+            with pytest.raises(Killed):
+                distilled(config)
+        run = distilled(config)
+        assert differences_but_out(run, unbroken) == [], f"killed at write {when}"
+
+
+def test_more_steps_are_allowed(teacher, done, tmp_path):
+    run = RunFolder(shutil.copytree(done.path, tmp_path / "run"))
+    assert main(["resume", str(run.path), "--steps", "5"]) == 0
+    whole = distilled(small(teacher, tmp_path / "whole", steps=5))
+    assert equal(load_tensors(run.last)[0], load_tensors(whole.last)[0])
+
+
+# Labels don't take part
+
+
+def test_no_label_is_read(teacher, done, tmp_path, monkeypatch):
+    """Where nothing is scored, none at all; and what is learned is bit for bit the same."""
+    monkeypatch.setattr(PhotoSplit, "labels", lambda self, indices: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        distilled(small(teacher, tmp_path / "scored"))
+    monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
+    run = distilled(small(teacher, tmp_path / "run"))
+    assert equal(load_tensors(run.last)[0], load_tensors(done.last)[0])
+    assert not run.evaluation.exists()
+    assert not run.best.exists()
+
+
+# What is refused
+
+
+def refused(command, said, *arguments):
+    code, output, error = command(*arguments)
+    assert (code, output) == (1, "")
+    assert error.splitlines()[-1].startswith("redoseg: ")
+    assert "Traceback" not in error
+    assert said in error.splitlines()[-1]
+
+
+def test_no_run(command, tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name in ("folder", "nowhere"):
+        refused(command, "holds no run to learn from: `redoseg train DATA --out", "distill", tmp_path / name,
+                "--out", tmp_path / "out")  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_generators(command, teacher, tmp_path):
+    line = ["distill", teacher.path, "--out", tmp_path / "out", "--checkpoint", "25", *typed()]
+    refused(command, "has no generators at --checkpoint 25: use --synthetic 0", *line, "--synthetic", ".5")
+    assert command(*line, "--synthetic", "0")[0] == 0
+
+
+def test_data_that_is_gone_or_another(command, teacher, tmp_path):
+    run = RunFolder(shutil.copytree(teacher.path, tmp_path / "run"))
+    said = read_json(run.description)
+    here = said["config"]["data"][0]
+    said["config"]["data"] = [str(tmp_path / "gone")]
+    write_json(run.description, said)
+    line = ["distill", run.path, "--out", tmp_path / "out", *typed(steps=1)]
+    refused(command, f"({run.path} was trained on it: --data says where it is now)", *line)
+    other = photos(tmp_path / "photos", train=9)
+    refused(command, f"{other} isn't what {run.path} was trained on, or has changed", *line, "--data", other)
+    assert command(*line, "--data", here)[0] == 0
+
+
+def test_nothing_to_teach(command, teacher, tmp_path):
+    line = ["distill", teacher.path, "--out", tmp_path / "out", *typed()]
+    refused(command, "has nothing to teach: in none of 40 images does its object cover 0.98 to 0.99",
+            *line, "--object-share", ".98", ".99")  # fmt: skip
+
+
+def test_another_kind_of_run(command, teacher, done, tmp_path):
+    refused(command, "--out is", "distill", teacher.path, "--out", teacher.path)
+    run = RunFolder(shutil.copytree(teacher.path, tmp_path / "run"))
+    refused(command, "is a run of `redoseg train`: choose another --out",
+            "distill", teacher.path, "--out", run.path)  # fmt: skip
+    refused(command, "is a run of `redoseg distill`: choose another --out",
+            "train", teacher.config().data[0], "--out", done.path)  # fmt: skip
+    refused(command, "knows no --minutes", "resume", done.path, "--minutes", "1")
+
+
+def test_a_changed_option_is_refused_by_name(command, teacher, done):
+    line = ["distill", teacher.path, "--out", done.path]
+    refused(command, "was trained with --jitter 0.3, not 0.4: use that", *line, *typed(jitter=0.4))
+    refused(command, "is at step 4 already: --steps can only grow", *line, *typed(steps=3))
+    assert {field.name for field in dataclasses.fields(DistillConfig)} >= DISTILL_FREE_TO_CHANGE
+
+
+def test_a_teacher_that_has_changed(command, teacher, done, tmp_path):
+    other = RunFolder(shutil.copytree(teacher.path, tmp_path / "teacher"))
+    tensors, info = load_tensors(other.last)
+    tensors["f_ema.head.bias"] += 1e-3
+    save_tensors(other.last, tensors, info)
+    run = shutil.copytree(done.path, tmp_path / "run")
+    refused(command, f"isn't what taught {run}", "distill", other.path, "--out", run, *typed())
+
+
+def test_a_loss_that_is_not_finite(teacher, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "redoseg.training.mask_learner.masked_cross_entropy", lambda *_: torch.tensor(torch.nan) * _[0].sum()
+    )
+    with pytest.raises(DivergenceError, match=r"^a loss was not finite before step 1; .* smaller --lr,"):
+        distilled(small(teacher, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"confident": 1.0}, "--confident is 1.0: it must be at least 0 and below 1"),
+        ({"synthetic": 1.5}, "--synthetic is 1.5: it must be from 0 to 1"),
+        ({"jitter": -0.1}, "--jitter is -0.1: it must be from 0 to 1"),
+        ({"shift": 0.6}, "--shift is 0.6: it must be from 0 to 0.5"),
+        ({"object_share": (0.9, 0.1)}, "--object-share wants the least and the most"),
+        ({"lr": 0.0}, "--lr is 0.0: it must be positive"),
+        ({"lr": float("nan")}, "--lr is nan: it must be a finite number"),
+        ({"batch": 1}, "--batch is 1: it must be at least 2"),
+        ({"f_width": 0}, "--f-width is 0: it must be at least 4"),
+        ({"weights": "both"}, "--weights is both: choose from ema, raw"),
+        ({"precision": "float16"}, "--precision is float16: choose from float32, bfloat16"),
+    ],
+    ids=lambda case: next(iter(case)) if isinstance(case, dict) else "",
+)
+def test_options_that_cannot_be(option, said):
+    with pytest.raises(ConfigError) as caught:
+        DistillConfig(run=Path("run"), out=Path("out"), **option)
+    assert said in str(caught.value)
+
+
+def test_options_survive_json():
+    config = DistillConfig(run=Path("a"), out=Path("b"), data=("c", "d"), cache=Path("e"), synthetic=0.25)
+    assert DistillConfig.from_json(json.loads(json.dumps(config.as_json()))) == config

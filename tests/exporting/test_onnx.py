@@ -1,0 +1,166 @@
+"""ONNX files: the same masks as PyTorch's at any size, whole or not there, with a note of what they are."""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from masknetworks import images, masks_of, network
+from redoseg.cli import main
+from redoseg.errors import ModelError
+from redoseg.exporting import onnx as exporting
+from redoseg.exporting.onnx import export_onnx, save_model
+from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.source import weights_digest
+from redoseg.networks.mask import MaskNetwork
+from redoseg.version import __version__
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """By the regions' order: the second of each number of regions reuses the first one's graph."""
+    folder, made = tmp_path_factory.mktemp("onnx"), {}
+    for seed, order in enumerate([(0, 1), (1, 0), (0, 1, 2), (2, 0, 1)]):
+        f = network(len(order), seed, list(order))
+        file = folder / f"{'-'.join(map(str, order))}.onnx"
+        assert export_onnx(f, file) < 1e-5
+        made[order] = f, file
+    return made
+
+
+ORDERS = [(0, 1), (1, 0), (0, 1, 2), (2, 0, 1)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 36, 52), (2, 128, 40), (5, 44, 92), (1, 256, 32)])
+def test_masks_are_pytorchs_at_any_size(files, order, shape):
+    f, file = files[order]
+    pictures = images(*shape)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (masks,) = session.run(["masks"], {"images": pictures})
+    expected = masks_of(f, pictures)
+    assert masks.dtype == np.float32
+    assert masks.shape == (shape[0], len(order), *shape[1:])
+    assert np.abs(masks - expected).max() < 1e-5
+    assert expected.std() > 0.05  # so a wrong order would show
+
+
+def test_a_file_is_whole_and_says_what_it_is(files):
+    f, file = files[(2, 0, 1)]
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    info = json.loads({entry.key: entry.value for entry in model.metadata_props}["redoseg"])
+    assert (info["n"], info["size"], info["version"]) == (3, 32, __version__)
+    assert [entry.name for entry in model.graph.input] == ["images"]
+    assert [entry.name for entry in model.graph.output] == ["masks"]
+    free = [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim]
+    assert free == ["batch", "", "height", "width"]
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+    weights = sum(p.numel() for p in f.parameters()) * 4
+    assert file.stat().st_size < weights + 50_000
+    assert sorted(file.parent.iterdir()) == sorted(path for _, path in files.values())
+
+
+def test_f_is_left_as_it_was(tmp_path):
+    f = network(order=[1, 0]).train()
+    before = {name: tensor.clone() for name, tensor in f.state_dict().items()}
+    export_onnx(f, tmp_path / "a.onnx")
+    assert f.training
+    assert all(p.requires_grad for p in f.parameters())
+    assert f.state_dict().keys() == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in f.state_dict().items())
+
+
+def test_a_file_that_would_differ_is_not_written(tmp_path, monkeypatch):
+    (tmp_path / "a.onnx").write_text("old")
+    monkeypatch.setattr(exporting, "TOLERANCE", 0.0)
+    with pytest.raises(ModelError, match=r"a\.onnx isn't written: its masks differ by .+, more than 0$"):
+        export_onnx(network(), tmp_path / "a.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+    assert (tmp_path / "a.onnx").read_text() == "old"
+
+
+def test_nothing_is_said(tmp_path, capfd, recwarn, monkeypatch):
+    monkeypatch.setattr(exporting, "_graphs", {})
+    export_onnx(network(), tmp_path / "a.onnx")
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+def test_a_network_without_pyramid_is_exported_too(tmp_path):
+    assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
+
+
+def test_an_untrained_networks_graph_does_for_a_trained_one(tmp_path, monkeypatch):
+    """Norms that are all 1 and 0 are tensors of their own, though equal."""
+    monkeypatch.setattr(exporting, "_graphs", {})
+    assert export_onnx(MaskNetwork(n=2, width=4, blocks=1, size=32), tmp_path / "untrained.onnx") < 1e-5
+    assert export_onnx(network(2, 1, [1, 0]), tmp_path / "trained.onnx") < 1e-5
+    assert len(exporting._graphs) == 1
+
+
+def test_a_models_folder_holds_the_network_twice(tmp_path):
+    f = network(3, order=[1, 2, 0])
+    save_model(f, tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names >= {"config.json", "model.safetensors", "mask.onnx"}
+    backend = OnnxBackend(tmp_path / "model" / "mask.onnx")
+    assert (backend.n, backend.size) == (3, 32)
+    assert backend.info["weights"] == weights_digest(tmp_path / "model" / "model.safetensors")
+    again = MaskNetwork.from_pretrained(tmp_path / "model")
+    pictures = images(2, 32, 40)
+    assert np.abs(backend(pictures) - masks_of(again, pictures)).max() < 1e-5
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
+def test_without_the_packages_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplog, missing):
+    monkeypatch.setattr(exporting, "_graphs", {})
+    monkeypatch.setitem(sys.modules, missing, None)
+    save_model(network(), tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert "model.safetensors" in names
+    assert "mask.onnx" not in names
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "pip install 'redoseg[train]'; the model is saved without it" in record.message
+
+
+# The command
+
+
+def test_export(tmp_path, capsys):
+    f = network(2, 5, [1, 0])
+    f.save_pretrained(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "new" / "f.onnx")]) == 0
+    output = capsys.readouterr().out
+    assert "f.onnx: its masks differ from the network's own by" in output
+    pictures = images(2, 36, 52)
+    assert np.abs(OnnxBackend(tmp_path / "new" / "f.onnx")(pictures) - masks_of(f, pictures)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("nowhere --onnx f.onnx", "no model 'nowhere'"), ("MODEL --onnx f.onnx --checkpoint 3", "is not a run")],
+)
+def test_export_says_what_is_wrong(tmp_path, capsys, monkeypatch, line, said):
+    monkeypatch.chdir(tmp_path)
+    network().save_pretrained("MODEL")
+    capsys.readouterr()
+    assert main(["export", *line.split()[0:]]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "f.onnx").exists()
+
+
+def test_export_without_onnx_is_one_line(tmp_path, capsys, monkeypatch):
+    network().save_pretrained(tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "f.onnx")]) == 1
+    assert capsys.readouterr().err == (
+        "redoseg: redoseg export needs onnx, which isn't installed: pip install 'redoseg[train]'\n"
+    )

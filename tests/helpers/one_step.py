@@ -1,0 +1,53 @@
+"""One update of tiny networks on made pictures."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from redoseg.config import TrainConfig
+from redoseg.method.algorithm import Game
+from redoseg.method.drawing import Codes
+
+CPU = torch.device("cpu")
+
+
+# Traced and differentiated as when compiled, but run by PyTorch's own kernels: seconds, where a C++ compiler
+# needs minutes and tests no more of ours. REDOSEG_COMPILER=inductor has it do so.
+COMPILER = os.environ.get("REDOSEG_COMPILER", "aot_eager")
+
+
+def game(recipe="default", **options):
+    small = {"size": 32, "width": 8, "g_width": 8, "f_width": 8, "f_blocks": 1, "batch": 5, "compile": "off"}
+    return Game(TrainConfig.of(recipe=recipe, data="digit", out=Path("unused"), **small | options), 0, CPU)
+
+
+def pictures(player, seed):
+    """Smooth, as photos are: (B, 3, S, S) in [-1, 1]."""
+    config = player.config
+    coarse = torch.rand(config.batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return torch.nn.functional.interpolate(coarse, size=config.size, mode="bilinear")
+
+
+def one_step(player, t):
+    config, random = player.config, torch.Generator().manual_seed(100 + t)
+    losses = player.generator_update(pictures(player, 3 * t), Codes.sample(config, random, t), t)
+    drawn = Codes.sample(config, random, t)
+    return losses | player.discriminator_update(
+        pictures(player, 3 * t + 1), pictures(player, 3 * t + 2), drawn, t
+    )
+
+
+def gradient(network):
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def apart(one, other):
+    """The largest difference of a weight, beside the largest weight of its tensor."""
+    mine, theirs = one.state_dict(optimisers=False), other.state_dict(optimisers=False)
+    assert mine.keys() == theirs.keys()
+    return max(
+        ((mine[name] - value).abs().max() / value.abs().max().clamp(min=1e-3)).item()
+        for name, value in theirs.items()
+        if value.is_floating_point()
+    )

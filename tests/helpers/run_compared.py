@@ -1,0 +1,114 @@
+"""What tests of runs ask of a run's folder, and how they break it off."""
+
+import dataclasses
+import importlib.util
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from redoseg import files
+from redoseg.method.algorithm import Game
+from redoseg.models.run_folder import RunFolder
+from redoseg.training import train as training
+from redoseg.training.run import Run
+from tinyruns import trained
+
+
+def opened(config):
+    """A run that has not taken a step yet."""
+    console = Console(file=io.StringIO())
+    return Run(config.resolved(), training.opened(config.resolved(), console), console)
+
+
+def collapse_at(monkeypatch, *when):
+    """Have f found collapsed at each (attempt, step)."""
+    real = Run._survey
+
+    def survey(self):
+        found = real(self)
+        dead = (self.attempt, self.step) in when
+        return dataclasses.replace(found, sizes=(0.001, 0.999)) if dead else found
+
+    monkeypatch.setattr(Run, "_survey", survey)
+
+
+def log(run):
+    return [json.loads(line) for line in run.metrics.read_text().splitlines()]
+
+
+def without_times(line):
+    return {name: value for name, value in line.items() if name != "seconds"}
+
+
+def equal(ones, others):
+    return ones.keys() == others.keys() and all(torch.equal(ones[name], others[name]) for name in ones)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+differing_files = script("kill_test").differences
+
+
+def differences(one, other):
+    """Of all files of two runs: tensors bit for bit, log lines apart from times."""
+    return list(differing_files(one, other))
+
+
+class Killed(BaseException):
+    pass
+
+
+def ctrl_c_within(step, learner, name, monkeypatch, train):
+    """`train()`, with Ctrl-C within the first such step that comes: in the learner's update of that name."""
+    real, done = getattr(learner, name), []
+
+    def update(self, *given):
+        t = given[-1]
+        done.append(t)
+        if t == step - 1 and done.count(t) == 1:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, name, update)
+        with pytest.raises(KeyboardInterrupt):
+            train()
+
+
+def interrupted(config, monkeypatch, step):
+    """The folder of a run that was interrupted within that step."""
+    ctrl_c_within(step, Game, "discriminator_update", monkeypatch, lambda: trained(config))
+    return RunFolder(config.out)
+
+
+def dying(monkeypatch, when):
+    """Have the process die when it renames its file number `when`; a list of those it has written."""
+    real, writes = os.replace, []
+
+    def replace(aside, path):
+        writes.append(path)
+        if len(writes) == when:
+            copy = shutil.copytree if aside.is_dir() else shutil.copy
+            copy(aside, path.with_name(f".{path.name}.4194999"))  # what kill -9 would leave
+            raise Killed
+        real(aside, path)
+
+    monkeypatch.setattr(files.os, "replace", replace)
+    return writes

@@ -1,0 +1,241 @@
+"""Backends as functions of arrays, and which one a model gets."""
+
+import importlib.util
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from masknetworks import images, masks_of, network
+from redoseg.cli import main
+from redoseg.errors import ConfigError, MissingExtraError, ModelError
+from redoseg.exporting.onnx import export_onnx, save_model
+from redoseg.models.backends import choice
+from redoseg.models.backends.choice import open_backend
+from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.backends.torch import torch_backend
+from redoseg.models.run_folder import RunFolder
+from redoseg.models.source import weights_digest
+from redoseg.models.weights import save_tensors
+from redoseg.networks.mask import MaskNetwork
+from redoseg.segmentation.segmenter import Segmenter
+from tinyruns import photos, tiny, trained
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    save_model(network(2, 1, [1, 0]), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = photos(tmp_path_factory.mktemp("data") / "photos")
+    folder = trained(
+        tiny(data, tmp_path_factory.mktemp("runs") / "run", eval_every=1, steps=2, f_blocks=1, f_width=4)
+    )
+    export_onnx(MaskNetwork.from_pretrained(folder.model), folder.model / "mask.onnx")
+    return folder
+
+
+@pytest.fixture
+def copied(run, tmp_path):
+    return RunFolder(shutil.copytree(run.path, tmp_path / "copied"))
+
+
+def kind(opened):
+    return "onnx" if isinstance(opened.backend, OnnxBackend) else "torch"
+
+
+# Functions of arrays
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 2, 5, 13])
+def test_an_image_has_the_same_masks_in_any_batch_and_on_any_number_of_threads(model, threads, batch):
+    pictures = images(batch, 36, 52)
+    masks = OnnxBackend(model / "mask.onnx", threads=threads)(pictures)
+    assert np.abs(masks - masks_of(network(2, 1, [1, 0]), pictures)).max() < 1e-5
+
+
+def test_several_threads_may_call_at_once(model):
+    backend = OnnxBackend(model / "mask.onnx", threads=2)
+    pictures = [images(k % 4 + 1, 32, 32 + 4 * (k % 3), seed=k) for k in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(backend, pictures))
+    for one, masks in zip(pictures, together, strict=True):
+        np.testing.assert_allclose(masks, backend(one), atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_torch_backend_gives_fs_masks_whatever_happens_to_f_later(n):
+    f = network(n, order=list(range(n))[::-1])
+    pictures = images(9, 128, 144)
+    expected = masks_of(f, pictures)
+    backend = torch_backend(f)
+    with torch.no_grad():
+        f.head.weight.zero_()
+    masks = backend(pictures)
+    assert masks.dtype == np.float32
+    assert masks.flags.c_contiguous
+    assert np.abs(masks - expected).max() < 1e-4
+
+
+def test_half_precision_moves_masks_little():
+    f, pictures = network(), images(4, 64, 64)
+    difference = np.abs(torch_backend(f, half=True)(pictures) - masks_of(f, pictures))
+    assert 0 < difference.mean() < 0.02
+
+
+def test_a_gpu_that_isnt_there(model):
+    with pytest.raises(ConfigError, match=r"--device cuda can't be used by this ONNX Runtime: use --backend"):
+        OnnxBackend(model / "mask.onnx", device="cuda")
+
+
+@pytest.mark.parametrize("damage", [b"", b"noise", "cut", "foreign"])
+def test_a_damaged_onnx_file_is_one_line(model, tmp_path, capfd, damage):
+    file = shutil.copytree(model, tmp_path / "model") / "mask.onnx"
+    content = file.read_bytes()
+    if damage == "foreign":
+        content = content.replace(b"redoseg", b"another")
+    file.write_bytes(
+        content[: len(content) // 2] if damage == "cut" else content if damage == "foreign" else damage
+    )
+    for path in (file, file.parent):
+        with pytest.raises(
+            ModelError, match=r"mask\.onnx is no mask network of redoseg, or it is dam"
+        ) as caught:
+            Segmenter.from_pretrained(path, device="cpu")
+        assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+    assert kind(open_backend(file.parent, backend="torch", device="cpu")) == "torch"
+
+
+# Which one
+
+
+@pytest.mark.parametrize("asked", ["auto", "torch", "onnx"])
+def test_a_models_folder(model, asked):
+    opened = open_backend(model, backend=asked, device="cpu")
+    assert kind(opened) == ("onnx" if asked == "auto" else asked)
+    assert (opened.n, opened.size) == (2, 32)
+    pictures = images(3, 40, 32)
+    assert np.abs(opened.backend(pictures) - masks_of(network(2, 1, [1, 0]), pictures)).max() < 1e-5
+
+
+def test_an_onnx_file_is_a_model(model, tmp_path):
+    file = shutil.copy(model / "mask.onnx", tmp_path / "faces.onnx")
+    assert kind(open_backend(file)) == "onnx"
+    for command in (["evaluate", file, "digit"], ["export", file, "--onnx", "x.onnx"]):
+        assert main(list(map(str, command))) == 1
+    with pytest.raises(ModelError, match=r"faces\.onnx holds masks alone, for `redoseg segment`"):
+        open_backend(file, backend="torch")
+
+
+@pytest.mark.parametrize("asked", ["auto", "onnx"])
+def test_an_onnx_file_of_other_weights_is_left_alone(model, tmp_path, asked):
+    """Somebody saved new weights into the folder."""
+    folder = shutil.copytree(model, tmp_path / "model")
+    network(2, 7).save_pretrained(folder)
+    if asked == "auto":
+        assert kind(open_backend(folder, device="cpu")) == "torch"
+    else:
+        with pytest.raises(
+            ModelError, match=r"has no mask\.onnx of these weights: `redoseg export .+ makes one"
+        ):
+            open_backend(folder, backend="onnx")
+
+
+def test_without_an_onnx_file_there_is_torch(tmp_path):
+    network().save_pretrained(tmp_path / "model")
+    assert kind(open_backend(tmp_path / "model", device="cpu")) == "torch"
+    with pytest.raises(ModelError, match=r"has no mask\.onnx"):
+        open_backend(tmp_path / "model", backend="onnx", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "onnx"),
+        ({"weights": "ema"}, "onnx"),
+        ({"checkpoint": "2"}, "onnx"),
+        ({"weights": "raw"}, "torch"),
+        ({"checkpoint": "1"}, "torch"),
+    ],
+)
+def test_a_runs_onnx_file_serves_the_checkpoint_it_was_made_from(run, options, expected):
+    opened = open_backend(run.path, device="cpu", **options)
+    assert kind(opened) == expected
+    by_torch = open_backend(run.path, device="cpu", backend="torch", **options)
+    pictures = images(2, 32, 32)
+    assert np.abs(opened.backend(pictures) - by_torch.backend(pictures)).max() < 1e-5
+
+
+def test_a_run_that_went_on_has_an_old_onnx_file(copied):
+    shutil.copy(copied.step(1), copied.last)
+    assert kind(open_backend(copied.path, device="cpu")) == "torch"
+
+
+def test_a_digest_is_of_names_and_values(tmp_path):
+    tensors = {"f.a": torch.arange(6.0).reshape(2, 3), "f.b": torch.ones(2), "g.a": torch.zeros(1)}
+    save_tensors(tmp_path / "one", tensors, {})
+    save_file({"b": torch.ones(2), "a": torch.arange(6.0).reshape(2, 3)}, tmp_path / "two")
+    assert weights_digest(tmp_path / "one", "f.") == weights_digest(tmp_path / "two")
+    save_file({"b": torch.ones(2), "a": torch.arange(6.0).reshape(2, 3) + 1}, tmp_path / "three")
+    assert weights_digest(tmp_path / "three") != weights_digest(tmp_path / "two")
+    (tmp_path / "damaged").write_bytes(b"\xff" * 100)
+    assert weights_digest(tmp_path / "damaged") is None
+    assert weights_digest(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "expected"), [("cpu", True, True), ("auto", False, True), ("cuda", True, False)]
+)
+def test_pytorch_is_asked_for_a_gpu_only_where_there_may_be_one(monkeypatch, device, gpu, expected):
+    monkeypatch.setattr(choice, "_may_have_gpu", lambda: gpu)
+    assert choice._on_cpu(device) is expected
+
+
+def test_a_backend_that_isnt_there(model):
+    with pytest.raises(ConfigError, match="--backend is tpu: choose from auto, torch, onnx"):
+        open_backend(model, backend="tpu")
+
+
+def test_without_pytorch(model, run, tmp_path, monkeypatch):
+    for name in ("torch", "redoseg.models.backends.torch", "redoseg.models.load", "redoseg.tensors"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(
+        choice, "find_spec", lambda name: None if name == "torch" else importlib.util.find_spec(name)
+    )
+    assert kind(open_backend(model)) == "onnx"
+    assert kind(open_backend(run.path)) == "onnx"
+    for options in ({"checkpoint": "1"}, {"weights": "raw"}):
+        with pytest.raises(
+            MissingExtraError, match=r"has no mask\.onnx of these weights, and .*PyTorch is needed"
+        ):
+            open_backend(run.path, **options)
+
+
+# The hub
+
+
+def test_the_hub_is_asked_once(monkeypatch, tmp_path):
+    calls = []
+
+    def refuse(*arguments, **options):
+        calls.append(arguments)
+        raise OSError("[Errno -2] Name or service not known")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to try again"))
+    for backend in ("auto", "torch", "onnx"):
+        with pytest.raises(
+            ModelError, match=r"^'runs/x' is no folder here, and the hub gave no model \(.*known\)"
+        ):
+            open_backend("runs/x", backend=backend)
