@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from redoseg.reproduction.protocol import SCALES
+from tinyruns import TINY
 
 QUICK = {name: value for name, value in TINY.items() if name != "device"} | {"g_width": 8, "threads": 1}
 SCALE = dataclasses.replace(
