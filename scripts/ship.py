@@ -19,7 +19,8 @@ from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json, write_folder_aside
 from redoseg.models import shipped
 from redoseg.models.card import Card, rule_text
-from redoseg.models.load import Model, load_model
+from redoseg.models.load import load_model
+from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
 
 REPOSITORY = Path(__file__).resolve().parents[1]

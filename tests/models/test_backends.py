@@ -4,7 +4,9 @@ import importlib.util
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from redoseg.models.backends import choice
 from redoseg.models.backends.choice import open_backend
 from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.backends.torch import torch_backend
+from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.source import weights_digest
 from redoseg.models.weights import save_tensors
@@ -207,7 +210,7 @@ def test_a_backend_that_isnt_there(model):
 
 
 def test_without_pytorch(model, run, tmp_path, monkeypatch):
-    for name in ("torch", "redoseg.models.backends.torch", "redoseg.models.load", "redoseg.tensors"):
+    for name in ("torch", "redoseg.models.backends.torch", "redoseg.models.model", "redoseg.tensors"):
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(
         choice, "find_spec", lambda name: None if name == "torch" else importlib.util.find_spec(name)
@@ -224,14 +227,52 @@ def test_without_pytorch(model, run, tmp_path, monkeypatch):
 # The hub
 
 
-def test_the_hub_is_asked_once(monkeypatch, tmp_path):
+@pytest.fixture
+def repository(model, monkeypatch, tmp_path):
+    """A hub that has the model as someone/squares; each call to it, with the commit that was asked for."""
     calls = []
 
+    def model_info(self, name, **options):
+        calls.append(("info", name, None))
+        siblings = [SimpleNamespace(rfilename=file.name) for file in model.iterdir()]
+        return SimpleNamespace(sha="c0ffee", siblings=siblings)
+
+    def download(name, file, *, revision, local_files_only):
+        calls.append((file, name, revision))
+        return str(model / file)
+
+    def pretrained(name, *, strict, revision, local_files_only):
+        calls.append(("weights", name, revision))
+        return load_model(model).f
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("redoseg.models.model.MaskNetwork.from_pretrained", pretrained)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("backend", "fetched"), [("auto", ["config.json", "mask.onnx"]), ("torch", ["weights"])]
+)
+def test_the_hub_is_asked_once_and_files_are_of_the_commit_that_it_named(repository, backend, fetched):
+    assert kind(open_backend("someone/squares", backend=backend, device="cpu")) in ("onnx", "torch")
+    assert repository[0] == ("info", "someone/squares", None)
+    assert repository[1:] == [(file, "someone/squares", "c0ffee") for file in fetched]
+
+
+def test_a_hub_that_doesnt_answer_is_asked_once(monkeypatch, tmp_path):
+    asked, real = [], huggingface_hub.HfApi.model_info
+
+    def model_info(self, *arguments, **options):
+        asked.append(arguments)
+        return real(self, *arguments, **options)
+
     def refuse(*arguments, **options):
-        calls.append(arguments)
         raise OSError("[Errno -2] Name or service not known")
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)
     monkeypatch.setattr("socket.getaddrinfo", refuse)
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to try again"))
     for backend in ("auto", "torch", "onnx"):
@@ -239,3 +280,4 @@ def test_the_hub_is_asked_once(monkeypatch, tmp_path):
             ModelError, match=r"^'runs/x' is no folder here, and the hub gave no model \(.*known\)"
         ):
             open_backend("runs/x", backend=backend)
+    assert asked == [("runs/x",)] * 3

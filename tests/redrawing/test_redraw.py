@@ -11,7 +11,7 @@ from torch import nn
 from redoseg.config import TrainConfig
 from redoseg.errors import ConfigError, ModelError
 from redoseg.method.compositing import redraw
-from redoseg.models.load import Model
+from redoseg.models.model import Model
 from redoseg.networks.build import Networks, build_networks
 from redoseg.networks.mask import MaskNetwork
 from redoseg.redrawing.redraw import redraw_grid, redraw_photo

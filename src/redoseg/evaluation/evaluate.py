@@ -20,7 +20,8 @@ from redoseg.data.labels import UNLABELLED, region_map
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Counts, Scores, confusion, per_dataset, per_image, scored
 from redoseg.evaluation.trivial import disc, fixed_mask
-from redoseg.models.load import Model, load_model
+from redoseg.models.load import load_model
+from redoseg.models.model import Model
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import pick_device, to_tensor
 

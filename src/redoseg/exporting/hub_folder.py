@@ -14,9 +14,9 @@ from redoseg.exporting.onnx import export_onnx
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
 from redoseg.files import write_aside
-from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, WEIGHTS, Card, read_card, sha256_of
-from redoseg.models.load import Model, load_model
-from redoseg.models.source import RunCheckpoint, find_model
+from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, WEIGHTS, Card, sha256_of
+from redoseg.models.model import Model
+from redoseg.models.source import ModelFolder, ModelSource, RunCheckpoint, find_model
 from redoseg.models.weights import load_generators, save_generators
 from redoseg.networks.generator import RegionGenerator
 
@@ -64,7 +64,7 @@ def drawn_apart(ones: nn.ModuleList, others: nn.ModuleList, size: int) -> float:
 
 
 def write_hub_folder(
-    model: str,
+    model: str | Path | ModelSource,
     folder: Path,
     *,
     checkpoint: str = "last",
@@ -78,15 +78,15 @@ def write_hub_folder(
     Files that it doesn't write stay. ModelError for a MODEL that says nothing of itself, ConfigError for a
     folder that holds something else.
     """
-    place = find_model(model, checkpoint=checkpoint, weights=weights)
+    source = find_model(model, checkpoint=checkpoint, weights=weights)
     _check_free(folder)
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary)
-        if isinstance(place, RunCheckpoint):
-            loaded = load_model(model, checkpoint=checkpoint, weights=weights)
-            card = pack(loaded, card_of_run(place.run, loaded, folder.absolute().name), made)
+        if isinstance(source, RunCheckpoint):
+            loaded = source.load()
+            card = pack(loaded, card_of_run(source.run, loaded, folder.absolute().name), made)
         else:
-            card = _copy(place if isinstance(place, Path) else None, model, made)
+            card = _copy(source, made)
         card = card.described(subject=subject, text=data_text, licence=data_licence)
         card.write(made)
         (made / README).write_text(model_card(card), encoding="utf-8")
@@ -95,15 +95,16 @@ def write_hub_folder(
     return card
 
 
-def _copy(place: Path | None, model: str, folder: Path) -> Card:
-    card = None if place is None or place.is_file() else read_card(place)
-    if card is None or place is None:
+def _copy(source: ModelSource, folder: Path) -> Card:
+    """A model's folder with a card, without its generators."""
+    card = source.card()
+    if card is None or not isinstance(source, ModelFolder):
         raise ModelError(
-            f"{model} doesn't say how it was made: name the run that it comes from, or a model from "
+            f"{source} doesn't say how it was made: name the run that it comes from, or a model from "
             "`redoseg models`"
         )
     for file in (CONFIG, WEIGHTS, ONNX):
-        shutil.copyfile(place / file, folder / file)
+        shutil.copyfile(source.path / file, folder / file)
     kept = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
     return dataclasses.replace(card, sha256=kept)
 

@@ -18,7 +18,7 @@ from redoseg.errors import ModelError, missing_extra
 from redoseg.files import write_aside
 from redoseg.models.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
 from redoseg.models.card import ONNX
-from redoseg.models.source import digest
+from redoseg.models.source import tensors_digest
 from redoseg.networks.layers import UpsampleConv
 from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
 from redoseg.version import __version__
@@ -107,8 +107,10 @@ def _content(f: MaskNetwork) -> bytes:
 
 
 def _weights_digest(f: MaskNetwork) -> str:
-    """As `models.weights_digest` has it of a file."""
-    return digest((name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items())
+    """As `source.weights_digest` has it of a file."""
+    return tensors_digest(
+        (name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items()
+    )
 
 
 _graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}

@@ -11,7 +11,7 @@ from redoseg.data.native.sources import parsed
 from redoseg.errors import ModelError
 from redoseg.files import read_json
 from redoseg.models.card import ROWS, Card
-from redoseg.models.load import Model
+from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.version import __version__

@@ -1,26 +1,31 @@
-"""Where MODEL is: a run's checkpoint, a folder, an ONNX file, a shipped name or a hub's id. Without torch."""
+"""MODEL, as people name it, to the place where it lies. Without torch until a network is loaded.
+
+`find_model` looks once. What it returns, a `ModelSource`, can load the network, name its ONNX file, its card
+and the digest of its weights, and looks nothing up again.
+"""
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-import huggingface_hub
-from huggingface_hub import errors as hub_errors
+from typing import TYPE_CHECKING, ClassVar, Union
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ModelError, first_line
-from redoseg.models.card import ONNX, WEIGHTS
+from redoseg.errors import ModelError
+from redoseg.models import hub
+from redoseg.models.card import CARD, CONFIG, ONNX, WEIGHTS, Card, read_card
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import shipped_folder
 
+if TYPE_CHECKING:
+    import torch
+
+    from redoseg.models.model import Model
+
 RULES = ("last", "label-free", "best")
 """By what a run's checkpoint is chosen; 'best' needs masks."""
-
-_HUB_SECONDS = 5.0  # for the hub to answer at all
 
 
 @dataclass(frozen=True)
@@ -36,42 +41,141 @@ class RunCheckpoint:
     file: Path
     letter: str
 
+    def __str__(self) -> str:
+        return str(self.run.path)
+
+    def load(self, device: "torch.device | str" = "cpu") -> "Model":
+        """The networks, on a device. ModelError for a file that doesn't fit its run."""
+        from redoseg.models.model import read_checkpoint
+
+        return read_checkpoint(self.file, self.letter, self.config, self.rule, device)
+
+    def onnx_file(self) -> Path | None:
+        """That of the run's model; it may be of other weights than the checkpoint's."""
+        return _if_there(self.run.model / ONNX)
+
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of the weights of the f chosen; empty for a damaged file."""
+        return weights_digest(self.file, f"{self.letter}.") or ""
+
+    def card(self) -> Card | None:
+        """None: a run says the same in run.json, and exporting makes a card of it."""
+        return None
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder: config.json, model.safetensors, and perhaps an ONNX file, generators, a card."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def load(self, device: "torch.device | str" = "cpu") -> "Model":
+        """The networks, on a device, with what the card says of them. ModelError for a damaged folder."""
+        from redoseg.models.model import read_folder
+
+        return read_folder(self.path, self.card, device)
+
+    def onnx_file(self) -> Path | None:
+        """None if there is none."""
+        return _if_there(self.path / ONNX)
+
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 of f's weights; None where there are none to compare with, empty for a damaged file."""
+        return (weights_digest(self.path / WEIGHTS) or "") if (self.path / WEIGHTS).is_file() else None
+
+    def card(self) -> Card | None:
+        """None if there is none. ModelError if it can't be read."""
+        return read_card(self.path)
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A mask network exported for ONNX Runtime: it segments, and does nothing else."""
+
+    path: Path
+    digest: ClassVar[None] = None  # there are no other weights to compare with
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def load(self, device: "torch.device | str" = "cpu") -> "Model":
+        """ModelError: there is no network for PyTorch in it."""
+        raise ModelError(
+            f"{self.path} holds masks alone, for `redoseg segment`: name the run it was made from"
+        )
+
+    def onnx_file(self) -> Path:
+        """The file itself."""
+        return self.path
+
+    def card(self) -> None:
+        """There is none."""
+
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository on the hub; `offline` if there is only what was downloaded before."""
+    """A repository on the hub, or what was downloaded of it before. It is asked once, by `find_model`."""
 
-    name: str
-    offline: bool
+    repository: hub.Repository
+    digest: ClassVar[None] = None  # to compare them, the weights would have to be downloaded
+
+    def __str__(self) -> str:
+        return str(self.repository.name)
+
+    def load(self, device: "torch.device | str" = "cpu") -> "Model":
+        """The networks, on a device. ModelError for a repository without a mask network."""
+        from redoseg.models.model import read_hub
+
+        return read_hub(self.repository, device)
+
+    def onnx_file(self) -> Path | None:
+        """Downloaded if it is there, and if the repository holds a model; else None."""
+        return self.repository.file(ONNX) if self.repository.file(CONFIG) else None
+
+    def card(self) -> Card | None:
+        """None if there is none. ModelError if it can't be read."""
+        file = self.repository.file(CARD)
+        return None if file is None else read_card(file.parent)
 
 
-Place = RunCheckpoint | HubModel | Path
+ModelSource = Union[RunCheckpoint, ModelFolder, OnnxFile, HubModel]  # noqa: UP007 - isinstance takes it
 
 
-def find_model(model: str | Path, *, checkpoint: str = "last", weights: str | None = None) -> Place:
-    """Where MODEL is; a Path is a model's folder, a shipped one too, or an ONNX file.
+def find_model(
+    model: str | Path | ModelSource, *, checkpoint: str = "last", weights: str | None = None
+) -> ModelSource:
+    """Where MODEL is; what was found before is given back as it is.
 
     A model here goes before a shipped one of its name, anything else here does not: photos of faces may well
     lie in faces/. Only a string is a name; "./faces" and Path("faces") are places.
     In a run, `checkpoint` is one of RULES or a step, `weights` 'ema' or 'raw' (None: EMA if one is kept).
     Raises ModelError, one line, for anything that can't be found.
     """
+    if not isinstance(model, str | Path):
+        return model
     path = Path(model).expanduser()
     if (path / "run.json").is_file():
         return _in_run(RunFolder(path), checkpoint, weights)
     if checkpoint != "last" or weights is not None:
         raise ModelError(f"{model} is not a run: --checkpoint and --weights choose within a run")
-    if _is_model(path):
-        return path
+    if _is_onnx(path):
+        return OnnxFile(path)
+    if _is_model_folder(path):
+        return ModelFolder(path)
     shipped = shipped_folder(model) if isinstance(model, str) else None
     if shipped is not None:
-        return shipped
+        return ModelFolder(shipped)
     if path.exists():
         raise ModelError(f"{model} is neither a run (run.json) nor a model's folder (config.json)")
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
         if path.parent.is_dir():  # a slip of the pen is none of the hub's business
             raise ModelError(f"no model '{model}': there is no {path.name} in {path.parent}")
-        return _on_hub(str(model))
+        return HubModel(hub.find_repository(str(model)))
     raise ModelError(
         f"no model '{model}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a name "
         "from `redoseg models`"
@@ -81,11 +185,20 @@ def find_model(model: str | Path, *, checkpoint: str = "last", weights: str | No
 def absolute(model: str | Path) -> str | Path:
     """MODEL in words that mean the same from any folder, and on machines that see the same files."""
     path = Path(model).expanduser()
-    return path.absolute() if (path / "run.json").is_file() or _is_model(path) else model
+    here = (path / "run.json").is_file() or _is_model_folder(path) or _is_onnx(path)
+    return path.absolute() if here else model
 
 
-def _is_model(path: Path) -> bool:
-    return (path / "config.json").is_file() or (path.suffix == ".onnx" and path.is_file())
+def _is_model_folder(path: Path) -> bool:
+    return (path / CONFIG).is_file()
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix == ".onnx" and path.is_file()
+
+
+def _if_there(file: Path) -> Path | None:
+    return file if file.is_file() else None
 
 
 def _in_run(run: RunFolder, checkpoint: str, weights: str | None) -> RunCheckpoint:
@@ -116,81 +229,19 @@ def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
     return file
 
 
-# The hub
-
-
-def _on_hub(name: str) -> HubModel:
-    """Asked once: the library's downloads would try again and again for half a minute."""
-    try:
-        huggingface_hub.HfApi().model_info(name, timeout=_HUB_SECONDS)
-    except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError) as error:
-        raise no_hub_model(name, error) from error
-    except Exception as error:  # no answer: an error of whatever client the library uses
-        if _downloaded(HubModel(name, offline=True), "config.json") is None:
-            raise no_hub_model(name, error) from error
-        return HubModel(name, offline=True)
-    return HubModel(name, offline=False)
-
-
-def no_hub_model(name: str, error: Exception) -> ModelError:
-    return ModelError(f"'{name}' is no folder here, and the hub gave no model ({first_line(error)})")
-
-
-def _downloaded(model: HubModel, file: str) -> Path | None:
-    """A file of the repository, from the hub's cache if it is there; None if there is no such file."""
-    try:
-        with quiet_hub():
-            return Path(huggingface_hub.hf_hub_download(model.name, file, local_files_only=model.offline))
-    except hub_errors.EntryNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise no_hub_model(model.name, error) from error
-
-
-@contextmanager
-def quiet_hub() -> Iterator[None]:
-    """Within, the hub's library doesn't log its retries: what becomes of them all is in the error."""
-    library = logging.getLogger("huggingface_hub")
-    level = library.level
-    library.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        library.setLevel(level)
-
-
-# The network in an ONNX file
-
-
-def onnx_file(place: Place) -> Path | None:
-    """The ONNX file of the model there, None if there is none. It may be of other weights: `same_weights`."""
-    if isinstance(place, HubModel):
-        return _downloaded(place, ONNX) if _downloaded(place, "config.json") else None
-    if isinstance(place, Path) and place.suffix == ".onnx":
-        return place
-    file = (place.run.model if isinstance(place, RunCheckpoint) else place) / ONNX
-    return file if file.is_file() else None
-
-
-def same_weights(place: Place, digest: str) -> bool:
-    """Whether `digest` is that of the weights there. True where there are none to compare with."""
-    if isinstance(place, RunCheckpoint):
-        return weights_digest(place.file, f"{place.letter}.") == digest
-    if isinstance(place, Path) and (place / WEIGHTS).is_file():
-        return weights_digest(place / WEIGHTS) == digest
-    return True
+# Digests of weights, read without torch
 
 
 def weights_digest(file: Path, prefix: str = "") -> str | None:
     """SHA-256 of the tensors called `prefix`* in a safetensors file; None for a damaged one."""
     try:
-        return digest(_tensors(file, prefix))
+        return tensors_digest(_tensors(file, prefix))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
-def digest(tensors: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 of tensors, each its name and the bytes of its values."""
+def tensors_digest(tensors: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 of tensors, each its name and the bytes of its values, in the order of their names."""
     sha = hashlib.sha256()
     for name, content in sorted(tensors):
         sha.update(f"{name}\0{len(content)}\0".encode())

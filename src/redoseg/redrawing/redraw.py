@@ -12,7 +12,7 @@ from redoseg.data.images import fit_image
 from redoseg.errors import ConfigError, ModelError
 from redoseg.figures.tiles import GridContent, sample_grid
 from redoseg.method.compositing import redraw
-from redoseg.models.load import Model
+from redoseg.models.model import Model
 from redoseg.networks.layers import evaluating
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import to_array, to_tensor

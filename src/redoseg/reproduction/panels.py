@@ -13,7 +13,8 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.errors import DataError
 from redoseg.evaluation.evaluate import predict
 from redoseg.evaluation.metrics import as_labelled, confusion, matching, per_image
-from redoseg.models.load import Model, load_model
+from redoseg.models.load import load_model
+from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
 from redoseg.reproduction.protocol import SETS, DataSet, Experiment
 from redoseg.reproduction.runs import failure, train_all

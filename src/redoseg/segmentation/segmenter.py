@@ -15,7 +15,7 @@ from PIL import Image
 from redoseg.data.images import decoding, decoding_sized, to_rgb
 from redoseg.data.labels import region_map
 from redoseg.errors import DataError, ModelError
-from redoseg.models.backends.choice import Choice, open_backend
+from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.segmentation.edges import Edges, GuidedEdges, open_edges
 
 Masks = NDArray[np.float32]
@@ -68,7 +68,7 @@ class Segmenter:
         checkpoint: str = "last",
         weights: str | None = None,
         device: str = "auto",
-        backend: Choice = "auto",
+        backend: BackendName = "auto",
         edges: Edges | GuidedEdges = "none",
     ) -> Self:
         """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, a hub id, or the name

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from redoseg.errors import TRAIN, ConfigError, MissingExtraError, ModelError, missing_extra
 from redoseg.models.backends.onnx import OnnxBackend
-from redoseg.models.source import Place, find_model, onnx_file, same_weights
+from redoseg.models.source import ModelSource, OnnxFile, find_model
 
-Choice = Literal["auto", "torch", "onnx"]
+BackendName = Literal["auto", "torch", "onnx"]
 
 
 @dataclass(frozen=True)
-class Opened:
+class MaskBackend:
     """`backend` takes images (B, 3, h, w) in [-1, 1], gives masks (B, n, h, w), background first.
 
     `size` is the side that the network was trained at.
@@ -36,22 +36,21 @@ def open_backend(
     checkpoint: str = "last",
     weights: str | None = None,
     device: str = "auto",
-    backend: Choice = "auto",
-) -> Opened:
-    """MODEL, `checkpoint` and `weights` as `models.find_model` takes them.
+    backend: BackendName = "auto",
+) -> MaskBackend:
+    """MODEL, `checkpoint` and `weights` as `source.find_model` takes them.
 
     "auto" is ONNX Runtime on the CPU, where it is the faster one, if there is an ONNX file of these weights,
     else PyTorch. ModelError for a model, ConfigError for a device or backend that can't be used,
     MissingExtraError where PyTorch is wanted and isn't installed.
     """
-    if backend not in get_args(Choice):
-        raise ConfigError(f"--backend is {backend}: choose from {', '.join(get_args(Choice))}")
-    place = find_model(model, checkpoint=checkpoint, weights=weights)
-    exported = isinstance(place, Path) and place.suffix == ".onnx" and place.is_file()
-    if backend == "onnx" or (backend == "auto" and (exported or _on_cpu(device))):
-        opened = _with_onnx(place, "cpu" if device == "auto" else device)
-        if opened is not None:
-            return Opened(opened, opened.n, opened.size)
+    if backend not in get_args(BackendName):
+        raise ConfigError(f"--backend is {backend}: choose from {', '.join(get_args(BackendName))}")
+    source = find_model(model, checkpoint=checkpoint, weights=weights)
+    if backend == "onnx" or (backend == "auto" and (isinstance(source, OnnxFile) or _on_cpu(device))):
+        onnx = _with_onnx(source, "cpu" if device == "auto" else device)
+        if onnx is not None:
+            return MaskBackend(onnx, onnx.n, onnx.size)
         if backend == "onnx":
             raise ModelError(
                 f"{model} has no mask.onnx of these weights: `redoseg export {model} --onnx FILE` makes one, "
@@ -61,30 +60,30 @@ def open_backend(
             raise MissingExtraError(
                 f"{model} has no mask.onnx of these weights, and without it PyTorch is needed: {TRAIN}"
             )
-    return _with_torch(model, checkpoint, weights, device)
+    return _with_torch(model, source, device)
 
 
-def _with_onnx(place: Place, device: str) -> OnnxBackend | None:
-    """None if there is no ONNX file, or if it is of other weights."""
-    file = onnx_file(place)
+def _with_onnx(source: ModelSource, device: str) -> OnnxBackend | None:
+    """None if there is no ONNX file, or if it is known to be of other weights."""
+    file = source.onnx_file()
     if file is None:
         return None
     backend = OnnxBackend(file, device=device)
-    return backend if same_weights(place, str(backend.info.get("weights"))) else None
+    return backend if source.digest in (None, backend.info.get("weights")) else None
 
 
-def _with_torch(model: str | Path, checkpoint: str, weights: str | None, device: str) -> Opened:
+def _with_torch(model: str | Path, source: ModelSource, device: str) -> MaskBackend:
     try:
         from redoseg.models.backends.torch import torch_backend
-        from redoseg.models.load import load_model
         from redoseg.tensors import pick_device
+
+        f = source.load(pick_device(device)).f
     except ModuleNotFoundError as error:
         missing = missing_extra(f"segmenting with {model}", error)
         if missing is None:
             raise
         raise missing from error
-    f = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device)).f
-    return Opened(torch_backend(f), f.n, f.size)
+    return MaskBackend(torch_backend(f), f.n, f.size)
 
 
 def _on_cpu(device: str) -> bool:
