@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 from memory import resident
+from redoseg.training.run import Run
 from rich.console import Console
 
 from redoseg.config import TrainConfig
 from redoseg.training.distributed import Group
-from redoseg.training.run import Run
 from redoseg.training.train import open_data
 
 EVERY = 100
@@ -52,7 +52,7 @@ def main() -> None:
         run = Watched(config, open_data(config, console), console, Group())
         run.file = arguments.csv
         run.file.write_text("step,seconds,resident_mb\n", encoding="utf-8")
-        run.go()
+        run.run()
     with open(arguments.csv, encoding="utf-8") as file:
         rows = [(int(row["step"]), float(row["resident_mb"])) for row in csv.DictReader(file)]
     warm = [(step, size) for step, size in rows if step >= arguments.steps // 10]

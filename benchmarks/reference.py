@@ -46,10 +46,10 @@ class Reference:
             self.D: nn.Module = theirs._resDiscriminator128(nIn=3, nf=width, selfAtt=True)
             self.delta: nn.Module = theirs._netRecZ(sizex=S, nIn=3, nc=code, nf=width, nMasks=n)
         self.networks = {"f": self.f, "G": self.G, "D": self.D, "delta": self.delta}
-        self.optimisers = {}
+        self.optimizers = {}
         for name, network in self.networks.items():
             network.to(device).train()
-            self.optimisers[name] = torch.optim.Adam(
+            self.optimizers[name] = torch.optim.Adam(
                 network.parameters(),
                 lr=config.lr_f if name == "f" else config.lr,
                 betas=(0.0, 0.9),
@@ -67,14 +67,14 @@ class Reference:
         loss = -self.D(fakes).mean() + self.lambda_z * (recovered - z).square().mean()
         loss.backward()
         for name in ("f", "G", "delta"):
-            self.optimisers[name].step()
+            self.optimizers[name].step()
 
         self.D.zero_grad()
         with torch.no_grad():
             fakes, _ = self._draw(I, z)
         real, fake = self.D(I_real), self.D(fakes)
         ((1 - real).relu().mean() + (1 + fake).relu().mean()).backward()
-        self.optimisers["D"].step()
+        self.optimizers["D"].step()
 
     def _draw(self, I: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Fakes (B * n, 3, S, S), one region redrawn in each, and the regions drawn (B, n, 3, S, S)."""

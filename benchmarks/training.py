@@ -24,8 +24,8 @@ from reference import Reference
 from torch.utils.flop_counter import FlopCounterMode
 
 from redoseg.config import TrainConfig
-from redoseg.method.algorithm import Game
-from redoseg.method.drawing import Codes
+from redoseg.method.algorithm import ReDO
+from redoseg.method.drawing import RandomDraws
 from redoseg.tensors import to_tensor
 
 RECIPES = ("authors", "paper", "default")
@@ -55,16 +55,16 @@ def reference_step(options: argparse.Namespace, device: torch.device) -> Step:
 
 def our_step(recipe: str, precision: str, options: argparse.Namespace, device: torch.device) -> Step:
     config = config_of(recipe, precision, options)
-    game, random, draw = Game(config, 0, device), torch.Generator().manual_seed(0), batches(options, device)
+    game, random, draw = ReDO(config, 0, device), torch.Generator().manual_seed(0), batches(options, device)
     if options.compile:
         game.compile(mode=options.compile)
     step = iter(range(sys.maxsize))
 
     def one() -> None:
-        t, I, drawn = next(step), draw(), Codes.sample(config, random)
+        t, I, drawn = next(step), draw(), RandomDraws.sample(config, random)
         game.generator_update(I, drawn, t)
         if config.fakes == "new":
-            I, drawn = draw(), Codes.sample(config, random)
+            I, drawn = draw(), RandomDraws.sample(config, random)
         game.discriminator_update(draw(), I, drawn, t)
 
     return one

@@ -17,8 +17,10 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import DISTILL_FREE_TO_CHANGE
 from redoseg.data.dataset import open_dataset
 from redoseg.data.photos import PhotoSplit
-from redoseg.distillation.distill import Distillation, distill
-from redoseg.distillation.teacher import Teacher, counted
+from redoseg.distillation.distill import distill
+from redoseg.distillation.learner import DistillationLearner
+from redoseg.distillation.pairs import select
+from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, DivergenceError
 from redoseg.evaluation.evaluate import evaluate, predict
 from redoseg.files import read_json, write_json
@@ -31,9 +33,10 @@ from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.networks.build import build_networks
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
-from redoseg.training import student_records as studentrecords
+from redoseg.training import checkpoints
+from redoseg.training.distributed import SingleProcess
 from redoseg.training.log import description
-from redoseg.training.mask_learner import Student
+from redoseg.training.mask_learner import MaskLearner
 from run_compared import Killed, ctrl_c_within, differences, dying, equal, log
 from tinyruns import TINY, photos
 
@@ -91,7 +94,7 @@ def teacher_of(run, *, mirrored=False, checkpoint="last"):
 
 def interrupted(config, monkeypatch, step):
     """The folder of a student that was interrupted within that step."""
-    ctrl_c_within(step, Student, "update", monkeypatch, lambda: distilled(config))
+    ctrl_c_within(step, MaskLearner, "update", monkeypatch, lambda: distilled(config))
     return RunFolder(config.out)
 
 
@@ -110,8 +113,8 @@ def done(teacher, tmp_path_factory):
 @pytest.fixture
 def unscored(monkeypatch):
     """What takes its time with drawn scenes: a thousand of them scored, an ONNX file of a new shape."""
-    monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
-    monkeypatch.setattr(studentrecords, "save_model", lambda f, folder, masks: f.save_pretrained(folder))
+    monkeypatch.setattr(checkpoints, "scoring_split", lambda dataset: None)
+    monkeypatch.setattr(checkpoints, "save_model", lambda f, folder, masks: f.save_pretrained(folder))
 
 
 def typed(**options):
@@ -165,7 +168,7 @@ def test_which_images_and_pixels_count():
     objects[1, :, :1] = 0.7
     objects[2, :, :1, :1] = 1.0
     objects[3] = 0.95
-    images, pixels = counted(torch.cat((1 - objects, objects), 1), confident=0.8, object_share=(0.02, 0.9))
+    images, pixels = select(torch.cat((1 - objects, objects), 1), confident=0.8, object_share=(0.02, 0.9))
     assert images.tolist() == [False, True, False, False]
     assert pixels.sum((1, 2, 3)).tolist() == [0, 90, 0, 0]
     assert not pixels[1, 0, 0].any()
@@ -178,7 +181,7 @@ def test_what_the_student_sees_is_moved_with_its_target(teacher, tmp_path):
     random = torch.Generator().manual_seed(0)
     images = torch.rand(8, 3, 32, 32, generator=random)
     masks = torch.cat((images[:, :1], 1 - images[:, :1]), 1)
-    seen, targets, pixels = run._seen(images, masks, torch.ones(8, 1, 32, 32), random)
+    seen, targets, pixels = run.pairs.changed(images, masks, torch.ones(8, 1, 32, 32), random)
     inside = pixels > 0.5
     assert 0.6 < inside.float().mean() < 0.95
     assert not torch.equal(seen, images)
@@ -192,13 +195,17 @@ def opened(config):
     config = config.resolved(teacher.config, generators=True)
     described = config.described_as(teacher.config)
     dataset = open_dataset(described.data, size=32, cache=config.cache)
-    return Distillation(config, described, teacher, dataset, Console(file=io.StringIO()), CPU)
+    console = Console(file=io.StringIO())
+    learner = DistillationLearner(config, described, teacher, dataset, console, SingleProcess())
+    last = RunFolder(config.out).last
+    learner.begin(load_tensors(last)[1] if last.is_file() else None)
+    return learner
 
 
 def test_what_the_student_sees_changes_its_colours(teacher, tmp_path):
     run = opened(small(teacher, tmp_path / "run", shift=0.0, jitter=0.5))
     images, masks = torch.rand(8, 3, 32, 32), torch.rand(8, 2, 32, 32)
-    seen, targets, pixels = run._seen(images, masks, masks[:, :1], torch.Generator().manual_seed(0))
+    seen, targets, pixels = run.pairs.changed(images, masks, masks[:, :1], torch.Generator().manual_seed(0))
     assert targets is masks
     assert torch.equal(pixels, masks[:, :1])
     assert ((seen - images).abs().amax((1, 2, 3)) > 0.01).all()
@@ -222,14 +229,18 @@ def test_the_teachers_masks_have_the_background_first(tmp_path):
 def test_a_redrawn_image_is_another_one_where_a_mask_is(teacher, mirrored):
     taught = teacher_of(teacher, mirrored=mirrored)
     images = torch.rand(6, 3, 32, 32) * 2 - 1
-    redrawn, masks = taught.redrawn(images, torch.Generator().manual_seed(0))
+
+    def draws(seed):
+        return taught.draw(6, torch.Generator().manual_seed(seed))
+
+    redrawn, masks = taught.redrawn(images, draws(0))
     torch.testing.assert_close(masks, taught.masks(images))
     changed = (redrawn - images).abs().amax(1, keepdim=True)
     assert (changed.amax((1, 2, 3)) > 0).all()
     # one region each: a pixel moves no further than its mask lets it
     assert ((changed <= 2 * masks + 1e-5).all(3).all(2).any(1)).all()
-    again, _ = taught.redrawn(images, torch.Generator().manual_seed(0))
-    other, _ = taught.redrawn(images, torch.Generator().manual_seed(1))
+    again, _ = taught.redrawn(images, draws(0))
+    other, _ = taught.redrawn(images, draws(1))
     assert torch.equal(redrawn, again)
     assert not torch.equal(redrawn, other)
 
@@ -242,7 +253,7 @@ def test_a_threshold_moves_where_the_object_ends(teacher):
     moved.threshold = 0.3
     torch.testing.assert_close(moved.masks(images)[:, 1] > 0.5, object_ > 0.3)
     torch.testing.assert_close(moved.masks(images).sum(1), torch.ones_like(object_))
-    _, masks = moved.redrawn(images, torch.Generator().manual_seed(0))
+    _, masks = moved.redrawn(images, moved.draw(6, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(masks, moved.masks(images))
 
 
@@ -265,7 +276,7 @@ def test_without_calibration_the_object_ends_at_a_half(teacher, tmp_path, monkey
 def test_so_many_images_of_a_batch_are_redrawn(teacher, tmp_path, share):
     run = opened(small(teacher, tmp_path / "run", synthetic=share))
     images = torch.rand(8, 3, 32, 32) * 2 - 1
-    seen, masks = run._lesson(images, torch.Generator().manual_seed(0))
+    seen, masks = run.pairs.of(images, torch.Generator().manual_seed(0))
     assert (seen != images).flatten(1).any(1).sum() == round(8 * share)
     torch.testing.assert_close(masks, run.teacher.masks(images))
 
@@ -292,7 +303,7 @@ def test_run_json_says_what_was_distilled_from_what(done, teacher):
         "threshold": said["teacher"]["threshold"],
     }
     assert said["teacher"]["threshold"] in THRESHOLDS
-    begun = done.begun_with()
+    begun = done.original_config()
     assert begun.as_json() == said["distill"]
     assert begun == small(teacher, done.path).resolved(teacher.config(), generators=True)
     assert begun.synthetic == 0.5
@@ -410,7 +421,7 @@ def test_no_label_is_read(teacher, done, tmp_path, monkeypatch):
     monkeypatch.setattr(PhotoSplit, "labels", lambda self, indices: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distilled(small(teacher, tmp_path / "scored"))
-    monkeypatch.setattr(studentrecords, "scoring_split", lambda dataset: None)
+    monkeypatch.setattr(checkpoints, "scoring_split", lambda dataset: None)
     run = distilled(small(teacher, tmp_path / "run"))
     assert equal(load_tensors(run.last)[0], load_tensors(done.last)[0])
     assert not run.evaluation.exists()

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from redoseg.config import TrainConfig
-from redoseg.method.algorithm import Game
-from redoseg.method.drawing import Codes
+from redoseg.method.algorithm import ReDO
+from redoseg.method.drawing import RandomDraws
+from redoseg.models.weights import flat_weights
 
 CPU = torch.device("cpu")
 
@@ -19,7 +20,7 @@ COMPILER = os.environ.get("REDOSEG_COMPILER", "aot_eager")
 
 def game(recipe="default", **options):
     small = {"size": 32, "width": 8, "g_width": 8, "f_width": 8, "f_blocks": 1, "batch": 5, "compile": "off"}
-    return Game(TrainConfig.of(recipe=recipe, data="digit", out=Path("unused"), **small | options), 0, CPU)
+    return ReDO(TrainConfig.of(recipe=recipe, data="digit", out=Path("unused"), **small | options), 0, CPU)
 
 
 def pictures(player, seed):
@@ -31,8 +32,8 @@ def pictures(player, seed):
 
 def one_step(player, t):
     config, random = player.config, torch.Generator().manual_seed(100 + t)
-    losses = player.generator_update(pictures(player, 3 * t), Codes.sample(config, random, t), t)
-    drawn = Codes.sample(config, random, t)
+    losses = player.generator_update(pictures(player, 3 * t), RandomDraws.sample(config, random, t), t)
+    drawn = RandomDraws.sample(config, random, t)
     return losses | player.discriminator_update(
         pictures(player, 3 * t + 1), pictures(player, 3 * t + 2), drawn, t
     )
@@ -44,7 +45,7 @@ def gradient(network):
 
 def apart(one, other):
     """The largest difference of a weight, beside the largest weight of its tensor."""
-    mine, theirs = one.state_dict(optimisers=False), other.state_dict(optimisers=False)
+    mine, theirs = flat_weights(one.networks.items()), flat_weights(other.networks.items())
     assert mine.keys() == theirs.keys()
     return max(
         ((mine[name] - value).abs().max() / value.abs().max().clamp(min=1e-3)).item()

@@ -15,29 +15,38 @@ import torch
 from rich.console import Console
 
 from redoseg import files
-from redoseg.method.algorithm import Game
+from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
-from redoseg.training import train as training
-from redoseg.training.run import Run
+from redoseg.models.weights import flat_moments, flat_weights
+from redoseg.training.distributed import SingleProcess
+from redoseg.training.redo import ReDOLearner
+from redoseg.training.train import open_for_run
+from redoseg.training.trainer import Trainer
 from tinyruns import trained
 
 
 def opened(config):
     """A run that has not taken a step yet."""
-    console = Console(file=io.StringIO())
-    return Run(config.resolved(), training.opened(config.resolved(), console), console)
+    config, console, group = config.resolved(), Console(file=io.StringIO()), SingleProcess()
+    dataset = open_for_run(config, console)
+    return Trainer(config, dataset, ReDOLearner(config, dataset, group), console, group)
+
+
+def state_of(redo):
+    """All tensors of networks and optimizers, as a checkpoint holds them."""
+    return flat_weights(redo.networks.items()) | flat_moments(redo.optimizers)
 
 
 def collapse_at(monkeypatch, *when):
     """Have f found collapsed at each (attempt, step)."""
-    real = Run._survey
+    real = Trainer._measure_masks
 
-    def survey(self):
+    def measure_masks(self):
         found = real(self)
         dead = (self.attempt, self.step) in when
         return dataclasses.replace(found, sizes=(0.001, 0.999)) if dead else found
 
-    monkeypatch.setattr(Run, "_survey", survey)
+    monkeypatch.setattr(Trainer, "_measure_masks", measure_masks)
 
 
 def log(run):
@@ -94,7 +103,7 @@ def ctrl_c_within(step, learner, name, monkeypatch, train):
 
 def interrupted(config, monkeypatch, step):
     """The folder of a run that was interrupted within that step."""
-    ctrl_c_within(step, Game, "discriminator_update", monkeypatch, lambda: trained(config))
+    ctrl_c_within(step, ReDO, "discriminator_update", monkeypatch, lambda: trained(config))
     return RunFolder(config.out)
 
 

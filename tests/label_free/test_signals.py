@@ -24,7 +24,7 @@ from redoseg.label_free.signals import (
 )
 from redoseg.networks.build import build_networks
 from redoseg.networks.mask import MaskNetwork
-from redoseg.training.selection import LabelFreeChoice
+from redoseg.training.selection import LabelFreeSelection
 
 S = 32
 
@@ -193,7 +193,7 @@ def test_brightness_is_a_correlation():
     assert brightness(images, torch.ones_like(objects)) == brightness(images * 0, objects) == 0
 
 
-class Codes(nn.Module):
+class RandomDraws(nn.Module):
     """A delta that knows what is drawn: all of channel 0, of channel 1 the first half, nothing else."""
 
     def __init__(self, n, size):
@@ -212,7 +212,7 @@ def test_recovered_is_one_less_the_error_by_region():
     f = MaskNetwork(n=3, width=4, blocks=0, size=S)
     f.order.copy_(torch.tensor([1, 2, 0]))
     G = nn.ModuleList(Flat() for _ in range(3))
-    found = recovered(f, G, Codes(3, 4000), coarse(10), 4000)
+    found = recovered(f, G, RandomDraws(3, 4000), coarse(10), 4000)
     assert found == pytest.approx((0.5, 0, 1), abs=0.02)
 
 
@@ -419,7 +419,7 @@ def test_the_rule_prefers_the_whole_object_to_a_part_or_too_much():
 
 
 def choice(**options):
-    return LabelFreeChoice(TrainConfig.of(data="x", out="y", **options))
+    return LabelFreeSelection(TrainConfig.of(data="x", out="y", **options))
 
 
 def test_the_highest_score_is_chosen_of_equals_the_later():

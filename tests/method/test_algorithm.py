@@ -8,10 +8,12 @@ import torch
 
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
-from redoseg.method.algorithm import Game
+from redoseg.method.algorithm import ReDO
 from redoseg.method.augmentation import augmented, shifted, view
-from redoseg.method.drawing import Codes, draw
+from redoseg.method.drawing import RandomDraws, redraw_batch
+from redoseg.models.weights import load_flat
 from redoseg.networks.layers import iterate_spectrum
+from run_compared import state_of
 
 CPU = torch.device("cpu")
 
@@ -34,7 +36,7 @@ def config(**options):
 
 
 def game(seed=0, **options):
-    return Game(config(**options), seed, CPU)
+    return ReDO(config(**options), seed, CPU)
 
 
 def images(config, seed=0):
@@ -43,7 +45,7 @@ def images(config, seed=0):
 
 
 def codes(config, seed=0):
-    return Codes.sample(config, torch.Generator().manual_seed(seed))
+    return RandomDraws.sample(config, torch.Generator().manual_seed(seed))
 
 
 def batch(config, seed=0):
@@ -124,10 +126,10 @@ def slowly(config, net, I, drawn):
 @both_n
 def test_draw_is_the_papers_equation(form, n):
     options = config(n=n, **form)
-    net = Game(options, 0, CPU).networks
+    net = ReDO(options, 0, CPU).networks
     I, drawn = batch(options)
     with torch.no_grad():
-        found = draw(options, net.f, net.G, I, drawn)
+        found = redraw_batch(options, net.f, net.G, I, drawn)
         expected = slowly(options, net, I, drawn)
     found = found.fakes, found.read, found.codes, found.redrawn, found.masks
     for ours, theirs in zip(found, expected, strict=True):
@@ -147,11 +149,11 @@ def test_draw_is_the_papers_equation(form, n):
 def test_what_is_changed_at_random(n, option, drawn_as, differs):
     """f sees other colours, what is composed keeps its own; of a redrawn region the mask alone moves."""
     options = config(n=n, **option)
-    net = Game(options, 0, CPU).networks
+    net = ReDO(options, 0, CPU).networks
     I, drawn = batch(options)
     with torch.no_grad():
-        found, expected = draw(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
-        plain = draw(options, net.f, net.G, I, drawn._replace(**{drawn_as: None}))
+        found, expected = redraw_batch(options, net.f, net.G, I, drawn), slowly(options, net, I, drawn)
+        plain = redraw_batch(options, net.f, net.G, I, drawn._replace(**{drawn_as: None}))
     torch.testing.assert_close(found.fakes, expected[0], rtol=0, atol=1e-5)
     torch.testing.assert_close(found.masks.sum(1), torch.ones(5, 32, 32))
     assert (getattr(found, differs) - getattr(plain, differs)).abs().max() > 1e-3
@@ -165,9 +167,9 @@ def test_what_is_changed_at_random(n, option, drawn_as, differs):
 )
 def test_draws_shapes(form, n, fakes, read):
     options = config(n=n, **form)
-    net = Game(options, 0, CPU).networks
+    net = ReDO(options, 0, CPU).networks
     I, drawn = batch(options)
-    drawing = draw(options, net.f, net.G, I, drawn)
+    drawing = redraw_batch(options, net.f, net.G, I, drawn)
     F, R = (5 * (n if times == "n" else times) for times in (fakes, read))
     assert drawing.masks.shape == (5, n, 32, 32)
     assert drawing.fakes.shape == (F, 3, 32, 32)
@@ -345,19 +347,19 @@ def test_fs_rate_warms_up():
     for step in (0, 1, 4, 9, 10, 500):
         before = copied(player.networks.f)
         player.generator_update(*batch(player.config, step), step)
-        rates[step] = player.optimisers["f"].param_groups[0]["lr"]
+        rates[step] = player.optimizers["f"].param_groups[0]["lr"]
         if step == 0:
             after = player.networks.f.state_dict()
             moved = max((after[name] - before[name]).abs().max().item() for name in before)
             assert moved == pytest.approx(1e-4, rel=0.01)  # Adam's first step is its rate
     assert rates == pytest.approx({0: 1e-4, 1: 2e-4, 4: 5e-4, 9: 1e-3, 10: 1e-3, 500: 1e-3})
-    assert all(player.optimisers[name].param_groups[0]["lr"] == 5e-4 for name in ("G", "D", "delta"))
+    assert all(player.optimizers[name].param_groups[0]["lr"] == 5e-4 for name in ("G", "D", "delta"))
 
 
 def test_without_a_warm_up_f_has_its_rate_from_the_start():
     player = game(lr_f=1e-3, lr_f_warmup=0)
     player.generator_update(*batch(player.config), 0)
-    assert player.optimisers["f"].param_groups[0]["lr"] == 1e-3
+    assert player.optimizers["f"].param_groups[0]["lr"] == 1e-3
 
 
 def test_the_average_of_f():
@@ -438,7 +440,7 @@ def test_the_same_seed_steps_the_same(form):
         losses, repeated = one_round(one, step), one_round(again, step)
         one_round(other, step)
         assert losses == repeated
-    state, repeated = one.state_dict(), again.state_dict()
+    state, repeated = state_of(one), state_of(again)
     assert all(torch.equal(state[name], repeated[name]) for name in state)
     matrices = {name: value for name, value in weights(one).items() if value.ndim > 1}
     assert not any(torch.equal(value, weights(other)[name]) for name, value in matrices.items())
@@ -452,10 +454,11 @@ def test_two_and_two_steps_are_four():
         one_round(unbroken, step)
     for step in range(2):
         one_round(first, step)
-    second.load_state_dict({name: value.clone() for name, value in first.state_dict().items()}, Path("first"))
+    state = {name: value.clone() for name, value in state_of(first).items()}
+    load_flat(second.networks.items(), second.optimizers, state, Path("first"))
     for step in range(2, 4):
         one_round(second, step)
-    expected, found = unbroken.state_dict(), second.state_dict()
+    expected, found = state_of(unbroken), state_of(second)
     assert expected.keys() == found.keys()
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
@@ -490,7 +493,7 @@ def test_what_is_not_a_number_stops_before_a_weight_is_moved(form):
             player.discriminator_update(*pair, drawn, 12)
 
     assert all(torch.equal(value, before[name]) for name, value in weights(player).items())
-    assert not any(optimiser.state for optimiser in player.optimisers.values())
+    assert not any(optimiser.state for optimiser in player.optimizers.values())
     assert all(p.requires_grad for name in "fGD" for p in player.networks.items()[name].parameters())
     assert all(np.isfinite(list(one_round(player, 12).values())))  # and it can go on
 
@@ -538,7 +541,7 @@ def test_d_sees_augmented_images(form):
     player.networks.D.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0].detach()))
     player.networks.delta.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach()))
     with torch.no_grad():
-        drawing = draw(player.config, player.networks.f, player.networks.G, I, drawn)
+        drawing = redraw_batch(player.config, player.networks.f, player.networks.G, I, drawn)
     player.generator_update(I, drawn, 0)
     fakes = augmented(drawing.fakes, drawn.augment[:, :-1].flatten(0, 1), "all")
     torch.testing.assert_close(shown[0], fakes, rtol=0, atol=1e-3)

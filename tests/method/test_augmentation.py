@@ -9,7 +9,7 @@ import torch
 
 from redoseg.config import TrainConfig
 from redoseg.method.augmentation import augmented, shifted, turned, view
-from redoseg.method.drawing import Codes
+from redoseg.method.drawing import RandomDraws
 
 
 def pictures(count: int = 3, height: int = 16, width: int = 24) -> torch.Tensor:
@@ -128,7 +128,7 @@ def test_what_is_drawn_for_the_options():
     for redraw, fakes in (("one", 1), ("each", 3)):
         on = options if redraw == "one" else {k: v for k, v in options.items() if k != "shift"}
         config = TrainConfig.of(data="digit", out="run", batch=6, n=3, size=32, redraw=redraw, **on)
-        drawn = Codes.sample(config, torch.Generator().manual_seed(0))
+        drawn = RandomDraws.sample(config, torch.Generator().manual_seed(0))
         assert drawn.view is not None
         assert drawn.augment is not None
         assert drawn.view.shape == (6, 7)
@@ -147,6 +147,6 @@ def test_what_is_drawn_for_the_options():
 def test_the_jitter_fades():
     config = TrainConfig.of(data="digit", out="run", size=32, f_jitter=0.8, f_jitter_fade=100)
     for step, strength in ((0, 0.8), (50, 0.4), (100, 0.0), (500, 0.0)):
-        drawn = Codes.sample(config, torch.Generator().manual_seed(0), step)
+        drawn = RandomDraws.sample(config, torch.Generator().manual_seed(0), step)
         assert drawn.view is not None
         torch.testing.assert_close(drawn.view[:, 0], torch.full((25,), strength))

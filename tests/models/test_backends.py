@@ -230,7 +230,7 @@ def test_without_pytorch(model, run, tmp_path, monkeypatch):
 @pytest.fixture
 def repository(model, monkeypatch, tmp_path):
     """A hub that has the model as someone/squares; each call to it, with the commit that was asked for."""
-    calls = []
+    calls, f = [], load_model(model).f
 
     def model_info(self, name, **options):
         calls.append(("info", name, None))
@@ -243,7 +243,7 @@ def repository(model, monkeypatch, tmp_path):
 
     def pretrained(name, *, strict, revision, local_files_only):
         calls.append(("weights", name, revision))
-        return load_model(model).f
+        return f
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", model_info)

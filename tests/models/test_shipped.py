@@ -99,7 +99,7 @@ def one_line(capsys):
 
 
 def test_a_model_by_its_name(root, run, photo, caplog):
-    assert find_model(NAME) == root / NAME
+    assert find_model(NAME).path == root / NAME
     assert equal(load_model(NAME).f.state_dict(), load_model(run.path).f.state_dict())
     for backend in ("onnx", "torch"):
         ours, runs = (Segmenter.from_pretrained(model, backend=backend)(photo) for model in (NAME, run.path))
@@ -127,8 +127,8 @@ def test_a_small_one_answers_to_the_plain_name_and_says_so_once(root, photo, cap
 
 def test_a_full_one_goes_before_a_small_one(root, caplog):
     shutil.copytree(root / NAME, root / PLAIN)
-    assert find_model(PLAIN) == root / PLAIN
-    assert find_model(NAME) == root / NAME
+    assert find_model(PLAIN).path == root / PLAIN
+    assert find_model(NAME).path == root / NAME
     assert caplog.records == []
     assert [shipped.answers_to(name) for name in shipped.shipped_names()] == [[PLAIN], [NAME]]
 
@@ -137,7 +137,7 @@ def test_a_full_one_goes_before_a_small_one(root, caplog):
 def test_a_model_here_goes_before_a_shipped_one(root, run, kind, caplog):
     shutil.copytree(run.path if kind == "run" else run.model, NAME)
     found = find_model(NAME)
-    assert (found.run.path if kind == "run" else found) == Path(NAME)
+    assert (found.run.path if kind == "run" else found.path) == Path(NAME)
     assert absolute(NAME) == Path.cwd() / NAME
     assert caplog.records == []
 
@@ -145,7 +145,7 @@ def test_a_model_here_goes_before_a_shipped_one(root, run, kind, caplog):
 def test_photos_here_do_not(root, photo, caplog):
     """`redoseg segment faces faces/` is what people write."""
     Path(NAME).mkdir()
-    assert find_model(NAME) == root / NAME
+    assert find_model(NAME).path == root / NAME
     assert absolute(NAME) == NAME
     assert [record.getMessage() for record in caplog.records] == [
         "'squares-small' is the model that comes with redoseg: ./squares-small here is no model"

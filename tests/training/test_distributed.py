@@ -17,12 +17,12 @@ from torch import nn
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ConfigError, DivergenceError
-from redoseg.method.algorithm import Game
-from redoseg.method.drawing import Codes
+from redoseg.method.algorithm import ReDO
+from redoseg.method.drawing import RandomDraws
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.training import distributed
-from redoseg.training.distributed import Group, Workers
+from redoseg.training.distributed import Group, ProcessGroup
 from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
@@ -78,7 +78,7 @@ def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds):
 
 def test_the_parts_of_a_batch_are_the_batch():
     config = TrainConfig.of(data="digit", out="run", **TINY | {"batch": 6, "n": 3, "mask_noise": 0.1})
-    codes = Codes.sample(config, torch.Generator().manual_seed(0))
+    codes = RandomDraws.sample(config, torch.Generator().manual_seed(0))
     parts = [codes.part(rank, 2) for rank in range(2)]
     for name in ("regions", "z", "noise"):
         whole = torch.stack([getattr(part, name) for part in parts], 1).flatten(0, 1)
@@ -130,20 +130,20 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(data, tmp_path, monk
         if self.group.rank == 1 and step == 3:
             raise DivergenceError("not finite")
 
-    monkeypatch.setattr(Game, "check_finite", check)
+    monkeypatch.setattr(ReDO, "check_finite", check)
     assert said(forked(config)) == "DivergenceError: not finite"
     assert load_tensors(RunFolder(config.out).last)[1]["step"] == 2
 
 
 def test_ctrl_c_in_one_process_is_one_for_all(data, tmp_path, monkeypatch):
-    config, real = tiny(data, tmp_path / "run"), Game.discriminator_update
+    config, real = tiny(data, tmp_path / "run"), ReDO.discriminator_update
 
     def update(self, I_real, I_input, drawn, t):
         if self.group.rank == 1 and t == 2:
             signal.raise_signal(signal.SIGINT)
         return real(self, I_real, I_input, drawn, t)
 
-    monkeypatch.setattr(Game, "discriminator_update", update)
+    monkeypatch.setattr(ReDO, "discriminator_update", update)
     assert forked(config) == ["KeyboardInterrupt: "] * 2
     assert load_tensors(RunFolder(config.out).last)[1]["step"] == 3
 
@@ -192,7 +192,7 @@ def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
     Group().check(config)
     with pytest.raises(ConfigError) as caught:
-        Workers.check(SimpleNamespace(world=world), config)
+        ProcessGroup.check(SimpleNamespace(world=world), config)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -216,21 +216,21 @@ def test_every_region_needs_an_image():
 )
 def test_these_are_not(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    Workers.check(SimpleNamespace(world=2), config)
+    ProcessGroup.check(SimpleNamespace(world=2), config)
 
 
 def test_a_device_of_ones_own():
-    device = Workers.device(SimpleNamespace(world=2, local_rank=1), "cpu")
+    device = ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "cpu")
     assert device == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^--device meta is one device for 2 processes: use cuda or cpu$"):
-        Workers.device(SimpleNamespace(world=2, local_rank=1), "meta")
+        ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "meta")
 
 
 def test_joint_batch_norm_alone_is_batch_norm(monkeypatch):
     monkeypatch.setattr(distributed, "_summed", lambda x: x.clone())
     norm = nn.BatchNorm2d(5, affine=False)
     box = nn.Sequential(nn.BatchNorm2d(5, affine=False))
-    Workers.join_statistics(SimpleNamespace(world=1), box)
+    ProcessGroup.sync_batch_norm(SimpleNamespace(world=1), box)
     x = (7 + 3 * torch.randn(4, 5, 6, 6)).requires_grad_()
     again = x.detach().clone().requires_grad_()
     weights = torch.randn(4, 5, 6, 6)

@@ -26,7 +26,7 @@ from redoseg.evaluation.tables import scores_table
 from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.files import read_json
 from redoseg.label_free.statistics import Survey
-from redoseg.method.drawing import Codes
+from redoseg.method.drawing import RandomDraws
 from redoseg.method.losses import targets
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -84,7 +84,7 @@ def test_its_value_and_gradient(n):
     """By hand, and by autograd of that: the mean of -log of the label's mask over labelled pixels."""
     shown = some(n)
     with_it, without = (game(n=n, labelled_weight=3.0) for _ in range(2))
-    lesson = shown.lesson(plain(n), 0, 0, CPU)
+    lesson = shown.batch(plain(n), 0, 0, CPU)
     f = with_it.networks.f
     masks = f(lesson.images)
     # `lesson` may have them in another order
@@ -98,7 +98,7 @@ def test_its_value_and_gradient(n):
     by_hand = -picked[known].log().mean()
     gradients = torch.autograd.grad(by_hand, list(f.parameters()))
 
-    codes = Codes.sample(with_it.config, torch.Generator().manual_seed(0), 0)
+    codes = RandomDraws.sample(with_it.config, torch.Generator().manual_seed(0), 0)
     losses = with_it.generator_update(pictures(with_it, 0), codes, 0, lesson)
     without.generator_update(pictures(with_it, 0), codes, 0)
     assert losses["L_sup"].item() == pytest.approx(by_hand.item(), rel=1e-5)
@@ -115,8 +115,8 @@ def test_pixels_without_a_label_count_nothing():
     assert torch.equal(wanted.sum(1), torch.ones(5, S, S))
     blank = dataclasses.replace(shown, labels=np.full_like(shown.labels, 255))
     player = game(n=3)
-    codes = Codes.sample(player.config, torch.Generator().manual_seed(0), 0)
-    lesson = blank.lesson(plain(3), 0, 0, CPU)
+    codes = RandomDraws.sample(player.config, torch.Generator().manual_seed(0), 0)
+    lesson = blank.batch(plain(3), 0, 0, CPU)
     assert player.generator_update(pictures(player, 0), codes, 0, lesson)["L_sup"] == 0
 
 
@@ -128,8 +128,8 @@ def test_a_step_is_one_graph_with_it():
     for t in range(3):
         found = []
         for player in (eager, compiled):
-            codes = Codes.sample(player.config, torch.Generator().manual_seed(t), t)
-            lesson = shown.lesson(player.config, 0, t, CPU)
+            codes = RandomDraws.sample(player.config, torch.Generator().manual_seed(t), t)
+            lesson = shown.batch(player.config, 0, t, CPU)
             found.append(player.generator_update(pictures(player, t), codes, t, lesson))
         for name, loss in found[0].items():
             torch.testing.assert_close(found[1][name], loss, rtol=1e-3, atol=1e-3, msg=name)
@@ -154,18 +154,18 @@ def test_a_lesson_depends_on_seed_attempt_and_step():
     shown = some(count=2 * SHOWN)
 
     def seen(seed=0, attempt=0, step=0):
-        return shown.lesson(plain(seed=seed), attempt, step, CPU).images
+        return shown.batch(plain(seed=seed), attempt, step, CPU).images
 
     assert torch.equal(seen(), seen())
     assert not any(torch.equal(seen(), seen(**other)) for other in ({"seed": 1}, {"attempt": 1}, {"step": 1}))
     assert len(seen()) == SHOWN
     assert len(torch.unique(seen().flatten(1), dim=0)) == SHOWN
-    assert len(some(count=3).lesson(plain(), 0, 0, CPU).images) == 3
+    assert len(some(count=3).batch(plain(), 0, 0, CPU).images) == 3
 
 
 def test_every_image_gets_its_turn():
     shown = some(count=2 * SHOWN)
-    seen = torch.cat([shown.lesson(plain(), 0, step, CPU).images for step in range(20)])
+    seen = torch.cat([shown.batch(plain(), 0, step, CPU).images for step in range(20)])
     assert len(torch.unique(seen.flatten(1), dim=0)) == 2 * SHOWN
 
 
@@ -174,19 +174,17 @@ def test_masks_are_mirrored_with_their_images_and_not_relit():
     labels = np.random.default_rng(0).integers(0, 2, (SHOWN, S, S)).astype(np.uint8)
     images = np.repeat(255 * labels[..., None], 3, 3).astype(np.uint8)
     shown = Labelled("here", tuple(map(str, range(SHOWN))), images, labels)
-    lesson = shown.lesson(dataclasses.replace(plain(), flip=True), 0, 0, CPU)
+    lesson = shown.batch(dataclasses.replace(plain(), flip=True), 0, 0, CPU)
     assert torch.equal(lesson.images[:, 0] > 0, lesson.targets[:, 1] == 1)
     unchanged = {label.tobytes() for label in labels}
     kept = [mask.numpy().astype(np.uint8).tobytes() in unchanged for mask in lesson.targets[:, 1]]
     assert 0 < sum(kept) < SHOWN
-    relit = shown.lesson(dataclasses.replace(plain(), f_jitter=1.0), 0, 0, CPU)
-    same = shown.lesson(plain(), 0, 0, CPU)
+    relit = shown.batch(dataclasses.replace(plain(), f_jitter=1.0), 0, 0, CPU)
+    same = shown.batch(plain(), 0, 0, CPU)
     assert torch.equal(relit.targets, same.targets)
     assert (relit.images - same.images).abs().mean((1, 2, 3)).min() > 0.01
     faded = dataclasses.replace(plain(), f_jitter=1.0, f_jitter_fade=10)
-    torch.testing.assert_close(
-        shown.lesson(faded, 0, 20, CPU).images, shown.lesson(plain(), 0, 20, CPU).images
-    )
+    torch.testing.assert_close(shown.batch(faded, 0, 20, CPU).images, shown.batch(plain(), 0, 20, CPU).images)
 
 
 # Which images

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
-from redoseg.method.algorithm import Game
+from redoseg.method.algorithm import ReDO
 from redoseg.models import weights as tensorfiles
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
-from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened
+from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened, state_of
 from tinyruns import photos, tiny, trained
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -336,7 +336,7 @@ def test_a_changed_option_is_refused_by_name(data, four, changed, named):
 def test_options_may_change_while_nothing_is_trained(data, tmp_path):
     config = tiny(data, tmp_path / "run", steps=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Game, "generator_update", lambda *_: 1 / 0)  # as running out of memory would
+        patch.setattr(ReDO, "generator_update", lambda *_: 1 / 0)  # as running out of memory would
         with pytest.raises(ZeroDivisionError):
             train(config, console=Console(file=io.StringIO()))
     assert RunFolder(config.out).exists
@@ -463,7 +463,7 @@ def test_going_on_is_said(two):
 
 def test_all_of_the_state_is_in_the_file(two):
     """What a run holds after resuming is what it held: moments of all four optimisers included."""
-    state = opened(two).game.state_dict()
+    state = state_of(opened(two).learner.redo)
     tensors, _ = load_tensors(RunFolder(two.out).last)
     assert state.keys() == tensors.keys()
     assert all(torch.equal(state[name], tensors[name]) for name in state)

@@ -19,17 +19,17 @@ from redoseg.evaluation.evaluate import evaluate
 from redoseg.figures.tiles import GridContent, sample_grid
 from redoseg.files import read_json
 from redoseg.label_free.signals import Signals, label_free_score, measure
-from redoseg.method.algorithm import Game
+from redoseg.method.algorithm import ReDO
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.redrawing import samples as sampling
 from redoseg.segmentation.segmenter import Segmenter
-from redoseg.training import run as running
 from redoseg.training import selection as scorekeeping
-from redoseg.training.run import Run
+from redoseg.training.redo import ReDOLearner
 from redoseg.training.train import train
-from run_compared import collapse_at, equal, log, opened, without_times
+from redoseg.training.trainer import Trainer
+from run_compared import collapse_at, equal, log, opened, state_of, without_times
 from tinyruns import S, photos, tiny, trained
 
 # What a run leaves
@@ -206,7 +206,7 @@ def test_codes_are_read_from_what_delta_is_trained_on(tmp_path, monkeypatch, opt
         seen.append(generated)
 
     monkeypatch.setattr("redoseg.training.checkpoints.recovered", recovered)
-    monkeypatch.setattr(Run, "_finish", lambda self: None)
+    monkeypatch.setattr(Trainer, "_finish", lambda self: None)
     folder = photos(tmp_path / "photos", masks=False)
     for name, more in (("one", {}), ("more", options)):
         trained(tiny(folder, tmp_path / name, steps=1, eval_every=1, **more))
@@ -253,7 +253,7 @@ def test_the_model_stays_while_more_steps_are_trained(tmp_path, monkeypatch):
     folder = photos(tmp_path / "bare", masks=False)
     run = trained(tiny(folder, tmp_path / "run", steps=1))
     before = (run.model / "model.safetensors").read_bytes()
-    monkeypatch.setattr(Run, "_one_step", lambda self: 1 / 0)
+    monkeypatch.setattr(ReDOLearner, "step", lambda self, t: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         trained(tiny(folder, run.path, steps=2))
     assert (run.model / "model.safetensors").read_bytes() == before
@@ -271,8 +271,8 @@ def test_masks_change_nothing_that_is_learned(tmp_path, collapses):
         folder = photos(tmp_path / str(masks) / "photos", masks=masks)
         run = opened(tiny(folder, tmp_path / str(masks) / "run", **options))
         with pytest.raises(CollapseError) if collapses else nullcontext():
-            run.go()
-        states.append(run.game.state_dict())
+            run.run()
+        states.append(state_of(run.learner.redo))
         restarts.append(run.restarts)
     assert equal(*states)
     assert restarts[0] == restarts[1]
@@ -290,8 +290,8 @@ def test_training_never_looks_at_a_mask(data, tmp_path, monkeypatch):
 
     run = opened(tiny(data, tmp_path / "run", steps=3, eval_every=100, sample_every=100))
     monkeypatch.setattr(PhotoSplit, "labels", labels)
-    monkeypatch.setattr(Run, "_finish", lambda self: None)
-    run.go()
+    monkeypatch.setattr(Trainer, "_finish", lambda self: None)
+    run.run()
     assert run.step == 3
     assert readers == []
 
@@ -360,28 +360,28 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     collapse_at(monkeypatch, (0, 3))
     seeds = []
 
-    def game(config, seed, device, group):
+    def redo(config, seed, device, average):
         seeds.append(seed)
-        return Game(config, seed, device, group)
+        return ReDO(config, seed, device, average)
 
-    def step(self):
+    def step(self, t):
         if self.attempt:
             raise Stopped
-        return real(self)
+        return real(self, t)
 
-    real = Run._one_step
-    monkeypatch.setattr(running, "Game", game)
-    monkeypatch.setattr(Run, "_one_step", step)
+    real = ReDOLearner.step
+    monkeypatch.setattr("redoseg.training.redo.ReDO", redo)
+    monkeypatch.setattr(ReDOLearner, "step", step)
     run = opened(tiny(data, tmp_path / "run", eval_every=1, save_every=1, sample_every=1))
     with pytest.raises(Stopped):
-        run.go()
+        run.run()
 
-    dead, fresh = (Game(run.config, seed, torch.device("cpu")).state_dict() for seed in seeds)
-    tensors, info = load_tensors(run.records.folder.last)
-    assert equal(tensors, fresh)  # so no optimiser has moments, and the average is f
-    assert equal(run.game.state_dict(), fresh)
+    dead, fresh = (state_of(ReDO(run.config, seed, torch.device("cpu"))) for seed in seeds)
+    tensors, info = load_tensors(run.writer.folder.last)
+    assert equal(tensors, fresh)  # so no optimizer has moments, and the average is f
+    assert equal(state_of(run.learner.redo), fresh)
     order = IndexStream(10, 4, seeds[1])
-    assert [run.batches.stream.batch_at(k).tolist() for k in range(5)] == [
+    assert [run.learner.batches.stream.batch_at(k).tolist() for k in range(5)] == [
         order.batch_at(k).tolist() for k in range(5)
     ]
     assert {name.split(".")[0] for name in fresh} == {"f", "f_ema", "G", "D", "delta"}
@@ -390,10 +390,10 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     assert (info["step"], info["attempt"], info["best"], info["last_score"]) == (0, 1, None, None)
     assert info["restarts"] == run.restarts
     assert info["label_free"] is None
-    assert not run.records.folder.best.exists()
-    assert not run.records.folder.label_free.exists()
-    assert run.records.folder.kept_steps() == []
-    assert list(run.records.folder.samples.iterdir()) == []
+    assert not run.writer.folder.best.exists()
+    assert not run.writer.folder.label_free.exists()
+    assert run.writer.folder.kept_steps() == []
+    assert list(run.writer.folder.samples.iterdir()) == []
 
 
 class Stopped(Exception):

@@ -24,7 +24,8 @@ from redoseg.tensors import to_tensor
 from redoseg.training import selection as scorekeeping
 from redoseg.training import train as training
 from redoseg.training import tries
-from redoseg.training.run import Run
+from redoseg.training.redo import ReDOLearner
+from redoseg.training.trainer import Trainer
 from redoseg.training.tries import Tries
 from run_compared import Killed, differences, log
 from tinyruns import TINY, photos, tiny, trained
@@ -40,16 +41,16 @@ def scores(monkeypatch):
 
 def scored(monkeypatch):
     """Label-free scores of each seed after two steps; those of other steps would choose another one."""
-    scores, real = dict(SCORES), Run._record
+    scores, real = dict(SCORES), Trainer._write
 
-    def record(self, *arguments):
+    def write(self, *arguments):
         score = scores[self.config.seed]
         score = score if self.step == 2 else 1 - score
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(scorekeeping, "label_free_score", lambda *_: score)
             return real(self, *arguments)
 
-    monkeypatch.setattr(Run, "_record", record)
+    monkeypatch.setattr(Trainer, "_write", write)
     return scores
 
 
@@ -102,29 +103,29 @@ def unlike(run, other):
 
 def fail(monkeypatch, errors):
     """Training of these seeds fails after a step; a list of those that were trained."""
-    real, begun = Run._one_step, []
+    real, begun = ReDOLearner.step, []
 
-    def one_step(self):
-        if not self.step:
+    def one_step(self, t):
+        if not t:
             begun.append(self.config.seed)
         elif self.config.seed in errors:
             raise errors[self.config.seed](f"seed {self.config.seed} is lost")
-        return real(self)
+        return real(self, t)
 
-    monkeypatch.setattr(Run, "_one_step", one_step)
+    monkeypatch.setattr(ReDOLearner, "step", one_step)
     return begun
 
 
 def stop(monkeypatch, seed, step):
     """Ctrl-C within that step of that seed."""
-    real = Run._one_step
+    real = ReDOLearner.step
 
-    def one_step(self):
-        if (self.config.seed, self.step) == (seed, step - 1):
+    def one_step(self, t):
+        if (self.config.seed, t) == (seed, step - 1):
             signal.raise_signal(signal.SIGINT)
-        return real(self)
+        return real(self, t)
 
-    monkeypatch.setattr(Run, "_one_step", one_step)
+    monkeypatch.setattr(ReDOLearner, "step", one_step)
 
 
 def killed(monkeypatch, when, out):

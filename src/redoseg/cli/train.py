@@ -51,11 +51,11 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
 
 def _describe(config: TrainConfig, tries: int, try_steps: int | None) -> int:
     """What would be trained."""
-    from redoseg.training.distributed import speaks
+    from redoseg.training.distributed import is_main_process
     from redoseg.training.tries import check_tries
 
     found = dry_run(*check_tries(config, errors, tries=tries, try_steps=try_steps))
-    if speaks():
+    if is_main_process():
         print(found)
     return 0
 
@@ -133,7 +133,7 @@ def _train(config: TrainConfig, tries: int = 1, try_steps: int | None = None) ->
 def trained(train: Callable[[], Path], out: Path) -> int:
     """Train, and say what there is now; of several processes the first does."""
     from redoseg.models.run_folder import RunFolder
-    from redoseg.training.distributed import speaks
+    from redoseg.training.distributed import is_main_process
 
     try:
         run = RunFolder(train())
@@ -141,10 +141,10 @@ def trained(train: Callable[[], Path], out: Path) -> int:
         folder = RunFolder(out)
         begun = folder.exists or folder.trying
         cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
-        if speaks():
+        if is_main_process():
             print(f"\nstopped{cure}", file=sys.stderr)
         raise
-    if not speaks():
+    if not is_main_process():
         return 0
     if run.evaluation.is_file():
         from redoseg.evaluation.evaluate import Evaluation

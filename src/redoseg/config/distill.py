@@ -147,6 +147,7 @@ class DistillConfig:
             weight_decay_f=self.weight_decay,
             ema_half_life=self.ema_half_life,
             flip=self.flip,
+            collapse_every=self.log_every,  # with a line of the log there is a check
             eval_every=self.eval_every,
             sample_every=self.eval_every,
             save_every=self.save_every,

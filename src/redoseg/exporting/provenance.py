@@ -43,7 +43,7 @@ def card_of_run(
     is what they were made on (None: what the run is scored on). ModelError for what can't be read.
     """
     described = read_json(run.description)
-    config, begun = run.config(), run.begun_with()
+    config, begun = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
     lines, teacher = [], None
     if isinstance(begun, DistillConfig):

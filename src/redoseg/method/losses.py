@@ -49,19 +49,23 @@ def r1(gradient: Tensor) -> Tensor:
     return gradient.square().sum((1, 2, 3)).mean()
 
 
-def masked_cross_entropy(logits: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
+def masked_cross_entropy(
+    logits: Tensor, targets: Tensor, counted: Tensor, total: Tensor | None = None
+) -> Tensor:
     """Between masks to learn, soft or labels, and f's, a mean over the pixels that count; 0 if none does.
 
     logits as `MaskNetwork.logits` gives them, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar.
+    `total`, a scalar: how many pixels count for the mean, where these images are a part of a batch.
     """
     if targets.shape[1] == 2:
         pixels = F.binary_cross_entropy_with_logits(logits, targets[:, :1], reduction="none")
     else:
         pixels = -(targets * F.log_softmax(logits, 1)).sum(1, keepdim=True)
-    return (counted * pixels).sum() / counted.sum().clamp(min=1)
+    total = counted.sum().clamp(min=1) if total is None else total
+    return (counted * pixels).sum() / total
 
 
-class Lesson(NamedTuple):
+class LabelledBatch(NamedTuple):
     """The labelled images of one step, L of them: images (L, 3, S, S) as f sees them, targets (L, n, S, S),
     1 in the channel of a pixel's label, and counted (L, 1, S, S), 0 where a pixel has none."""
 

@@ -52,7 +52,7 @@ class RunFolder:
     @property
     def distilled(self) -> bool:
         """Whether it holds a run of `redoseg distill`. ModelError as `config`."""
-        return self.exists and isinstance(self.begun_with(), DistillConfig)
+        return self.exists and isinstance(self.original_config(), DistillConfig)
 
     def step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:07d}.safetensors"
@@ -63,15 +63,15 @@ class RunFolder:
     def kept_steps(self) -> list[int]:
         return sorted(_steps(self.checkpoints.glob("*.safetensors")).values())
 
-    def later_than(self, step: int) -> list[Path]:
+    def newer_than(self, step: int) -> list[Path]:
         """Checkpoints and pictures of later steps."""
         files = _steps([*self.checkpoints.glob("*.safetensors"), *self.samples.glob("*.png")])
         return [file for file, at in files.items() if at > step]
 
-    def drop_later(self, step: int, *unknown: Path) -> None:
+    def remove_newer_than(self, step: int, *unknown: Path) -> None:
         """Remove what a run that has come to `step` knows nothing of: files of later steps, those that it
         says are `unknown` to it, at step 0 the model and its scores, and what killed writes left."""
-        for file in (*self.later_than(step), *unknown):
+        for file in (*self.newer_than(step), *unknown):
             file.unlink(missing_ok=True)
         if not step:
             self.evaluation.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ class RunFolder:
         with self._described() as description:
             return str(description["data"]["fingerprint"])
 
-    def begun_with(self) -> TrainConfig | DistillConfig:
+    def original_config(self) -> TrainConfig | DistillConfig:
         """The options of the command that began the run. ModelError as `config`."""
         with self._described() as description:
             if "distill" in description:
@@ -107,7 +107,7 @@ class RunFolder:
                 f"{self.description} doesn't describe a run of this version ({error})"
             ) from error
 
-    def reconcile(self, config: TrainConfig | DistillConfig) -> None:
+    def check_compatible(self, config: TrainConfig | DistillConfig) -> None:
         """ConfigError, naming the option, if the folder holds a run with other options, or something else."""
         self.refuse_tries()
         if not self.exists:
@@ -116,7 +116,7 @@ class RunFolder:
             return
         if not self.last.is_file():
             return  # nothing is trained yet: a mistake found at the first steps may be mended
-        begun = self.begun_with()
+        begun = self.original_config()
         if type(begun) is not type(config):
             command = "distill" if isinstance(begun, DistillConfig) else "train"
             raise ConfigError(

@@ -28,9 +28,10 @@ class SamplePicture:
         self.chosen = of[spread(len(of), ROWS)]
         self.codes = sample_codes(config.n, CODES, config.code_size, seed=0)
 
-    def write(self, file: Path, f: MaskNetwork, generators: nn.ModuleList | None) -> None:
+    def write(self, file: Path, f: MaskNetwork, generators: nn.Module | None) -> None:
         """A PNG of what f and the generators, if there are any, do now."""
+        G = generators if isinstance(generators, nn.ModuleList) else None
         truth = torch.from_numpy(self.split.labels(self.chosen)) if self.labelled else None
         images = to_tensor(self.split.images(self.chosen), f.order.device)
-        picture = sample_grid(redraw_grid(f, generators, images, self.codes, truth), blur=self.blur)
+        picture = sample_grid(redraw_grid(f, G, images, self.codes, truth), blur=self.blur)
         write_aside(file, lambda aside: picture.save(aside, "PNG"))

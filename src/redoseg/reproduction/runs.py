@@ -45,7 +45,7 @@ def finished(config: TrainConfig) -> bool:
         return True
     if not folder.model.is_dir() or last_step(config.out) < config.steps:
         return False
-    folder.reconcile(config)
+    folder.check_compatible(config)
     return True
 
 

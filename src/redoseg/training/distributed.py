@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from redoseg.config import TrainConfig
-from redoseg.errors import ConfigError, ElsewhereError, ProcessError
+from redoseg.errors import ConfigError, DataError, ElsewhereError, ProcessError
 from redoseg.tensors import pick_device
 
 T = TypeVar("T")
@@ -23,51 +22,59 @@ ANSWER = timedelta(minutes=10)  # in which every process must come to the same u
 PATIENCE = timedelta(days=2)  # for what one process does alone: reading photos, scores, files
 
 
-class Group:
-    """One process alone: nothing to agree on. `Workers` is the same for several.
+class SingleProcess:
+    """One process alone: nothing to agree on. `ProcessGroup` is the same for several.
 
-    `rank` counts from 0, `local_rank` does on each machine. What a run leaves is written by `first` only.
+    `rank` counts from 0, `local_rank` does on each machine. What a run leaves is written by the main process
+    only.
     """
 
     rank = local_rank = 0
     world = 1
 
     @property
-    def first(self) -> bool:
+    def is_main_process(self) -> bool:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
         """This process's device. ConfigError for one that isn't there."""
         return pick_device(name)
 
-    def check(self, config: TrainConfig) -> None:
-        """ConfigError for options that so many processes can't share."""
+    def check_batch(self, batch: int) -> None:
+        """ConfigError for a batch that so many processes can't share."""
 
-    def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def all_reduce_mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Every process's gradients become their mean, in one exchange. One that is None counts as zero."""
 
-    def mean_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         """Every process's tensors become their mean, in one exchange."""
 
-    def share_(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Every process's tensors become the first one's."""
 
-    def join_statistics(self, network: nn.Module) -> None:
+    def sync_batch_norm(self, network: nn.Module) -> None:
         """Batch norms in the network are to use the statistics of the global batch."""
 
     def broadcast(self, make: Callable[[], T]) -> T:
         """What the first process makes, alone, however long that takes it."""
         return make()
 
+    def check_same(self, fingerprint: object) -> None:
+        """DataError if the main process has another one: its data are other files."""
+        if fingerprint != self.broadcast(lambda: fingerprint):
+            raise DataError(
+                "the data of this machine are not those of the first one: copy the same files to all"
+            )
+
     def any(self, flag: bool) -> bool:
         """Whether it is so in some process."""
         return flag
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """For all the others, however long they take."""
 
 
-class Workers(Group):
+class ProcessGroup(SingleProcess):
     """Several processes, on one machine or more. Each call is made by all of them, in the same order.
 
     Hosts agree over gloo, so that no device is waited for; tensors travel where they are. ProcessError where
@@ -90,40 +97,31 @@ class Workers(Group):
             raise ConfigError(f"--device {name} is one device for {self.world} processes: use cuda or cpu")
         return device
 
-    def check(self, config: TrainConfig) -> None:
-        batch, n, world = config.batch, config.n, self.world
-        if batch % world:
-            least = max(batch - batch % world, world)
+    def check_batch(self, batch: int) -> None:
+        if batch % self.world:
+            least = max(batch - batch % self.world, self.world)
             raise ConfigError(
-                f"--batch {batch} can't be divided among {world} processes: use {least} or {least + world}"
-            )
-        if config.redraw != "one":
-            return
-        if batch < n:  # else no generator is ever without a gradient, and None is zero
-            raise ConfigError(f"--batch {batch} is too small for {world} processes: use at least {n} (--n)")
-        if config.g_norm == "batch" and batch // n < world:
-            raise ConfigError(
-                f"--batch {batch} leaves some of {world} processes without an image of each of {n} regions, "
-                f"which --g-norm batch needs: use --batch {n * world} or --g-norm instance"
+                f"--batch {batch} can't be divided among {self.world} processes: use {least} or "
+                f"{least + self.world}"
             )
 
-    def mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+    def all_reduce_mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         gradients = []
         for p in parameters:
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
             gradients.append(p.grad)
-        self.mean_(gradients)
+        self.all_reduce_mean_(gradients)
 
     @torch.no_grad()
-    def mean_(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         flat = _flatten(tensors).div_(self.world)
         with _reaching():
             dist.all_reduce(flat)
         _unflatten(flat, tensors)
 
     @torch.no_grad()
-    def share_(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for tensor in tensors:
             kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
@@ -133,14 +131,14 @@ class Workers(Group):
                 dist.broadcast(flat, 0)
             _unflatten(flat, alike)
 
-    def join_statistics(self, network: nn.Module) -> None:
+    def sync_batch_norm(self, network: nn.Module) -> None:
         for module in network.modules():
             for name, child in module.named_children():
                 if isinstance(child, nn.BatchNorm2d):
-                    setattr(module, name, _JointBatchNorm(child, self.world))
+                    setattr(module, name, _SyncBatchNorm(child, self.world))
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        box: list[Any] = [make() if self.first else None]
+        box: list[Any] = [make() if self.is_main_process else None]
         with _reaching():
             dist.broadcast_object_list(box, 0, group=self._patient)
         made: T = box[0]
@@ -152,20 +150,20 @@ class Workers(Group):
             dist.all_reduce(box, dist.ReduceOp.MAX)
         return bool(box)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         with _reaching():
             dist.barrier(self._patient)
 
 
 @contextmanager
-def joined() -> Iterator[Group]:
+def process_group() -> Iterator[SingleProcess]:
     """The processes that torchrun started with this one; this one alone if none did.
 
     An error in any of them ends them all. The first to have one raises it; those that only lose touch
     thereby, or come to the same error, raise ElsewhereError, so that it is said once.
     """
-    if not launched():
-        yield Group()
+    if not is_distributed():
+        yield SingleProcess()
         return
     store, rank, world = next(rendezvous("env://"))
     # torchrun keeps its store when it starts all processes again (--max-restarts)
@@ -173,7 +171,7 @@ def joined() -> Iterator[Group]:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=ANSWER)
     try:
-        yield Workers(rank, world, int(os.environ.get("LOCAL_RANK", "0")))
+        yield ProcessGroup(rank, world, int(os.environ.get("LOCAL_RANK", "0")))
     except Exception as error:
         if not _first_to_say(store):
             raise ElsewhereError("another process of the run has failed, and said why") from error
@@ -184,14 +182,14 @@ def joined() -> Iterator[Group]:
         dist.destroy_process_group()
 
 
-def launched() -> bool:
+def is_distributed() -> bool:
     """Whether this process is one of several that torchrun, or a launcher like it, has started."""
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def speaks() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that prints: the first, or the only one."""
-    return not launched() or os.environ["RANK"] == "0"
+    return not is_distributed() or os.environ["RANK"] == "0"
 
 
 def _first_to_say(store: Any) -> bool:
@@ -254,7 +252,7 @@ def _summed(x: Tensor) -> Tensor:
     return x
 
 
-class _JointBatchNorm(nn.BatchNorm2d):
+class _SyncBatchNorm(nn.BatchNorm2d):
     """Batch normalisation over all processes' images; each must have one. `SyncBatchNorm` needs GPUs."""
 
     def __init__(self, norm: nn.BatchNorm2d, world: int) -> None:

@@ -21,8 +21,8 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import seed_of
 from redoseg.errors import DataError
 from redoseg.method.augmentation import VIEW_NUMBERS, view
-from redoseg.method.drawing import faded
-from redoseg.method.losses import Lesson, targets
+from redoseg.method.drawing import decay
+from redoseg.method.losses import LabelledBatch, targets
 from redoseg.tensors import scaled, sent
 
 SHOWN = 8
@@ -61,7 +61,7 @@ class Labelled:
             "fingerprint": hashlib.sha256(repr([images, masks]).encode()).hexdigest()[:32],
         }
 
-    def lesson(self, config: TrainConfig, attempt: int, step: int, device: torch.device) -> Lesson:
+    def batch(self, config: TrainConfig, attempt: int, step: int, device: torch.device) -> LabelledBatch:
         """What is shown at a step: a function of the seed, the attempt and the step alone.
 
         Mirrored with --flip, and in the light of --f-jitter, as the game's own images are.
@@ -76,9 +76,9 @@ class Labelled:
             labels = torch.where(mirrored[:, None, None], labels.flip(2), labels)
         if config.f_jitter:
             numbers = sent(torch.rand(len(rows), VIEW_NUMBERS, generator=random), device)
-            strength = config.f_jitter * faded(step, config.f_jitter_fade)
+            strength = config.f_jitter * decay(step, config.f_jitter_fade)
             images = view(images, numbers, numbers.new_full((len(rows),), strength), config.f_jitter_hue)
-        return Lesson(images, *targets(labels, config.n))
+        return LabelledBatch(images, *targets(labels, config.n))
 
 
 def open_labelled(config: TrainConfig, dataset: Dataset) -> Labelled | None:

@@ -1,8 +1,9 @@
-"""What a run says: `run.json` and `metrics.jsonl` for programs, a progress bar for people."""
+"""What a run says: `run.json` and `metrics.jsonl` for programs, lines and a progress bar for people."""
 
 import json
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +15,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
+from torch import Tensor
 
 from redoseg.config import TrainConfig
+from redoseg.training.distributed import SingleProcess
 from redoseg.version import __version__
 
 
@@ -35,11 +38,59 @@ def description(config: TrainConfig, data: dict[str, object], device: torch.devi
     }
 
 
-def resumed(out: Path, step: int, steps: int) -> str:
+def resumed_text(out: Path, step: int, steps: int) -> str:
     """The line with which a run is taken up again."""
     if step < steps:
         return f"going on with {out} at step {step}"
     return f"{out} has done all its steps, {step}: more with --steps"
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is: no markup, no colours, not wrapped."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class MeanMetrics:
+    """Means of what steps report since the last line of the log, summed on the device: nothing waits."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """A line was written: what follows belongs to the next one."""
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
+        self._count = 0
+
+    def add(self, metrics: Mapping[str, Tensor]) -> None:
+        """What one step reports; the same names until the next reset."""
+        values = torch.stack([*metrics.values()])
+        values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)
+        self._sums = values if self._sums is None else self._sums.to(values) + values
+        self._names, self._count = tuple(metrics), self._count + 1
+
+    def average_over(self, group: SingleProcess) -> None:
+        """Every process's sums become their mean: each saw its part of the same batches."""
+        if self._sums is not None:
+            group.all_reduce_mean_([self._sums])
+
+    def means(self) -> dict[str, float]:
+        """By name; empty before the first step."""
+        sums = [] if self._sums is None else (self._sums / self._count).tolist()
+        return dict(zip(self._names, sums, strict=True))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: a resumed run's next line then has the means that an unbroken one's has."""
+        sums = [] if self._sums is None else self._sums.tolist()
+        return {"steps": self._count, "sums": dict(zip(self._names, sums, strict=True))}
+
+    def load_state(self, state: dict[str, Any] | None) -> None:
+        """What `state` gave; None, from a checkpoint that has none: nothing yet."""
+        self.reset()
+        if state is not None and state["steps"]:
+            self._names, self._count = tuple(state["sums"]), state["steps"]
+            self._sums = torch.tensor([*state["sums"].values()], dtype=torch.float64)
 
 
 class MetricsLog:
@@ -121,7 +172,7 @@ class ProgressBar:
 
     def note(self, text: str) -> None:
         """A line above the bar."""
-        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        say(self.console, text)
 
 
 def _clock(seconds: float) -> str:

@@ -1,18 +1,22 @@
 """A run's scores while it goes on, and which of its checkpoints is the best: by masks, and without any."""
 
+import dataclasses
 from typing import Any
+
+from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Split
 from redoseg.evaluation.evaluate import count
 from redoseg.evaluation.metrics import per_dataset, per_image
-from redoseg.label_free.signals import Signals, label_free_score
+from redoseg.label_free.signals import Signals, label_free_score, measure, recovered
 from redoseg.networks.mask import MaskNetwork
+from redoseg.training.learner import Learner
 
 SCORED = 2_000  # labelled images, at most, that a checkpoint is scored on
 
 
-class Scorekeeper:
+class BestCheckpoint:
     """`last`: the last scores, by matching; `best`: step and IoU of the best. None without masks."""
 
     def __init__(self, scored: tuple[str, Split] | None, best_by: str) -> None:
@@ -49,8 +53,8 @@ class Scorekeeper:
         return f"{self.last['split']} IoU {self.last['per_dataset']['iou']:.3f}"
 
 
-class LabelFreeChoice:
-    """`signals`: the last ones; `score`: theirs; `best`: step and score of the checkpoint chosen by them."""
+class LabelFreeSelection:
+    """`signals`: the last ones; `score`: theirs; `best`: step and score of the one chosen by them."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.smallest, self.least_variation = config.collapse_below, config.collapse_variation
@@ -70,3 +74,14 @@ class LabelFreeChoice:
             return False
         self.best = {"step": step, "score": self.score}
         return True
+
+
+def checkpoint_signals(config: TrainConfig, learner: Learner, images: Tensor) -> Signals:
+    """The learner's signals on images (N, 3, S, S); how well codes are read, where it has G and delta."""
+    signals = measure(learner.f, images)
+    G, delta = learner.networks.get("G"), learner.networks.get("delta")
+    if not isinstance(G, nn.ModuleList) or delta is None:
+        return signals
+    generated = config.delta_input == "generated" or config.redraw == "all"
+    codes = recovered(learner.f, G, delta, images, config.code_size, generated=generated)
+    return dataclasses.replace(signals, recovered=codes)

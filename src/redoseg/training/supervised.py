@@ -21,7 +21,7 @@ from redoseg.method.augmentation import SHIFT_NUMBERS, shifted
 from redoseg.method.losses import targets
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import pick_device, to_tensor
-from redoseg.training.mask_learner import Student
+from redoseg.training.mask_learner import MaskLearner
 
 LR, BATCH = 2e-3, 16
 _SHIFT = 1 / 16  # of the side, at most: what f sees of an image and its mask is moved by whole pixels
@@ -33,7 +33,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """`f` in eval mode as it was when it did best on the held-out images: after `step` updates, with `scores`
     there (channel k is label k). `curve`: every check's step, mean loss since the last, held-out IoU."""
 
@@ -52,7 +52,7 @@ def fit(
     steps: int = 600,
     check_every: int = 50,
     patience: int = 6,
-) -> Fitted:
+) -> FitResult:
     """Train the f of `config` on `train` by cross-entropy, stopped early by the IoU on `held_out`.
 
     At most `steps` updates of `BATCH` images (all, if `train` has fewer), mirrored with --flip and moved a
@@ -63,7 +63,7 @@ def fit(
     _check(config, train, "to train on")
     _check(config, held_out, "held out")
     lessons = _Lessons(config, train, seed)
-    best: Fitted | None = None
+    best: FitResult | None = None
     curve: list[tuple[int, float, float]] = []
     since = 0  # checks without a better one
     while lessons.step < steps and since < patience:
@@ -71,7 +71,7 @@ def fit(
         scores, since = _scores(lessons.student, held_out), since + 1
         curve.append((lessons.step, loss, scores.iou))
         if best is None or scores.iou > best.scores.iou:
-            best, since = Fitted(copy.deepcopy(lessons.student.f).eval(), lessons.step, scores, ()), 0
+            best, since = FitResult(copy.deepcopy(lessons.student.f).eval(), lessons.step, scores, ()), 0
     assert best is not None
     return dataclasses.replace(best, curve=tuple(curve))
 
@@ -82,8 +82,10 @@ class _Lessons:
     def __init__(self, config: TrainConfig, train: Pair, seed: int) -> None:
         images, labels = train
         device, self.batch = pick_device(config.device), min(BATCH, len(images))
-        own = dataclasses.replace(config, lr_f=LR, ema_half_life=_HALF_LIFE, batch=max(self.batch, 2))
-        self.student, self.step, self.flip = Student(own, seed_of(seed), device), 0, config.flip
+        own = dataclasses.replace(
+            config, compile="off", lr_f=LR, ema_half_life=_HALF_LIFE, batch=max(self.batch, 2)
+        )
+        self.student, self.step, self.flip = MaskLearner(own, seed_of(seed), device), 0, config.flip
         self.images = to_tensor(images, device)
         self.targets, self.counted = targets(torch.from_numpy(labels).to(device), config.n)
         self.stream = IndexStream(len(images), self.batch, seed)
@@ -130,7 +132,7 @@ def _check(config: TrainConfig, pair: Pair, what: str) -> None:
 
 
 @torch.no_grad()
-def _scores(student: Student, held_out: Pair) -> Scores:
+def _scores(student: MaskLearner, held_out: Pair) -> Scores:
     images, labels = held_out
     regions = []
     for start in range(0, len(images), _SCORED_AT_ONCE):

@@ -10,11 +10,12 @@ from rich.console import Console
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, open_data
 from redoseg.data.sampler import IndexStream
-from redoseg.errors import ConfigError, DataError
+from redoseg.errors import ConfigError
 from redoseg.models.run_folder import RunFolder
-from redoseg.training.distributed import Group, joined
+from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.labelled import Labelled, open_labelled
-from redoseg.training.run import Run
+from redoseg.training.redo import ReDOLearner, check_shares
+from redoseg.training.trainer import Trainer
 
 
 def train(config: TrainConfig, *, console: Console | None = None) -> Path:
@@ -24,14 +25,14 @@ def train(config: TrainConfig, *, console: Console | None = None) -> Path:
     many restarts, DivergenceError, KeyboardInterrupt once a checkpoint is written; of several processes,
     ProcessError where another was lost, ElsewhereError where another says what is wrong.
     """
-    with joined() as group:
+    with process_group() as group:
         return _train(group.broadcast(config.resolved), console, group)
 
 
 def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
     """Go on with the run in a folder, some options `changed`. As `train`; ConfigError if it holds no run."""
-    with joined() as group:
-        config = group.broadcast(lambda: _described(path, changed))
+    with process_group() as group:
+        config = group.broadcast(lambda: _resumed_config(path, changed))
         return _train(config, console, group)
 
 
@@ -39,7 +40,7 @@ def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str,
     """What `train` would do, without doing it: the resolved options, and what was found in the data; with
     --labelled under `supervision` the images whose masks would be read."""
     config = config.resolved()
-    with joined() as group:
+    with process_group() as group:
         dataset = _prepare(config, console, group)
     IndexStream(len(dataset.split("train")), config.batch, config.seed)
     labelled = open_labelled(config, dataset)
@@ -47,16 +48,27 @@ def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str,
     return config, dataset.describe() | masks
 
 
-def _train(config: TrainConfig, console: Console | None, group: Group) -> Path:
-    quiet = Console(quiet=True, force_terminal=False)
-    console = (console or Console(stderr=True)) if group.first else quiet
+def _train(config: TrainConfig, console: Console | None, group: SingleProcess) -> Path:
+    console = console_of(group, console)
     dataset = _prepare(config, console, group)
-    with RunFolder(config.out).locked() if group.first else nullcontext():
-        Run(config, dataset, console, group).go()
+    with lock_of(group, config.out):
+        Trainer(config, dataset, ReDOLearner(config, dataset, group), console, group).run()
     return config.out
 
 
-def _described(path: Path, changed: dict[str, Any]) -> TrainConfig:
+def console_of(group: SingleProcess, console: Console | None) -> Console:
+    """Where this process prints: of several only the main one is heard."""
+    if group.is_main_process:
+        return console or Console(stderr=True)
+    return Console(quiet=True, force_terminal=False)
+
+
+def lock_of(group: SingleProcess, out: Path) -> Any:
+    """Within, no other command trains the run in `out`: the main process holds its lock."""
+    return RunFolder(out).locked() if group.is_main_process else nullcontext()
+
+
+def _resumed_config(path: Path, changed: dict[str, Any]) -> TrainConfig:
     folder = RunFolder(path)
     if not folder.exists:
         folder.refuse_tries()
@@ -64,26 +76,18 @@ def _described(path: Path, changed: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(folder.config(), out=path, **changed).resolved()
 
 
-def _prepare(config: TrainConfig, console: Console, group: Group) -> Dataset:
+def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
     """The data, opened, once the options are known to fit the folder, the device and the processes."""
-    group.check(config)
-    if group.first:
-        RunFolder(config.out).reconcile(config)
+    check_shares(config, group)
+    if group.is_main_process:
+        RunFolder(config.out).check_compatible(config)
     group.device(config.device)
-    opened = _opened(config, console) if group.local_rank == 0 else None
-    group.wait()  # the others find the photos brought to size
-    dataset, labelled = opened or _opened(config, console)
-    prints = dataset.fingerprint, labelled and labelled.supervision["fingerprint"]
-    if prints != group.broadcast(lambda: prints):
-        raise DataError("the data of this machine are not those of the first one: copy the same files to all")
-    if labelled is not None and group.first:
+    dataset = open_everywhere(config, console, group)
+    labelled = open_labelled(config, dataset)
+    group.check_same(labelled and labelled.supervision["fingerprint"])
+    if labelled is not None and group.is_main_process:
         console.print(_loud(labelled), style="bold", markup=False, highlight=False, soft_wrap=True)
     return dataset
-
-
-def _opened(config: TrainConfig, console: Console) -> tuple[Dataset, Labelled | None]:
-    dataset = opened(config, console)
-    return dataset, open_labelled(config, dataset)
 
 
 def _loud(labelled: Labelled) -> str:
@@ -92,7 +96,17 @@ def _loud(labelled: Labelled) -> str:
     return f"SEMI-SUPERVISED (--labelled): {count} learned with their masks ({labelled.source})"
 
 
-def opened(config: TrainConfig, console: Console) -> Dataset:
+def open_everywhere(config: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
+    """The data set that a run names, the same in every process: the first of each machine brings its photos
+    to size, the others find them done. DataError if another machine has other files."""
+    first = open_for_run(config, console) if group.local_rank == 0 else None
+    group.barrier()
+    dataset = first or open_for_run(config, console)
+    group.check_same(dataset.fingerprint)
+    return dataset
+
+
+def open_for_run(config: TrainConfig, console: Console) -> Dataset:
     """The data set that a run names, with progress while photos are brought to size."""
     with console.status("opening the data") as status:
         return open_data(

@@ -15,7 +15,8 @@ from redoseg.config.train import FREE_TO_CHANGE
 from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
 from redoseg.files import read_json, write_aside, write_folder_aside, write_json
 from redoseg.models.run_folder import RunFolder
-from redoseg.training.distributed import joined, launched
+from redoseg.training.distributed import is_distributed, process_group
+from redoseg.training.log import say
 from redoseg.training.train import check, train
 
 TRY_STEPS = 1_500  # of each try, if nothing is said
@@ -142,8 +143,8 @@ def _refuse(config: TrainConfig, tries: int, try_steps: int | None) -> None:
             f"--try-steps is {steps}: masks are looked at every {config.eval_every} steps (--eval-every), so "
             "it must be a multiple of that"
         )
-    if launched():
-        with joined():  # which has one process say it
+    if is_distributed():
+        with process_group():  # which has one process say it
             raise ConfigError(
                 f"--tries is for one process: choose a seed with --steps {steps} --tries {tries} in one, "
                 f"then `redoseg resume {config.out} --steps {config.steps}` goes on in all of them"
@@ -156,7 +157,7 @@ def _planned(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
     seeds = tuple(range(config.seed, config.seed + tries))
     planned = Tries(config, seeds, TRY_STEPS if try_steps is None else try_steps)
     if not folder.tries.is_file():
-        folder.reconcile(config)
+        folder.check_compatible(config)
         if folder.exists:
             raise ConfigError(f"{folder.path} was begun without --tries: leave it out, or use another --out")
         return planned
@@ -195,13 +196,13 @@ def _choose(tries: Tries, folder: RunFolder, console: Console) -> None:
 def _tried(tries: Tries, seed: int, console: Console) -> float | None:
     """Train one seed: its score, None if it can't be trained. Raises why, if none of them can."""
     number, config = tries.seeds.index(seed) + 1, tries.of(seed)
-    _say(console, f"try {number} of {len(tries.seeds)}: seed {seed}, {tries.steps} steps, in {config.out}")
+    say(console, f"try {number} of {len(tries.seeds)}: seed {seed}, {tries.steps} steps, in {config.out}")
     try:
         run = RunFolder(train(config, console=console))
     except (CollapseError, DivergenceError) as error:
         if number == len(tries.seeds) and not any(score is not None for score in tries.scores):
             raise
-        _say(console, f"try {number} failed: {error}")
+        say(console, f"try {number} failed: {error}")
         return None
     return _score(run, tries.steps)
 
@@ -222,9 +223,9 @@ def _say_choice(tries: Tries, console: Console) -> None:
         f"seed {seed} {'failed' if score is None else f'{score:.3f}'}"
         for seed, score in zip(tries.seeds, tries.scores, strict=True)
     )
-    _say(console, f"label-free scores: {scores}. Going on with seed {tries.chosen}")
+    say(console, f"label-free scores: {scores}. Going on with seed {tries.chosen}")
     if not any(tries.scores):
-        _say(console, "warning: no try has masks that look like an object: look at the tries' samples/")
+        say(console, "warning: no try has masks that look like an object: look at the tries' samples/")
 
 
 def _take(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
@@ -247,7 +248,3 @@ def _drop_states(tries: Tries, folder: RunFolder) -> None:
         tried = RunFolder(folder.of_try(seed))
         for file in (tried.last, tried.best, tried.label_free):
             file.unlink(missing_ok=True)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

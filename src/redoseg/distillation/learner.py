@@ -1,0 +1,127 @@
+"""The student as the loop trains it: a mask network moved towards the masks that a run gives."""
+
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from redoseg.config import DistillConfig, TrainConfig
+from redoseg.data.dataset import Dataset
+from redoseg.data.sampler import IndexStream, seed_of, spread
+from redoseg.distillation.pairs import Pairs, select
+from redoseg.distillation.teacher import Teacher
+from redoseg.errors import ConfigError, ModelError
+from redoseg.method.algorithm import Metrics
+from redoseg.tensors import to_tensor
+from redoseg.training.batches import Batches, source
+from redoseg.training.distributed import SingleProcess
+from redoseg.training.learner import Learner
+from redoseg.training.log import say
+from redoseg.training.mask_learner import MaskLearner
+from redoseg.training.trainer import OBSERVED
+
+CALIBRATED = 1024  # images to whose edges the object's outline is fitted
+
+
+class DistillationLearner(Learner):
+    """Region r is channel r, as in the teacher's masks. A collapse can't be mended by another start."""
+
+    channels_named = True
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        described: TrainConfig,
+        teacher: Teacher,
+        dataset: Dataset,
+        console: Console,
+        group: SingleProcess,
+    ) -> None:
+        """`config` is resolved, `described` what it says of the run (`DistillConfig.described_as`)."""
+        self.config, self.described, self.teacher = config, described, teacher
+        self.console, self.group = console, group
+        self.device = group.device(config.device)
+        self.supervision = teacher.supervision
+        self.images = dataset.split("train")
+        self.source = source(self.images, self.device)
+        self.pairs = Pairs(config, teacher, group)
+        self.restart(0)
+
+    def restart(self, attempt: int) -> None:
+        """A fresh student; attempt 0 is the only one there is."""
+        config, group = self.config, self.group
+        seed = seed_of(config.seed, *([attempt] if attempt else []))
+        stream = IndexStream(len(self.images), config.batch, seed)
+        self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
+        self.student = MaskLearner(self.described, seed, self.device, group)
+        self.networks, self.optimizers = self.student.networks, self.student.optimizers
+
+    def step(self, t: int) -> Metrics:
+        """An update: its loss, the batch's share of pixels that counted, of images that were left out."""
+        config, random = self.config, torch.Generator().manual_seed(seed_of(self.config.seed, t))
+        images = self.batches.at(t, random)
+        with self.student.precision():
+            images, masks = self.pairs.of(images, random)
+        which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
+        metrics = self.student.update(*self.pairs.changed(images, masks, pixels.float(), random), t)
+        return metrics | {"counted": pixels.float().mean(), "left_out": 1 - which.float().mean()}
+
+    def log_entry(self, means: dict[str, float]) -> dict[str, Any]:
+        """Shares are no losses."""
+        losses = {"cross_entropy": means["cross_entropy"]}
+        shares = {name: means[name] for name in ("counted", "left_out")}
+        return {"threshold": self.teacher.threshold, "losses": losses, **shares}
+
+    def check_finite(self, t: int) -> None:
+        """DivergenceError if a loss was not finite before step t."""
+        self.student.check_finite(t)
+
+    # --- the teacher
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where the teacher's object ends, and the digest of its weights."""
+        return {"threshold": self.teacher.threshold, "teacher": self.teacher.identity["weights"]}
+
+    def describe(self) -> dict[str, Any]:
+        """The student's own options, and what taught it."""
+        taught_by = self.teacher.identity | {"threshold": self.teacher.threshold}
+        return {"distill": self.config.as_json(), "teacher": taught_by}
+
+    def begin(self, saved: dict[str, Any] | None) -> None:
+        """ConfigError for another teacher than the checkpoint's, ModelError for one with nothing to teach."""
+        if saved is not None:
+            # Found once: rounding elsewhere mustn't change what a student that goes on is taught.
+            self.teacher.threshold = saved["threshold"]
+        elif self.config.calibrate:
+            self.teacher.threshold = self.group.broadcast(self._fitting_threshold)
+        say(self.console, self.group.broadcast(self._lesson_text))
+        out, run = self.config.out, self.config.run
+        if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
+            raise ConfigError(
+                f"{run} at --checkpoint {self.config.checkpoint} isn't what taught {out}: it was trained "
+                "further, or is another run; begin anew with another --out"
+            )
+
+    def _fitting_threshold(self) -> float:
+        chosen = spread(len(self.images), CALIBRATED)
+        return self.teacher.fitting_threshold(to_tensor(self.images.images(chosen), self.device))
+
+    def _lesson_text(self) -> str:
+        """What there is to learn from the teacher's masks, in words. ModelError if there is nothing."""
+        config, run = self.config, self.config.run
+        images = to_tensor(self.images.images(spread(len(self.images), OBSERVED)), self.device)
+        masks = torch.cat([self.teacher.masks(part) for part in torch.split(images, 64)])
+        which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
+        if not pixels.any():
+            least, most = config.object_share
+            raise ModelError(
+                f"{run} has nothing to teach: in none of {len(masks)} images does its object cover {least:g} "
+                f"to {most:g} of it (--object-share) with masks of {config.confident:g} or more (--confident)"
+            )
+        left_out, sure = 1 - which.float().mean().item(), pixels[which].float().mean().item()
+        return (
+            f"learning from {run} at step {self.teacher.identity['step']}, where its mask is above "
+            f"{self.teacher.threshold:g}: {left_out:.0%} of the images are left out, {sure:.0%} of the "
+            "others' pixels count"
+        )

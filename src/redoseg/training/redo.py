@@ -1,0 +1,94 @@
+"""ReDO as the loop trains it: Algorithm 1 on fresh images and fresh random draws, restarted on a collapse."""
+
+import torch
+
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import Dataset
+from redoseg.data.sampler import IndexStream, seed_of
+from redoseg.errors import ConfigError
+from redoseg.method.algorithm import Metrics, ReDO
+from redoseg.method.drawing import RandomDraws
+from redoseg.method.losses import LabelledBatch
+from redoseg.networks.mask import MaskNetwork
+from redoseg.training.batches import Batches, source
+from redoseg.training.distributed import SingleProcess
+from redoseg.training.labelled import open_labelled
+from redoseg.training.learner import Learner
+
+
+class ReDOLearner(Learner):
+    """Every process of a group takes every step, on its part of the batch."""
+
+    can_restart = True
+    cure = "try a smaller --lr and --lr-f, or --precision float32"
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, group: SingleProcess) -> None:
+        self.config, self.group = config, group
+        self.device = group.device(config.device)
+        self.labelled = open_labelled(config, dataset)
+        self.channels_named = self.labelled is not None
+        self.supervision = None if self.labelled is None else self.labelled.supervision
+        self.images = dataset.split("train")
+        self.source = source(self.images, self.device)
+        self.restart(0)
+
+    def restart(self, attempt: int) -> None:
+        """Everything that is learned, from scratch: its seed depends on the run's and on the attempt."""
+        config, group = self.config, self.group
+        seed = seed_of(config.seed, attempt)
+        self.attempt = attempt
+        self.redo = ReDO(config, seed, self.device, group.all_reduce_mean_gradients)
+        self.networks, self.optimizers = self.redo.networks.items(), self.redo.optimizers
+        group.sync_batch_norm(self.redo.networks.G)
+        stream = IndexStream(len(self.images), config.batch, seed)
+        self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
+
+    @property
+    def monitored(self) -> MaskNetwork:
+        """The raw f: its average is slow to show a collapse."""
+        return self.redo.networks.f
+
+    def step(self, t: int) -> Metrics:
+        """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
+        config, redo = self.config, self.redo
+        random = torch.Generator().manual_seed(seed_of(config.seed, self.attempt, t))
+        batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
+        fresh = iter(range(t * batches, (t + 1) * batches))
+
+        I, draws = self.batches.at(next(fresh), random), self._draws(random, t)
+        metrics = redo.generator_update(I, draws, t, self._labelled_batch(t))
+        for _ in range(config.d_updates):
+            I_real = self.batches.at(next(fresh), random)
+            if config.fakes == "new":
+                I, draws = self.batches.at(next(fresh), random), self._draws(random, t)
+            metrics |= redo.discriminator_update(I_real, I, draws, t)
+        return metrics
+
+    def _draws(self, random: torch.Generator, t: int) -> RandomDraws:
+        """Those of this process's images: a part of what is drawn for the whole batch."""
+        return RandomDraws.sample(self.config, random, t).part(self.group.rank, self.group.world)
+
+    def _labelled_batch(self, t: int) -> LabelledBatch | None:
+        """With --labelled: the same in every process."""
+        if self.labelled is None:
+            return None
+        return self.labelled.batch(self.config, self.attempt, t, self.device)
+
+    def check_finite(self, t: int) -> None:
+        """DivergenceError if a loss was not finite before step t."""
+        self.redo.check_finite(t)
+
+
+def check_shares(config: TrainConfig, group: SingleProcess) -> None:
+    """ConfigError for options that so many processes can't share."""
+    batch, n, world = config.batch, config.n, group.world
+    group.check_batch(batch)
+    if world == 1 or config.redraw != "one":
+        return
+    if batch < n:  # else no generator is ever without a gradient, and None is zero
+        raise ConfigError(f"--batch {batch} is too small for {world} processes: use at least {n} (--n)")
+    if config.g_norm == "batch" and batch // n < world:
+        raise ConfigError(
+            f"--batch {batch} leaves some of {world} processes without an image of each of {n} regions, "
+            f"which --g-norm batch needs: use --batch {n * world} or --g-norm instance"
+        )
