@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.native_made import flowers as make_flowers
 from PIL import Image
 
+from native_made import flowers as make_flowers
 from redoseg.cli import main
 from redoseg.reproduction.protocol import SETS, Experiment, locate
 

@@ -38,6 +38,7 @@ from redoseg.training.distributed import SingleProcess
 from redoseg.training.log import description
 from redoseg.training.mask_learner import MaskLearner
 from run_compared import Killed, ctrl_c_within, differences, dying, equal, log
+from several_processes import forked, gradients_agree, together
 from tinyruns import TINY, photos
 
 CPU = torch.device("cpu")
@@ -413,6 +414,68 @@ def test_more_steps_are_allowed(teacher, done, tmp_path):
     assert equal(load_tensors(run.last)[0], load_tensors(whole.last)[0])
 
 
+# What it has from the loop that every training has
+
+
+def test_minutes_stop_a_student(teacher, tmp_path):
+    run = distilled(small(teacher, tmp_path / "run", steps=1_000, minutes=1e-9))
+    assert load_tensors(run.last)[1]["step"] == 1
+    assert (run.model / "model.safetensors").is_file()
+    assert distilled(dataclasses.replace(run.original_config(), steps=2, minutes=None)).kept_steps() == [2]
+
+
+def test_a_checkpoint_of_a_student_is_chosen_without_labels(done):
+    kept = [line for line in log(done) if line["label_free"] is not None]
+    assert [line["step"] for line in kept] == [2, 4]
+    model = load_model(done.path, checkpoint="label-free")
+    assert model.score == max(line["label_free"] for line in kept)
+    assert model.step in [line["step"] for line in kept if line["label_free"] == model.score]
+
+
+def test_a_student_that_collapses_is_warned_of(teacher, tmp_path):
+    console = Console(file=io.StringIO())
+    learned = RunFolder(shutil.copytree(teacher.path, tmp_path / "teacher"))
+    said = read_json(learned.description)
+    said["config"]["collapse_below"] = 0.49
+    write_json(learned.description, said)
+    distill(small(learned, tmp_path / "run"), console=console)
+    assert console.file.getvalue().count("warning: step 1: a region covers") == 1
+    assert "the model has collapsed" in console.file.getvalue()
+
+
+def test_a_compiled_student_learns_the_same(teacher, tmp_path, monkeypatch):
+    real, asked = torch.compile, []
+
+    def traced(function, **options):
+        asked.append(options)
+        return real(function, **options, backend="aot_eager")
+
+    eager = distilled(small(teacher, tmp_path / "eager", steps=1))
+    monkeypatch.setattr(torch, "compile", traced)
+    compiled = distilled(small(teacher, tmp_path / "compiled", steps=1, compile="on"))
+    assert asked == [{"fullgraph": True, "dynamic": False}]
+    gradients_agree(compiled, eager)
+
+
+@pytest.mark.parametrize("synthetic", [0.0, 0.6])
+def test_two_processes_learn_what_one_does(teacher, tmp_path, synthetic):
+    """But for rounding: they see the parts of the same batches, and pixels that count weigh the same."""
+    options = {"synthetic": synthetic, "confident": 0.7, "steps": 1}
+    one = distilled(small(teacher, tmp_path / "one", **options))
+    two = together(small(teacher, tmp_path / "two", **options), start=distill)
+    gradients_agree(two, one)
+    for name in ("counted", "left_out"):
+        assert log(two)[0][name] == pytest.approx(log(one)[0][name], abs=1e-3)
+    assert 0 < log(one)[0]["counted"] < 1
+
+
+def test_a_batch_must_be_divisible(teacher, tmp_path):
+    config = small(teacher, tmp_path / "run", batch=7)
+    outcomes = forked(config, start=distill)
+    assert any("--batch 7 can't be divided among 2 processes: use 6 or 8" in text for text in outcomes)
+    assert not config.out.exists()
+
+
 # Labels don't take part
 
 
@@ -479,7 +542,6 @@ def test_another_kind_of_run(command, teacher, done, tmp_path):
             "distill", teacher.path, "--out", run.path)  # fmt: skip
     refused(command, "is a run of `redoseg distill`: choose another --out",
             "train", teacher.config().data[0], "--out", done.path)  # fmt: skip
-    refused(command, "knows no --minutes", "resume", done.path, "--minutes", "1")
 
 
 def test_a_changed_option_is_refused_by_name(command, teacher, done):

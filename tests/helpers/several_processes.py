@@ -13,8 +13,8 @@ from redoseg.models.weights import load_tensors
 from redoseg.training.train import train
 
 
-def forked(config, world=2, seconds=60):
-    """Train in so many processes, as torchrun would start them: the outcome of each, by rank.
+def forked(config, world=2, seconds=60, start=train):
+    """Train (or distill) in so many processes, as torchrun would start them: the outcome of each, by rank.
 
     Forked, so that none has to import torch again.
     """
@@ -24,7 +24,8 @@ def forked(config, world=2, seconds=60):
     context = multiprocessing.get_context("fork")
     outcomes = context.Queue()
     processes = [
-        context.Process(target=_process, args=(config, rank, world, port, outcomes)) for rank in range(world)
+        context.Process(target=_process, args=(start, config, rank, world, port, outcomes))
+        for rank in range(world)
     ]
     for process in processes:
         process.start()
@@ -34,21 +35,21 @@ def forked(config, world=2, seconds=60):
     return [got[rank] for rank in range(world)]
 
 
-def _process(config, rank, world, port, outcomes):
+def _process(start, config, rank, world, port, outcomes):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     try:
-        train(config, console=Console(file=io.StringIO()))
+        start(config, console=Console(file=io.StringIO()))
         outcomes.put((rank, "done"))
     except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt is an outcome, too
         outcomes.put((rank, f"{type(error).__name__}: {error}"))
 
 
-def together(config, world=2):
+def together(config, world=2, start=train):
     """`forked` without trouble; the run's folder."""
-    assert forked(config, world) == ["done"] * world
+    assert forked(config, world, start=start) == ["done"] * world
     return RunFolder(config.out)
 
 
@@ -57,7 +58,7 @@ def state(run):
 
 
 def gradients_agree(one, other):
-    """Of the last update: what Adam keeps with a first beta of 0."""
+    """Of the last update: what Adam keeps with a first beta of 0, or of the first one whatever the beta."""
     for name, g in state(one).items():
         if name.endswith("exp_avg"):
             assert torch.allclose(g, state(other)[name], atol=1e-5 * max(1, g.abs().max())), name

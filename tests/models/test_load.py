@@ -20,8 +20,7 @@ from redoseg.networks.build import build_generators
 from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
-from redoseg.training import run as running
-from redoseg.training import selection as scorekeeping
+from redoseg.training import selection, trainer
 from run_compared import equal, opened
 from tinyruns import tiny, trained
 
@@ -32,12 +31,12 @@ S = 32
 def run(data, tmp_path_factory):
     """Four steps, a checkpoint each; neither the best one nor the one chosen without masks is the last."""
     with pytest.MonkeyPatch.context() as patch:
-        scores, real = iter([0.1, 0.4, 0.3, 0.2]), scorekeeping.per_dataset
+        scores, real = iter([0.1, 0.4, 0.3, 0.2]), selection.per_dataset
         patch.setattr(
-            scorekeeping, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+            selection, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
         )
         chosen = iter([0.25, 0.5, 0.75, 0.5])
-        patch.setattr(scorekeeping, "label_free_score", lambda *signals: next(chosen))
+        patch.setattr(selection, "label_free_score", lambda *signals: next(chosen))
         return trained(tiny(data, tmp_path_factory.mktemp("runs") / "run", eval_every=1))
 
 
@@ -304,7 +303,7 @@ def test_the_border_decides_which_region_is_which(data, tmp_path, monkeypatch, b
         border = tuple(float(channel == background) for channel in range(3))
         return dataclasses.replace(survey(f, images), border=border)
 
-    monkeypatch.setattr(running, "survey", found)
+    monkeypatch.setattr(trainer, "survey", found)
     run = trained(tiny(data, tmp_path / "run", n=3, steps=1, eval_every=1))
     order = [background, *(channel for channel in range(3) if channel != background)]
 

@@ -22,7 +22,7 @@ from redoseg.method.drawing import RandomDraws
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.training import distributed
-from redoseg.training.distributed import Group, ProcessGroup
+from redoseg.training.distributed import ProcessGroup, SingleProcess
 from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
@@ -190,7 +190,7 @@ def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
 
 def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    Group().check(config)
+    SingleProcess().check(config)
     with pytest.raises(ConfigError) as caught:
         ProcessGroup.check(SimpleNamespace(world=world), config)
     assert "\n" not in str(caught.value)

@@ -289,7 +289,6 @@ def test_signals_are_given_back(four, data, tmp_path):
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(two, four):
-    pytest.importorskip("fcntl")
     said = r"^another process is training \S+: wait, or stop it$"
     with RunFolder(two.out).locked(), pytest.raises(ConfigError, match=said):
         trained(two)
@@ -304,6 +303,13 @@ def test_the_lock_goes_with_its_process(two, four):
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     assert differences(trained(two), four) == []
+
+
+def test_a_file_system_without_locks_is_named_once_and_trained_on(two, four, monkeypatch, caplog):
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda self: (_ for _ in ()).throw(NotImplementedError))
+    assert differences(trained(two), four) == []
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{two.out} is on a file system without locks")
 
 
 # What is refused

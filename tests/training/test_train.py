@@ -25,7 +25,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.redrawing import samples as sampling
 from redoseg.segmentation.segmenter import Segmenter
-from redoseg.training import selection as scorekeeping
+from redoseg.training import selection
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.train import train
 from redoseg.training.trainer import Trainer
@@ -170,7 +170,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_iou(data, tmp_path, best_b
 
 def test_the_label_free_checkpoint_is_the_one_with_the_best_score(data, tmp_path, monkeypatch):
     scores = iter([0.1, 0.4, 0.3, 0.4, 0.2])  # of equals the later
-    monkeypatch.setattr(scorekeeping, "label_free_score", lambda *signals: next(scores))
+    monkeypatch.setattr(selection, "label_free_score", lambda *signals: next(scores))
     run = trained(tiny(data, tmp_path / "run", steps=5, eval_every=1))
     assert [line["label_free"] for line in log(run)] == [0.1, 0.4, 0.3, 0.4, 0.2]
     tensors, info = load_tensors(run.label_free)
@@ -417,9 +417,9 @@ def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkey
     """The dead one's scores, however good, don't count; of equals the first is taken."""
     collapse_at(monkeypatch, (0, 3))
     scores = iter([1.0, 0.9, 0.1, 0.3, 0.3, 0.2])
-    real = scorekeeping.per_dataset
+    real = selection.per_dataset
     monkeypatch.setattr(
-        scorekeeping, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+        selection, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
     )
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
     assert load_tensors(run.best)[1]["best"] == {"step": 2, "iou": 0.3, "by": "per_dataset"}
@@ -428,7 +428,7 @@ def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkey
 def test_the_label_free_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkeypatch):
     collapse_at(monkeypatch, (0, 3))
     scores = iter([1.0, 0.9, 0.1, 0.3, 0.2, 0.2])
-    monkeypatch.setattr(scorekeeping, "label_free_score", lambda *signals: next(scores))
+    monkeypatch.setattr(selection, "label_free_score", lambda *signals: next(scores))
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
     assert load_tensors(run.label_free)[1]["label_free"] == {"step": 2, "score": 0.3}
 

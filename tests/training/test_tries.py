@@ -21,9 +21,8 @@ from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.tensors import to_tensor
-from redoseg.training import selection as scorekeeping
+from redoseg.training import selection, tries
 from redoseg.training import train as training
-from redoseg.training import tries
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.trainer import Trainer
 from redoseg.training.tries import Tries
@@ -47,7 +46,7 @@ def scored(monkeypatch):
         score = scores[self.config.seed]
         score = score if self.step == 2 else 1 - score
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(scorekeeping, "label_free_score", lambda *_: score)
+            patch.setattr(selection, "label_free_score", lambda *_: score)
             return real(self, *arguments)
 
     monkeypatch.setattr(Trainer, "_write", write)
@@ -200,7 +199,7 @@ def test_where_every_score_is_zero_the_first_goes_on_with_a_warning(data, tmp_pa
 def test_the_choice_is_the_same_without_masks(tmp_path, monkeypatch):
     monkeypatch.undo()
     # what these networks see in the images, of which the true score makes 0
-    monkeypatch.setattr(scorekeeping, "label_free_score", lambda signals, *_: signals.confidence)
+    monkeypatch.setattr(selection, "label_free_score", lambda signals, *_: signals.confidence)
     found = []
     for masks in (True, False):
         data = photos(tmp_path / str(masks) / "photos", val=2, masks=masks)

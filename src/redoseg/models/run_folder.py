@@ -1,6 +1,6 @@
 """A run's folder: the names of its files, what it was trained with, and who trains it now."""
 
-import os
+import logging
 import re
 import shutil
 from collections.abc import Iterable, Iterator
@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import DISTILL_FREE_TO_CHANGE
 from redoseg.config.train import FREE_TO_CHANGE
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import leftovers, read_json
 
-try:
-    import fcntl
-except ImportError:  # not on Windows: there nobody is kept out
-    fcntl = None  # type: ignore[assignment]
+_log = logging.getLogger("redoseg.models")
 
 
 class RunFolder:
@@ -152,23 +151,21 @@ class RunFolder:
         """Keeps a second process from training this run. The lock goes with the process, however it ends."""
         new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
-        lock = self.path / ".lock"
-        with open(lock, "w", encoding="utf-8") as file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    raise ConfigError(f"another process is training {self.path}: wait, or stop it") from error
-                except OSError:  # a file system without locks: there nobody is kept out either
-                    pass
-            file.write(str(os.getpid()))
-            file.flush()
-            try:
-                yield
-            finally:
-                if new and {*self.path.iterdir()} == {lock}:  # no run was begun
-                    lock.unlink()
-                    self.path.rmdir()
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ConfigError(f"another process is training {self.path}: wait, or stop it") from error
+        except NotImplementedError:
+            _log.warning(
+                "%s is on a file system without locks: see that no other process trains it", self.path
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+            if new and {*self.path.iterdir()} <= {self.path / ".lock"}:  # no run was begun
+                shutil.rmtree(self.path)
 
 
 _STEP = re.compile(r"step-(\d+)\.(safetensors|png)")
