@@ -16,7 +16,7 @@ from bare_python import WITHOUT, python
 from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
-from redoseg.exporting.hub_folder import drawn_apart
+from redoseg.exporting.hub_folder import grey_level_difference
 from redoseg.models import shipped
 from redoseg.models.card import ROWS, read_card, sha256_of
 from redoseg.models.load import load_model
@@ -302,7 +302,7 @@ def test_generators_in_half_precision(tmp_path, norm):
     assert equal(G.state_dict(), before)
     again = load_generators(config, tmp_path / "g.safetensors")
     assert not any(name.endswith((".u", ".v")) for name in again.state_dict())
-    assert 0 < drawn_apart(G, again, 32) < 2
+    assert 0 < grey_level_difference(G, again, 32) < 2
 
 
 def test_too_large_weights_are_refused(tmp_path):

@@ -6,7 +6,7 @@ import torch
 
 from redoseg.data.sampler import IndexStream, spread
 from redoseg.tensors import to_tensor
-from redoseg.training.batches import Batches, Plain, Prefetched, Resident, source
+from redoseg.training.batches import Batches, Plain, Prefetched, Resident, open_source
 
 CPU = torch.device("cpu")
 N, S = 11, 8
@@ -84,7 +84,7 @@ def test_the_parts_make_the_whole(kind, flip):
 
 
 def test_on_a_cpu_they_are_gathered():
-    assert isinstance(source(Images(), CPU), Plain)
+    assert isinstance(open_source(Images(), CPU), Plain)
 
 
 @pytest.mark.parametrize(("free", "kind"), [(4, Resident), (3.9, Prefetched)])
@@ -95,7 +95,7 @@ def test_on_cuda_they_stay_if_they_take_a_quarter_at_most(monkeypatch, free, kin
         monkeypatch.setattr(
             f"redoseg.training.batches.{each.__name__}", lambda *_, each=each: made.setdefault(each)
         )
-    source(Images(), torch.device("cuda"))
+    open_source(Images(), torch.device("cuda"))
     assert list(made) == [kind]
 
 

@@ -213,7 +213,7 @@ def test_the_choice_is_the_same_without_masks(tmp_path, monkeypatch):
 def test_minutes_are_for_the_run_that_goes_on(data, tmp_path):
     """Each try has all its steps; the time of the chosen one counts."""
     run, _ = train_tries(config(data, tmp_path / "run", minutes=1e-9))
-    assert [log(RunFolder(run.of_try(seed)))[-1]["step"] for seed in (3, 4)] == [2, 2]
+    assert [log(RunFolder(run.try_folder(seed)))[-1]["step"] for seed in (3, 4)] == [2, 2]
     assert load_tensors(run.last)[1]["step"] == 2
     assert run.config().minutes == 1e-9
 

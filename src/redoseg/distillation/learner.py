@@ -13,7 +13,7 @@ from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.method.algorithm import Metrics
 from redoseg.tensors import to_tensor
-from redoseg.training.batches import Batches, source
+from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.learner import Learner
 from redoseg.training.log import say
@@ -43,7 +43,7 @@ class DistillationLearner(Learner):
         self.device = group.device(config.device)
         self.supervision = teacher.supervision
         self.images = dataset.split("train")
-        self.source = source(self.images, self.device)
+        self.source = open_source(self.images, self.device)
         self.pairs = Pairs(config, teacher, group)
         self.restart(0)
 

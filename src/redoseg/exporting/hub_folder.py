@@ -45,13 +45,13 @@ def _pack_generators(model: Model, file: Path) -> None:
     if model.generators is None or model.config is None:
         raise ModelError("this checkpoint holds no generators: use --checkpoint last, label-free or best")
     save_generators(model.generators, file)
-    apart = drawn_apart(model.generators, load_generators(model.config, file), model.config.size)
+    apart = grey_level_difference(model.generators, load_generators(model.config, file), model.config.size)
     if apart > GREY_LEVELS:
         raise ModelError(f"generators in half precision draw pixels that differ by {apart:.1f} grey levels")
 
 
 @torch.no_grad()
-def drawn_apart(ones: nn.ModuleList, others: nn.ModuleList, size: int) -> float:
+def grey_level_difference(ones: nn.ModuleList, others: nn.ModuleList, size: int) -> float:
     """By how many grey levels a pixel differs, at most, between what two sets of generators draw."""
     random, largest = torch.Generator().manual_seed(0), 0.0
     for G, H in zip(ones, others, strict=True):

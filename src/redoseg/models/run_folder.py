@@ -44,7 +44,7 @@ class RunFolder:
         """Whether it holds tries of several seeds, none of which has become the run yet."""
         return self.tries.is_file() and not self.exists
 
-    def of_try(self, seed: int) -> Path:
+    def try_folder(self, seed: int) -> Path:
         """Folder of the short run with that seed."""
         return self.path / "tries" / f"seed-{seed}"
 

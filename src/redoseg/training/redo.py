@@ -10,7 +10,7 @@ from redoseg.method.algorithm import Metrics, ReDO
 from redoseg.method.drawing import RandomDraws
 from redoseg.method.losses import LabelledBatch
 from redoseg.networks.mask import MaskNetwork
-from redoseg.training.batches import Batches, source
+from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.labelled import open_labelled
 from redoseg.training.learner import Learner
@@ -29,7 +29,7 @@ class ReDOLearner(Learner):
         self.channels_named = self.labelled is not None
         self.supervision = None if self.labelled is None else self.labelled.supervision
         self.images = dataset.split("train")
-        self.source = source(self.images, self.device)
+        self.source = open_source(self.images, self.device)
         self.restart(0)
 
     def restart(self, attempt: int) -> None:

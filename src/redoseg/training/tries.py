@@ -50,13 +50,13 @@ class Tries:
     def as_json(self) -> dict[str, Any]:
         return vars(self) | {"config": self.config.as_json()}
 
-    def of(self, seed: int) -> TrainConfig:
+    def config_of_try(self, seed: int) -> TrainConfig:
         """A try: a run like any other. Minutes are left to the run that goes on, lest tries end unequal."""
-        out = RunFolder(self.config.out).of_try(seed)
+        out = RunFolder(self.config.out).try_folder(seed)
         return dataclasses.replace(self.config, out=out, seed=seed, steps=self.steps, minutes=None)
 
     @property
-    def going_on(self) -> TrainConfig:
+    def chosen_config(self) -> TrainConfig:
         """The run in RUN, with the first seed until one is chosen."""
         seed = self.config.seed if self.chosen is None else self.chosen
         return dataclasses.replace(self.config, seed=seed)
@@ -81,25 +81,25 @@ def train_tries(
     CollapseError or DivergenceError only if every try did.
     """
     config, console = config.resolved(), console or Console(stderr=True)
-    _refuse(config, tries, try_steps)
+    _check_options(config, tries, try_steps)
     if tries == 1:
         return train(config, console=console)
     folder = RunFolder(config.out)
     if not folder.exists:
         _, found, _ = check_tries(config, console, tries=tries, try_steps=try_steps)
         with folder.locked():
-            planned = _planned(config, tries, try_steps)  # anew: now nobody else is at it
-            _choose(dataclasses.replace(planned, data=_fingerprint(found)), folder, console)
-    planned = _planned(config, tries, try_steps)
-    _drop_states(planned, folder)
-    return train(planned.going_on, console=console)
+            planned = _plan(config, tries, try_steps)  # anew: now nobody else is at it
+            _make_and_choose(dataclasses.replace(planned, data=_fingerprint(found)), folder, console)
+    planned = _plan(config, tries, try_steps)
+    _remove_states(planned, folder)
+    return train(planned.chosen_config, console=console)
 
 
 def resume_tries(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
     """Go on with the tries in a folder, then with the run, some options `changed`. As `train_tries`."""
-    begun = Tries.read(RunFolder(path))
-    config = dataclasses.replace(begun.config, out=path, **changed)
-    return train_tries(config, tries=len(begun.seeds), try_steps=begun.steps, console=console)
+    original = Tries.read(RunFolder(path))
+    config = dataclasses.replace(original.config, out=path, **changed)
+    return train_tries(config, tries=len(original.seeds), try_steps=original.steps, console=console)
 
 
 def check_tries(
@@ -107,22 +107,22 @@ def check_tries(
 ) -> tuple[TrainConfig, dict[str, object], dict[str, object] | None]:
     """What `train_tries` would do, without doing it: as `training.check`, and the tries as they stand."""
     config = config.resolved()
-    _refuse(config, tries, try_steps)
+    _check_options(config, tries, try_steps)
     if tries == 1:
         return *check(config, console), None
-    planned = _planned(config, tries, try_steps)
+    planned = _plan(config, tries, try_steps)
     there = RunFolder(config.out).exists
-    _, found = check(planned.going_on if there else planned.of(config.seed), console)
+    _, found = check(planned.chosen_config if there else planned.config_of_try(config.seed), console)
     if planned.data not in (None, _fingerprint(found)):
         raise DataError(
             f"the data of {config.out} has changed since its tries were begun: bring back the same files, or "
             "train anew with another --out"
         )
-    told = {name: value for name, value in vars(planned).items() if name not in ("config", "data")}
-    return planned.going_on, found, told
+    standing = {name: value for name, value in vars(planned).items() if name not in ("config", "data")}
+    return planned.chosen_config, found, standing
 
 
-def _refuse(config: TrainConfig, tries: int, try_steps: int | None) -> None:
+def _check_options(config: TrainConfig, tries: int, try_steps: int | None) -> None:
     """ConfigError for tries that can't be made."""
     if tries < 1:
         raise ConfigError(f"--tries is {tries}: it must be at least 1")
@@ -151,7 +151,7 @@ def _refuse(config: TrainConfig, tries: int, try_steps: int | None) -> None:
             )
 
 
-def _planned(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
+def _plan(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
     """The tries as they stand in the folder, or those to begin with. ConfigError if they are others."""
     folder = RunFolder(config.out)
     seeds = tuple(range(config.seed, config.seed + tries))
@@ -161,11 +161,11 @@ def _planned(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
         if folder.exists:
             raise ConfigError(f"{folder.path} was begun without --tries: leave it out, or use another --out")
         return planned
-    begun = Tries.read(folder)
-    if not begun.scores and not RunFolder(folder.of_try(begun.seeds[0])).last.is_file():
+    original = Tries.read(folder)
+    if not original.scores and not RunFolder(folder.try_folder(original.seeds[0])).last.is_file():
         return planned  # nothing is trained yet: a mistake found at the first steps may be mended
-    folder.refuse_changes(_options(begun), _options(planned), FREE_TO_CHANGE)
-    return dataclasses.replace(begun, config=config)
+    folder.refuse_changes(_options(original), _options(planned), FREE_TO_CHANGE)
+    return dataclasses.replace(original, config=config)
 
 
 def _fingerprint(found: dict[str, Any]) -> str:
@@ -178,11 +178,11 @@ def _options(tries: Tries) -> dict[str, Any]:
     return tries.config.as_json() | {"tries": len(tries.seeds), "try_steps": tries.steps}
 
 
-def _choose(tries: Tries, folder: RunFolder, console: Console) -> None:
+def _make_and_choose(tries: Tries, folder: RunFolder, console: Console) -> None:
     """Make the tries that are left, and of the best one the run. Killed anywhere, it can be called again."""
     write_json(folder.tries, tries.as_json())
     for seed in tries.seeds[len(tries.scores) :]:
-        score = _tried(tries, seed, console)
+        score = _train_try(tries, seed, console)
         tries = dataclasses.replace(tries, scores=(*tries.scores, score))
         write_json(folder.tries, tries.as_json())
     if tries.chosen is None:
@@ -190,12 +190,12 @@ def _choose(tries: Tries, folder: RunFolder, console: Console) -> None:
         _say_choice(tries, console)
         write_json(folder.tries, tries.as_json())
     if not folder.exists:
-        _take(RunFolder(folder.of_try(tries.going_on.seed)), folder, tries.going_on)
+        _copy_run(RunFolder(folder.try_folder(tries.chosen_config.seed)), folder, tries.chosen_config)
 
 
-def _tried(tries: Tries, seed: int, console: Console) -> float | None:
+def _train_try(tries: Tries, seed: int, console: Console) -> float | None:
     """Train one seed: its score, None if it can't be trained. Raises why, if none of them can."""
-    number, config = tries.seeds.index(seed) + 1, tries.of(seed)
+    number, config = tries.seeds.index(seed) + 1, tries.config_of_try(seed)
     say(console, f"try {number} of {len(tries.seeds)}: seed {seed}, {tries.steps} steps, in {config.out}")
     try:
         run = RunFolder(train(config, console=console))
@@ -204,10 +204,10 @@ def _tried(tries: Tries, seed: int, console: Console) -> float | None:
             raise
         say(console, f"try {number} failed: {error}")
         return None
-    return _score(run, tries.steps)
+    return _logged_score(run, tries.steps)
 
 
-def _score(run: RunFolder, step: int) -> float:
+def _logged_score(run: RunFolder, step: int) -> float:
     """The label-free score that the run's log has for that step."""
     lines = map(json.loads, run.metrics.read_text(encoding="utf-8").splitlines())
     scores = [line["label_free"] for line in lines if line["step"] == step and "label_free" in line]
@@ -228,7 +228,7 @@ def _say_choice(tries: Tries, console: Console) -> None:
         say(console, "warning: no try has masks that look like an object: look at the tries' samples/")
 
 
-def _take(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
+def _copy_run(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
     """Make the folder a copy of the try that `config` goes on with."""
     for piece in tried.path.iterdir():
         if piece == tried.description or piece.name.startswith("."):
@@ -242,9 +242,9 @@ def _take(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
     write_json(folder.description, read_json(tried.description) | {"config": config.as_json()})
 
 
-def _drop_states(tries: Tries, folder: RunFolder) -> None:
+def _remove_states(tries: Tries, folder: RunFolder) -> None:
     """Of the tries there stay logs, pictures, models and every f that was measured: what is large goes."""
     for seed in tries.seeds:
-        tried = RunFolder(folder.of_try(seed))
+        tried = RunFolder(folder.try_folder(seed))
         for file in (tried.last, tried.best, tried.label_free):
             file.unlink(missing_ok=True)
