@@ -47,6 +47,7 @@ _EXTRAS = {
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
     "matplotlib": ("Matplotlib", "reproduce"),
+    "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),
     "cv2": ("OpenCV", "edges"),
     "pooch": ("pooch", "data"),

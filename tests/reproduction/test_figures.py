@@ -22,7 +22,7 @@ from redoseg.reproduction import figures2_3 as figure_redraws
 from redoseg.reproduction import figures5_8 as figure_masks
 from redoseg.reproduction import runs as trainings
 from redoseg.reproduction.catalogue import EXPERIMENTS
-from redoseg.reproduction.panels import pool_of, shown_sets
+from redoseg.reproduction.panels import choose_pool, load_figure_runs
 from redoseg.reproduction.protocol import FACE, SETS, Experiment
 from redoseg.tensors import to_tensor
 
@@ -81,7 +81,7 @@ def result(out, name):
 
 def scores(out, root, name, split="val"):
     """By image accuracy and IoU under one matching for all, counted pixel by pixel, with the last weights."""
-    config = experiment(root, out).run(SETS[name], "base", 0)
+    config = experiment(root, out).run_config(SETS[name], "base", 0)
     data = open_data(config).splits[split]
     f = load_model(config.out).f
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_what_is_drawn_is_each_code_in_a_column_with_faces_blurred(
     shutil.copytree(out, copy)
     EXPERIMENTS["figure3"](experiment(root, copy))
     (content,), told = drawn, result(copy, "figure3")["flowers+lfw"]
-    config = experiment(root, copy).run(SETS["flowers+lfw"], "base", 0)
+    config = experiment(root, copy).run_config(SETS["flowers+lfw"], "base", 0)
     split, model = open_data(config).splits["val"], load_model(config.out)
     rows = np.array([list(split.names).index(row["name"]) for row in told["rows"]])
     codes = sample_codes(2, told["codes"]["per_region"], config.code_size, seed=told["codes"]["seed"])
@@ -164,12 +164,12 @@ def test_what_is_drawn_is_each_code_in_a_column_with_faces_blurred(
 
 
 def test_where_a_name_does_not_tell_its_set_everything_is_blurred(out, root, untrained):
-    (shown,), _ = shown_sets(experiment(root, out), ["flowers+lfw"])
-    rows = np.arange(len(shown.pool.split))
-    assert {None, FACE} == set(shown.boxes(rows))
+    (run,), _ = load_figure_runs(experiment(root, out), ["flowers+lfw"])
+    rows = np.arange(len(run.pool.split))
+    assert {None, FACE} == set(run.blur_boxes(rows))
     for name in ("flowers32", "flowers32 + x + lfw32", "x + y"):
-        strange = dataclasses.replace(shown, data=dataclasses.replace(shown.data, name=name))
-        assert set(strange.boxes(rows)) == {FACE}
+        strange = dataclasses.replace(run, dataset=dataclasses.replace(run.dataset, name=name))
+        assert set(strange.blur_boxes(rows)) == {FACE}
 
 
 @pytest.mark.parametrize("figure", ["figure3", "figure7"])
@@ -243,7 +243,7 @@ def test_named_sets_come_instead_and_faces_are_blurred_there_too(out, root, untr
     EXPERIMENTS["figure5"](experiment(root, copy, sets=("lfw",)))
     told = result(copy, "figure5")
     assert list(told) == ["lfw"]
-    split = open_data(experiment(root, copy).run(SETS["lfw"], "base", 0)).splits["val"]
+    split = open_data(experiment(root, copy).run_config(SETS["lfw"], "base", 0)).splits["val"]
     for block, pictures in zip(told["lfw"]["blocks"], inputs, strict=True):
         for image, picture in zip(block["images"], pictures, strict=True):
             whole = split.images(np.array([list(split.names).index(image["name"])]))[0]
@@ -287,7 +287,7 @@ def test_data_that_has_changed_is_refused(out, untrained, root, tmp_path):
 def test_images_come_from_where_masks_are(tmp_path, masked, split):
     rows = [(f"{k:03}", ("train", "val", "test")[k % 3]) for k in range(12)]
     pack(tmp_path, "lfw32", rows, masked=masked)
-    pool = pool_of(open_data(experiment(tmp_path, tmp_path).run(SETS["lfw"], "base", 0)))
+    pool = choose_pool(open_data(experiment(tmp_path, tmp_path).run_config(SETS["lfw"], "base", 0)))
     assert (pool.name, pool.labelled, len(pool.rows)) == (split, bool(masked), 4)
 
 

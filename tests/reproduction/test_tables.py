@@ -23,11 +23,11 @@ from redoseg.reproduction import runs as trainings
 from redoseg.reproduction.ablations import ablations, arms
 from redoseg.reproduction.catalogue import EXPERIMENTS
 from redoseg.reproduction.digits import digits
-from redoseg.reproduction.figure4 import crossing, figure4
-from redoseg.reproduction.fits import drawn
+from redoseg.reproduction.figure4 import figure4, find_crossing
+from redoseg.reproduction.fits import draw_places
 from redoseg.reproduction.protocol import SCALES, SETS, Experiment, locate, run_config
 from redoseg.reproduction.semi_supervised import semi_supervised
-from redoseg.reproduction.splits import parts_of, person
+from redoseg.reproduction.splits import divide_labelled, person_of
 from redoseg.reproduction.table1 import table1
 
 PEOPLE = [(f"{who}_{k:04}", "val") for who in ("Ann_Lee", "Bo", "Cy", "Di", "Ed", "Flo") for k in (1, 2, 3)]
@@ -204,8 +204,8 @@ def test_every_experiment_has_its_name():
 
 
 def test_no_person_is_in_two_parts(root, tmp_path, said):
-    parts = parts_of(open_data(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0)))
-    people = [{person(name) for name in part.names} for part in (parts.pool, parts.stop, parts.scored)]
+    parts = divide_labelled(open_data(experiment(root, tmp_path, said).run_config(SETS["lfw"], "base", 0)))
+    people = [{person_of(name) for name in part.names} for part in (parts.pool, parts.stop, parts.scored)]
     assert [len(part) for part in (parts.pool, parts.stop, parts.scored)] == [6, 3, 9]
     assert sum(map(len, people)) == len(set.union(*people)) == 6
     assert all({"val"} == {part.split} for part in (parts.pool, parts.stop, parts.scored))
@@ -214,20 +214,24 @@ def test_no_person_is_in_two_parts(root, tmp_path, said):
 def test_splits_that_have_masks_are_kept_apart_as_they_are(tmp_path, said):
     rows = [(f"{k:03}", ("train", "val", "test")[k % 3]) for k in range(24)]
     pack(tmp_path, "lfw32", rows, masked=("train", "val", "test"))
-    parts = parts_of(open_data(experiment(tmp_path, tmp_path, said).run(SETS["lfw"], "base", 0)))
+    parts = divide_labelled(
+        open_data(experiment(tmp_path, tmp_path, said).run_config(SETS["lfw"], "base", 0))
+    )
     assert [part.split for part in (parts.pool, parts.stop, parts.scored)] == ["train", "val", "test"]
     assert [len(part) for part in (parts.pool, parts.stop, parts.scored)] == [8, 8, 8]
 
 
 def test_without_masks_there_is_nothing_to_divide(root, tmp_path, said):
     with pytest.raises(DataError, match="too few masks"):
-        parts_of(open_data(experiment(root, tmp_path, said).run(SETS["cub"], "base", 0)))
+        divide_labelled(open_data(experiment(root, tmp_path, said).run_config(SETS["cub"], "base", 0)))
 
 
 def test_a_draws_smaller_sets_lie_within_its_larger_ones(root, tmp_path, said):
-    pool = parts_of(open_data(experiment(root, tmp_path, said).run(SETS["lfw"], "base", 0))).pool
-    assert set(drawn(pool, 2, 0)) < set(drawn(pool, 4, 0))
-    assert {tuple(drawn(pool, 3, draw)) for draw in range(4)} != {tuple(drawn(pool, 3, 0))}
+    pool = divide_labelled(
+        open_data(experiment(root, tmp_path, said).run_config(SETS["lfw"], "base", 0))
+    ).pool
+    assert set(draw_places(pool, 2, 0)) < set(draw_places(pool, 4, 0))
+    assert {tuple(draw_places(pool, 3, draw)) for draw in range(4)} != {tuple(draw_places(pool, 3, 0))}
 
 
 # Figure 4
@@ -239,12 +243,12 @@ def curve(*values):
 
 def test_where_the_curve_crosses_the_level():
     level = {"mean": 0.5}
-    assert crossing(curve(0.6, 0.7, 0.8), "iou", level) == {"reached_with": 1, "between": None}
-    assert crossing(curve(0.1, 0.2, 0.3), "iou", level) == {"reached_with": None, "between": None}
-    found = crossing(curve(0.2, 0.4, 0.6), "iou", level)
+    assert find_crossing(curve(0.6, 0.7, 0.8), "iou", level) == {"reached_with": 1, "between": None}
+    assert find_crossing(curve(0.1, 0.2, 0.3), "iou", level) == {"reached_with": None, "between": None}
+    found = find_crossing(curve(0.2, 0.4, 0.6), "iou", level)
     assert found["reached_with"] == 100
     assert found["between"] == pytest.approx(10**1.5)
-    assert crossing(curve(0.2, 0.4, 0.6), "iou", None)["reached_with"] is None
+    assert find_crossing(curve(0.2, 0.4, 0.6), "iou", None)["reached_with"] is None
 
 
 # The others, from end to end
@@ -254,7 +258,7 @@ def test_ablations_say_what_the_paper_says_and_what_is_seen(made, root, said):
     out = made[0]
     folder = ablations(experiment(root, out, said, seeds=1, jobs=2))
     result = json.loads((folder / "result.json").read_text())["sets"]["lfw"]
-    config = experiment(root, out, said).run(SETS["lfw"], "base", 0)
+    config = experiment(root, out, said).run_config(SETS["lfw"], "base", 0)
     assert set(result["arms"]) == set(arms(config))
     for arm, seen in result["arms"].items():
         assert (seen["said"] != "") == (arm != "base")
@@ -280,7 +284,7 @@ def test_figure_4_is_f_with_labels_beside_what_needs_none(made, root, said):
         assert means["iou"]["values"] == mine
         assert len(mine) == 2
     # The level is Table 1's runs on the nine images alone, by hand.
-    parts = parts_of(open_data(asked.run(SETS["lfw"], "base", 0)))
+    parts = divide_labelled(open_data(asked.run_config(SETS["lfw"], "base", 0)))
     truth = parts.scored.images.labels(parts.scored.rows)
     for run, iou in zip(runs(out), result["unsupervised"]["ReDO"]["iou"]["values"], strict=True):
         f = load_model(run, checkpoint="label-free").f
@@ -307,11 +311,11 @@ def test_semi_supervised_runs_learn_from_the_pools_images_alone(made, root, said
     asked = experiment(root, out, said, sets=("lfw",), seeds=1)
     folder = semi_supervised(asked)
     result = json.loads((folder / "result.json").read_text())["sets"]["lfw"]
-    pool = parts_of(open_data(asked.run(SETS["lfw"], "base", 0))).pool
+    pool = divide_labelled(open_data(asked.run_config(SETS["lfw"], "base", 0))).pool
     learned = out / "labelled/small/lfw/n-2-draw-0"
-    chosen = [pool.names[place] for place in drawn(pool, 2, 0)]
+    chosen = [pool.names[place] for place in draw_places(pool, 2, 0)]
     assert sorted(file.stem for file in (learned / "images").iterdir()) == sorted(chosen)
-    for place, name in zip(drawn(pool, 2, 0), chosen, strict=True):
+    for place, name in zip(draw_places(pool, 2, 0), chosen, strict=True):
         images, labels = pool.read(np.array([place]))
         assert (np.asarray(Image.open(learned / "images" / f"{name}.png")) == images[0]).all()
         assert (np.asarray(Image.open(learned / "masks" / f"{name}.png")) == labels[0]).all()

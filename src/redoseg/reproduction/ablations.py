@@ -1,4 +1,4 @@
-"""What the paper says in words about parts of the method, each tried: one table, said there and seen here."""
+"""What the paper says in words about parts of its method, beside what trainings without each part give."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,31 +7,32 @@ from typing import Any
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_data
-from redoseg.reproduction.plots import ablation_bars
-from redoseg.reproduction.protocol import SETS, DataSet, Experiment
-from redoseg.reproduction.runs import log, train_all
-from redoseg.reproduction.scoring import labelled_splits, run_scores
-from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.plots import plot_ablations
+from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
+from redoseg.reproduction.runs import read_log, train_all
+from redoseg.reproduction.scoring import labelled_splits, score_run
+from redoseg.reproduction.tables import DASH, score_cells, summarize, to_markdown, write_results
 
 BASE = "base"
+
+_COLUMNS = (
+    *("set", "arm", "said in the paper", "seeds", "seen here: IoU", "accuracy", "IoU per image"),
+    *("acc per image", "smallest region", "masks vary by", "label-free score", "collapsed at step"),
+)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One change against the base: what the paper says of it, and the options that make it."""
+    """One change to the base: what the paper says of it, and the options that make it."""
 
-    said: str
+    quote: str
     options: Mapping[str, Any]
 
 
 def arms(base: TrainConfig) -> dict[str, Arm]:
-    """Every arm, by its name, against a run with the options of `base`."""
+    """Every arm by its name, as changes to a run with the options of `base`."""
     assert base.g_width is not None
-    gains = {
-        0.2: "doesn't work at all",
-        0.8: "works best",
-        1.4: "doesn't work at all",
-    }
+    gains = {0.2: "doesn't work at all", 0.8: "works best", 1.4: "doesn't work at all"}
     other = "without" if base.attention else "with"
     return {
         BASE: Arm("", {}),
@@ -43,9 +44,9 @@ def arms(base: TrainConfig) -> dict[str, Arm]:
         ),
         **{
             f"orthogonal, gain {gain:g}": Arm(
-                said, {"init": "orthogonal", "init_gain": gain, "centred_start": False}
+                quote, {"init": "orthogonal", "init_gain": gain, "centred_start": False}
             )
-            for gain, said in gains.items()
+            for gain, quote in gains.items()
         },
         "without pyramid pooling": Arm("with it masks are significantly better", {"f_pyramid": False}),
         f"{other} self-attention": Arm(
@@ -59,89 +60,94 @@ def arms(base: TrainConfig) -> dict[str, Arm]:
     }
 
 
-_LET_FAIL = {"collapse_below": 0.0, "collapse_variation": 0.0}
-"""A run that fails is let fail: nothing starts it again."""
+_NO_RESTART = {"collapse_below": 0.0, "collapse_variation": 0.0}
+"""In an arm the check for a collapse is off: a run that fails is trained to its end."""
 
 
 def ablations(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
-    sets = [SETS[name] for name in experiment.sets or ("lfw",)]
-    runs = {dataset.name: _runs(experiment, dataset) for dataset in sets}
-    order = [run[seed] for seed in range(experiment.seeds) for of in runs.values() for run in of.values()]
-    train_all(order, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {dataset.name: _result(dataset, runs[dataset.name]) for dataset in sets}}
+    paper_sets = [SETS[name] for name in experiment.sets or ("lfw",)]
+    runs = {paper_set.name: _arm_runs(experiment, paper_set) for paper_set in paper_sets}
+    seed_by_seed = [
+        seeds[seed]
+        for seed in range(experiment.seeds)
+        for by_arm in runs.values()
+        for seeds in by_arm.values()
+    ]
+    train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
+    result = {
+        "sets": {paper_set.name: _score_arms(paper_set, runs[paper_set.name]) for paper_set in paper_sets}
+    }
     folder = experiment.folder("ablations")
-    leave(folder, result=experiment.described("ablations") | result, table=_table(result["sets"]))
-    ablation_bars(result["sets"], folder / "figure.png")
+    write_results(folder, result=experiment.describe("ablations") | result, table=make_table(result["sets"]))
+    plot_ablations(result["sets"], folder / "figure.png")
     return folder
 
 
-def _runs(experiment: Experiment, dataset: DataSet) -> dict[str, list[TrainConfig]]:
-    """By arm a run for each seed. The base is Table 1's; where it restarts after a collapse, that is told."""
-    base = experiment.run(dataset, BASE, 0)
+def _arm_runs(experiment: Experiment, paper_set: PaperSet) -> dict[str, list[TrainConfig]]:
+    """By arm a run for each seed. The base is Table 1's run: it does start again after a collapse."""
+    base = experiment.run_config(paper_set, BASE, 0)
+    runs = {}
+    for name, arm in arms(base).items():
+        folder = name.replace(",", "").replace(" ", "-")
+        options = {**_NO_RESTART, **arm.options} if arm.options else {}
+        seeds = range(experiment.seeds)
+        runs[name] = [experiment.run_config(paper_set, folder, seed, **options) for seed in seeds]
+    return runs
+
+
+def _score_arms(paper_set: PaperSet, runs: Mapping[str, Sequence[TrainConfig]]) -> dict[str, Any]:
+    dataset = open_data(runs[BASE][0])
+    split = next((name for name in ("test", "val", "train") if name in labelled_splits(dataset)), None)
+    scores = {arm: [score_run(run, dataset) for run in seeds] for arm, seeds in runs.items()}
     return {
-        name: [
-            experiment.run(dataset, _folder(name), seed, **(arm.options and {**_LET_FAIL, **arm.options}))
-            for seed in range(experiment.seeds)
-        ]
-        for name, arm in arms(base).items()
-    }
-
-
-def _folder(arm: str) -> str:
-    return arm.replace(",", "").replace(" ", "-")
-
-
-def _result(dataset: DataSet, runs: Mapping[str, Sequence[TrainConfig]]) -> dict[str, Any]:
-    opened = open_data(runs[BASE][0])
-    split = next((name for name in ("test", "val", "train") if name in labelled_splits(opened)), None)
-    scored = {arm: [run_scores(run, opened) for run in of] for arm, of in runs.items()}
-    told = arms(runs[BASE][0])
-    return {
-        "title": dataset.title,
+        "title": paper_set.title,
         "split": split,
-        "trivial": _trivial(scored[BASE], split),
+        "trivial": next((row["fixed_mask"] for row in _last_scores(scores[BASE], split)), None),
         "arms": {
-            arm: {"said": told[arm].said, "options": dict(told[arm].options)} | _seen(of, scored[arm], split)
-            for arm, of in runs.items()
+            name: {"said": arm.quote, "options": dict(arm.options)}
+            | _summarize_arm(runs[name], scores[name], split)
+            for name, arm in arms(runs[BASE][0]).items()
         },
     }
 
 
-def _trivial(scored: Sequence[dict[str, Any]], split: str | None) -> dict[str, Any] | None:
-    rules = [score["rules"]["last"]["splits"] for score in scored if "last" in score["rules"]]
-    return rules[0][split]["fixed_mask"] if rules and split else None
+def _last_scores(scores: Sequence[dict[str, Any]], split: str | None) -> list[dict[str, Any]]:
+    """The rows of each last checkpoint on the split; none where the split has no masks."""
+    splits = [score["rules"]["last"]["splits"] for score in scores if "last" in score["rules"]]
+    return [by_split[split] for by_split in splits if split in by_split]
 
 
-def _seen(runs: Sequence[TrainConfig], scored: Sequence[dict[str, Any]], split: str | None) -> dict[str, Any]:
-    """Summaries over the seeds of the last checkpoints, and what the logs say of regions and collapses."""
-    rows = [score["rules"]["last"]["splits"].get(split) for score in scored if "last" in score["rules"]]
-    rows = [row for row in rows if row is not None]
-    ends = [_end(run.out) for run in runs]
+def _summarize_arm(
+    runs: Sequence[TrainConfig], scores: Sequence[dict[str, Any]], split: str | None
+) -> dict[str, Any]:
+    """Summaries over the seeds: scores of the last checkpoints, regions and collapses from the logs."""
+    rows = _last_scores(scores, split)
+    ends = [end for run in runs if (end := _last_metrics(run.out))]
     return {
         "seeds": [run.seed for run in runs],
-        "collapses": sum(score["collapses"] for score in scored),
+        "collapses": sum(score["collapses"] for score in scores),
         **{
             matching: {
-                metric: summary([row[matching][metric] for row in rows]) for metric in ("iou", "accuracy")
+                metric: summarize([row[matching][metric] for row in rows]) for metric in ("iou", "accuracy")
             }
             for matching in ("per_dataset", "per_image")
         },
-        "smallest_region": summary([min(end["region_sizes"]) for end in ends if end]),
-        "variation": summary([end["variation"] for end in ends if end]),
-        "label_free": summary([end["label_free"] for end in ends if end and end["label_free"] is not None]),
-        "would_restart_at": [_dies_at(run.out) for run in runs],
+        "smallest_region": summarize([min(end["region_sizes"]) for end in ends]),
+        "variation": summarize([end["variation"] for end in ends]),
+        "label_free": summarize([end["label_free"] for end in ends if end["label_free"] is not None]),
+        "would_restart_at": [_collapse_step(run.out) for run in runs],
     }
 
 
-def _end(run: Path) -> dict[str, Any] | None:
-    """The last line of its log that isn't an event."""
-    return next((line for line in reversed(list(log(run))) if "event" not in line), None)
+def _last_metrics(run: Path) -> dict[str, Any] | None:
+    """The last line of the run's log that isn't an event."""
+    return next((line for line in reversed(list(read_log(run))) if "event" not in line), None)
 
 
-def _dies_at(run: Path) -> int | None:
-    """The first step at which the usual check would have begun it anew; None: never."""
-    for line in log(run):
+def _collapse_step(run: Path) -> int | None:
+    """The first step at which the usual check would start the run again; None if it never would."""
+    for line in read_log(run):
         if line.get("event") == "collapse":
             return int(line["step"])
         smallest, variation = min(line["region_sizes"]), line["variation"]
@@ -150,22 +156,32 @@ def _dies_at(run: Path) -> int | None:
     return None
 
 
-def _table(sets: Mapping[str, dict[str, Any]]) -> str:
-    head = ["set", "arm", "said in the paper", "seeds", "seen here: IoU", "accuracy", "IoU per image",
-            "acc per image", "smallest region", "masks vary by", "label-free score",
-            "collapsed at step"]  # fmt: skip
-    rows: list[list[str]] = []
+def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: for each set a row for each arm, and the fixed mask."""
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        for arm, seen in result["arms"].items():
-            cells = [seen[m][metric] for m in ("per_dataset", "per_image") for metric in ("iou", "accuracy")]
-            cells += [seen["smallest_region"], seen["variation"], seen["label_free"]]
-            dies = ", ".join(DASH if step is None else f"{step:,}" for step in seen["would_restart_at"])
-            said = seen["said"] or DASH
-            rows.append([result["title"], arm, said, str(len(seen["seeds"])), *map(of_summary, cells), dies])
+        records += [
+            {"set": result["title"], "arm": name} | _arm_cells(arm) for name, arm in result["arms"].items()
+        ]
         if result["trivial"]:
-            trivial = [figure(result["trivial"][metric]) for metric in ("iou", "accuracy")]
-            rows.append([result["title"], "trivial: one fixed mask", DASH, DASH, *trivial, *[DASH] * 6])
-    return markdown(head, rows) + "\n" + _NOTES
+            trivial = {"seen here: IoU": result["trivial"]["iou"], "accuracy": result["trivial"]["accuracy"]}
+            records.append({"set": result["title"], "arm": "trivial: one fixed mask"} | trivial)
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES
+
+
+def _arm_cells(arm: Mapping[str, Any]) -> dict[str, Any]:
+    steps = [DASH if step is None else f"{step:,}" for step in arm["would_restart_at"]]
+    return {
+        "said in the paper": arm["said"] or None,
+        "seeds": len(arm["seeds"]),
+        "seen here: IoU": arm["per_dataset"]["iou"],
+        "accuracy": arm["per_dataset"]["accuracy"],
+        **score_cells(arm["per_image"], "{} per image"),
+        "smallest region": arm["smallest_region"],
+        "masks vary by": arm["variation"],
+        "label-free score": arm["label_free"],
+        "collapsed at step": ", ".join(steps),
+    }
 
 
 _NOTES = (

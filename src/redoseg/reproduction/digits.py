@@ -15,9 +15,9 @@ from redoseg.files import write_aside
 from redoseg.models.load import load_model
 from redoseg.redrawing.redraw import redraw_grid, sample_codes
 from redoseg.reproduction.protocol import Experiment
-from redoseg.reproduction.runs import failure, train_all
-from redoseg.reproduction.table1 import scored_result, table
-from redoseg.reproduction.tables import leave
+from redoseg.reproduction.runs import failure_reason, train_all
+from redoseg.reproduction.table1 import make_table, score_runs
+from redoseg.reproduction.tables import write_results
 from redoseg.tensors import pick_device, to_tensor
 
 _ROWS, _CODES, _SEED = 8, 3, 0
@@ -25,28 +25,28 @@ _ROWS, _CODES, _SEED = 8, 3, 0
 
 def digits(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
-    runs = [_run(experiment, seed) for seed in range(experiment.seeds)]
+    runs = [_run_config(experiment, seed) for seed in range(experiment.seeds)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {"digits": scored_result("colored-2-MNIST", {}, runs)}}
+    result = {"sets": {"digits": score_runs("colored-2-MNIST", {}, runs)}}
     folder = experiment.folder("digits")
-    leave(folder, result=experiment.described("digits") | result, table=table(result["sets"]))
-    lived = next((run for run in runs if failure(run.out) is None), None)
-    if lived is not None:
-        picture = _picture(lived, open_data(lived))
+    write_results(folder, result=experiment.describe("digits") | result, table=make_table(result["sets"]))
+    completed = next((run for run in runs if failure_reason(run.out) is None), None)
+    if completed is not None:
+        picture = _make_picture(completed, open_data(completed))
         write_aside(folder / "figure.png", lambda aside: picture.save(aside, "PNG"))
     return folder
 
 
-def _run(experiment: Experiment, seed: int) -> TrainConfig:
+def _run_config(experiment: Experiment, seed: int) -> TrainConfig:
     """With MNIST's own digits where they are under the root, else with scikit-learn's."""
     scale = experiment.scale
-    found = experiment.root / "mnist"
+    mnist = experiment.root / "mnist"
     options: dict[str, Any] = {"n": 3, "code_size": 16} | dict(scale.options) | dict(scale.digits)
     return TrainConfig.of(
         recipe=scale.recipe,
         settings="digits" if scale.recipe != "default" else "none",
         data=("digits",),
-        mnist=found if available(found) else None,
+        mnist=mnist if available(mnist) else None,
         out=experiment.out / "runs" / scale.name / "digits" / "base" / f"seed-{seed}",
         seed=seed,
         device=experiment.device,
@@ -54,7 +54,7 @@ def _run(experiment: Experiment, seed: int) -> TrainConfig:
     ).resolved()
 
 
-def _picture(config: TrainConfig, dataset: Dataset) -> Image:
+def _make_picture(config: TrainConfig, dataset: Dataset) -> Image:
     """Scenes of `val` not chosen by hand: input, truth, mask, each region redrawn with the same codes."""
     model = load_model(config.out, device=pick_device(config.device))
     split = dataset.split("val")

@@ -11,81 +11,90 @@ from redoseg.evaluation.metrics import confusion, per_dataset
 from redoseg.evaluation.trivial import fixed_mask
 from redoseg.models.load import load_model
 from redoseg.networks.mask import MaskNetwork
-from redoseg.reproduction.fits import counts, fits, make_all
-from redoseg.reproduction.plots import label_curves
-from redoseg.reproduction.protocol import SETS, DataSet, Experiment
-from redoseg.reproduction.runs import failure, train_all
-from redoseg.reproduction.splits import Part, parts_of
-from redoseg.reproduction.table1 import METRICS, runs_of
-from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.fits import label_counts, run_fits
+from redoseg.reproduction.plots import plot_figure4
+from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
+from redoseg.reproduction.runs import failure_reason, train_all
+from redoseg.reproduction.splits import Part, divide_labelled
+from redoseg.reproduction.table1 import base_runs
+from redoseg.reproduction.tables import METRICS, score_cells, summarize_scores, to_markdown, write_results
 from redoseg.tensors import pick_device
+
+_COLUMNS = ("set", "row", "labelled images", "accuracy", "IoU", "IoU reached by f with so many labels")
 
 
 def figure4(experiment: Experiment) -> Path:
     """Train, fit, score and write. Returns the folder of result.json, table.md and figure.png."""
-    sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
-    runs = [run for dataset in sets for run in runs_of(experiment, dataset)]
+    paper_sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
+    runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {dataset.name: _result(experiment, dataset) for dataset in sets}}
+    result = {"sets": {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}}
     folder = experiment.folder("figure4")
-    leave(folder, result=experiment.described("figure4") | result, table=_table(result["sets"]))
-    label_curves(result["sets"], folder / "figure.png")
+    write_results(folder, result=experiment.describe("figure4") | result, table=make_table(result["sets"]))
+    plot_figure4(result["sets"], folder / "figure.png")
     return folder
 
 
-def _result(experiment: Experiment, dataset: DataSet) -> dict[str, Any]:
-    opened = open_data(experiment.run(dataset, "base", 0))
-    parts = parts_of(opened)
-    numbers = counts(parts, experiment.scale.labels)
-    made = make_all(experiment, fits(experiment, dataset, parts, numbers))
-    curve = {
-        n: {metric: summary([one["scores"][metric] for one in made if one["n"] == n]) for metric in METRICS}
-        for n in numbers
-    }
-    levels = unsupervised(experiment, dataset, parts.scored)
-    labels = parts.scored.images.labels(parts.scored.rows)
-    trivial = fixed_mask(labels, opened.n)
+def _fit_and_score(experiment: Experiment, paper_set: PaperSet) -> dict[str, Any]:
+    dataset = open_data(experiment.run_config(paper_set, "base", 0))
+    parts = divide_labelled(dataset)
+    numbers = label_counts(parts, experiment.scale.labels)
+    fits = run_fits(experiment, paper_set, numbers)
+    curve = {n: summarize_scores([fit["scores"] for fit in fits if fit["n"] == n]) for n in numbers}
+    levels = score_unsupervised(experiment, paper_set, parts.scored)
     return {
-        "title": dataset.title,
+        "title": paper_set.title,
         "parts": parts.describe(),
         "supervised": curve,
         "unsupervised": levels,
         "crossings": {
-            name: {metric: crossing(curve, metric, level[metric]) for metric in METRICS}
+            name: {metric: find_crossing(curve, metric, level[metric]) for metric in METRICS}
             for name, level in levels.items()
         },
-        "fixed_mask": None if trivial is None else {m: getattr(trivial, m) for m in METRICS},
-        "fits": made,
+        "fixed_mask": score_fixed_mask(parts.scored, dataset.n),
+        "fits": fits,
     }
 
 
-def unsupervised(experiment: Experiment, dataset: DataSet, part: Part) -> dict[str, dict[str, Any]]:
-    """On the same images, one matching for all: Table 1's runs by the rule that needs no mask, and the model
-    that comes with the package, where the scale names one of its size."""
-    runs = [run for run in runs_of(experiment, dataset) if failure(run.out) is None]
+def score_unsupervised(experiment: Experiment, paper_set: PaperSet, part: Part) -> dict[str, dict[str, Any]]:
+    """Score models that learned without masks on a part, with one matching for all its images.
+
+    They are Table 1's runs, with the checkpoint of the rule `label-free`, and the distilled model that comes
+    with the package, where the scale names one.
+    """
+    runs = [run for run in base_runs(experiment, paper_set) if failure_reason(run.out) is None]
     device = pick_device(experiment.device)
-    found = [matched(load_model(run.out, checkpoint="label-free", device=device).f, part) for run in runs]
-    levels = {"ReDO": {metric: summary([one[metric] for one in found]) for metric in METRICS}}
-    shipped = experiment.scale.shipped.get(dataset.name)
+    scores = [
+        score_matched(load_model(run.out, checkpoint="label-free", device=device).f, part) for run in runs
+    ]
+    levels = {"ReDO": summarize_scores(scores)}
+    shipped = experiment.scale.shipped.get(paper_set.name)
     if shipped:
-        one = matched(load_model(shipped, device=device).f, part)
-        levels[f"ReDO distilled ({shipped})"] = {metric: summary([one[metric]]) for metric in METRICS}
+        distilled = score_matched(load_model(shipped, device=device).f, part)
+        levels[f"ReDO distilled ({shipped})"] = summarize_scores([distilled])
     return levels
 
 
-def matched(f: MaskNetwork, part: Part) -> dict[str, float]:
-    """One matching of regions and labels for the whole part."""
+def score_matched(f: MaskNetwork, part: Part) -> dict[str, float]:
+    """The scores of f with one matching of regions and labels for the whole part."""
     regions, _ = predict(f, part.images, part.rows)
     scores = per_dataset(confusion(regions, part.images.labels(part.rows), f.n))
     return {"iou": scores.iou, "accuracy": scores.accuracy}
 
 
-def crossing(
+def score_fixed_mask(part: Part, n: int) -> dict[str, float] | None:
+    """The scores of one fixed mask, chosen with labels; None with fewer than two images."""
+    trivial = fixed_mask(part.images.labels(part.rows), n)
+    return None if trivial is None else {metric: getattr(trivial, metric) for metric in METRICS}
+
+
+def find_crossing(
     curve: Mapping[int, Mapping[str, Any]], metric: str, level: Mapping[str, Any] | None
 ) -> dict[str, float | None]:
-    """The first N whose mean reaches the level, and where the line through the means, over log N, does.
+    """Find where a curve of mean scores over N reaches the mean of a level.
 
-    None: no N reaches it. `between` is None, too, where the first N does already.
+    `reached_with` is the first N whose mean reaches it, None if no N does. `between` is where the straight
+    line through the means, over log N, reaches it; None where the first N does already.
     """
     if level is None:
         return {"reached_with": None, "between": None}
@@ -102,34 +111,43 @@ def crossing(
     return {"reached_with": None, "between": None}
 
 
-def _table(sets: Mapping[str, dict[str, Any]]) -> str:
-    head = ["set", "row", "labelled images", "accuracy", "IoU", "IoU reached by f with so many labels"]
-    rows: list[list[str]] = []
+def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: for each set what needs no label, f with N labels, and the fixed mask."""
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        for name, level in result["unsupervised"].items():
-            cells = [of_summary(level[metric]) for metric in METRICS]
-            rows.append([result["title"], name, "0", *cells, _said(result["crossings"][name]["iou"])])
-        for n, means in result["supervised"].items():
-            cells = [of_summary(means[metric]) for metric in METRICS]
-            rows.append([result["title"], "f alone, SUPERVISED", str(n), *cells, DASH])
+        rows = [
+            {
+                "row": name,
+                "labelled images": 0,
+                _COLUMNS[-1]: _format_crossing(result["crossings"][name]["iou"]),
+            }
+            | score_cells(level, accuracy="accuracy")
+            for name, level in result["unsupervised"].items()
+        ]
+        rows += [
+            {"row": "f alone, SUPERVISED", "labelled images": str(n)}
+            | score_cells(means, accuracy="accuracy")
+            for n, means in result["supervised"].items()
+        ]
         if result["fixed_mask"]:
-            cells = [figure(result["fixed_mask"][metric]) for metric in METRICS]
-            rows.append([result["title"], "trivial: one fixed mask, chosen with labels", DASH, *cells, DASH])
-    return markdown(head, rows) + "\n" + _notes(sets)
+            fixed = score_cells(result["fixed_mask"], accuracy="accuracy")
+            rows.append({"row": "trivial: one fixed mask, chosen with labels"} | fixed)
+        records += [{"set": result["title"]} | row for row in rows]
+    return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
 
 
-def _said(found: Mapping[str, float | None]) -> str:
-    if found["reached_with"] is None:
+def _format_crossing(crossing: Mapping[str, float | None]) -> str:
+    if crossing["reached_with"] is None:
         return "none tried"
-    if found["between"] is None:
-        return f"{found['reached_with']:.0f} (the fewest tried)"
-    return f"{found['between']:.0f} (interpolated; {found['reached_with']:.0f} tried)"
+    if crossing["between"] is None:
+        return f"{crossing['reached_with']:.0f} (the fewest tried)"
+    return f"{crossing['between']:.0f} (interpolated; {crossing['reached_with']:.0f} tried)"
 
 
-def _notes(sets: Mapping[str, dict[str, Any]]) -> str:
+def _make_notes(sets: Mapping[str, dict[str, Any]]) -> str:
     parts = [
-        f"{result['title']}: drawn from {_part(result, 'pool')}, stopped by {_part(result, 'stop')}, scored "
-        f"on {_part(result, 'scored')}"
+        f"{result['title']}: drawn from {_describe_part(result, 'pool')}, stopped by "
+        f"{_describe_part(result, 'stop')}, scored on {_describe_part(result, 'scored')}"
         for result in sets.values()
     ]
     return (
@@ -140,6 +158,6 @@ def _notes(sets: Mapping[str, dict[str, Any]]) -> str:
     )
 
 
-def _part(result: Mapping[str, Any], name: str) -> str:
+def _describe_part(result: Mapping[str, Any], name: str) -> str:
     part = result["parts"][name]
     return f"{part['images']:,} of {part['split']}"

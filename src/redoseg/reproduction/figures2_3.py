@@ -1,4 +1,4 @@
-"""Figures 2 and 3: images drawn at random, each region redrawn with the same few codes in every row."""
+"""Figures 2 and 3: images taken at random, each region redrawn with the same few codes in every row."""
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -10,112 +10,114 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from redoseg.figures.pages import few_colours, stacked
 from redoseg.figures.tiles import blur_rows, sample_grid
-from redoseg.files import write_aside
 from redoseg.redrawing.redraw import redraw_grid, sample_codes
-from redoseg.reproduction.panels import SEED, Scored, Shown, scored_pool, shown_sets, shuffled
+from redoseg.reproduction.panels import (
+    SEED,
+    FigureRun,
+    PoolScores,
+    load_figure_runs,
+    score_pool,
+    set_cells,
+    shuffle,
+    write_figure,
+)
 from redoseg.reproduction.protocol import Experiment
-from redoseg.reproduction.tables import DASH, figure, leave, markdown
+from redoseg.reproduction.tables import score_cells, to_markdown
 from redoseg.tensors import to_tensor
 
 CODES = 4
-"""For each region."""
+"""Codes with which each region is redrawn."""
 
 CODES_SEED = 0
 
-
-def figure2(experiment: Experiment) -> Path:
-    """Train what isn't yet, redraw and write. Returns the folder of result.json, table.md and figure.png."""
-    return _redraws(experiment, "figure2", ("lfw", "cub", "flowers"), rows=6)
+_COLUMNS = ("set", "image", "split", "checkpoint", "acc", "IoU", "acc per image", "IoU per image")
 
 
-def figure3(experiment: Experiment) -> Path:
-    """As `figure2`, on the union of Flowers and LFW, as many rows of each."""
-    return _redraws(experiment, "figure3", ("flowers+lfw",), rows=10)
+def redraw_figure(experiment: Experiment, *, name: str, usual_sets: Sequence[str], count: int) -> Path:
+    """Train what isn't yet, redraw `count` images of each set and write the results.
+
+    Returns the folder of result.json, table.md and figure.png.
+    """
+    runs, failed = load_figure_runs(experiment, experiment.sets or usual_sets)
+    rows = {run.paper_set.name: choose_rows(run, count) for run in runs}
+    sets = {run.paper_set.name: _describe(experiment, run, rows[run.paper_set.name]) for run in runs}
+    table = make_table(sets, failed)
+    pictures = [(_heading(run), _make_picture(run, rows[run.paper_set.name])) for run in runs]
+    return write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
 
 
-def _redraws(experiment: Experiment, name: str, usual: Sequence[str], *, rows: int) -> Path:
-    lived, failed = shown_sets(experiment, experiment.sets or usual)
-    drawn = {shown.of.name: drawn_rows(shown, rows) for shown in lived}
-    sets = {shown.of.name: _result(experiment, shown, drawn[shown.of.name]) for shown in lived}
-    result = experiment.described(name) | {"seeds": 1, "sets": sets, "failed": failed}
-    folder = experiment.folder(name)
-    leave(folder, result=result, table=_table(sets, failed))
-    if lived:
-        blocks = [(_heading(shown), _picture(shown, drawn[shown.of.name])) for shown in lived]
-        page = few_colours(stacked(blocks))
-        write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
-    return folder
+def choose_rows(run: FigureRun, count: int) -> NDArray[np.int64]:
+    """Take `count` images of the split at random, as many of each set of a union, in mixed order.
 
-
-def drawn_rows(shown: Shown, count: int) -> NDArray[np.int64]:
-    """`count` images of the split at random, as many of each set of a union, in mixed order. Of a set with
-    masks those that have one. The model has no say in it."""
-    everything = np.arange(len(shown.pool.split))
-    sources = shown.sources(everything)
-    masked = shown.pool.rows if shown.pool.labelled else everything[:0]
+    Of a set with masks only images that have one are taken. The choice doesn't depend on the model.
+    """
+    everything = np.arange(len(run.pool.split))
+    source_names = np.array([source.name for source in run.sources(everything)])
+    masked = run.pool.rows if run.pool.labelled else everything[:0]
     candidates = []
-    for name in dict.fromkeys(source.name for source in sources):
-        of_it = everything[np.array([source.name == name for source in sources])]
-        with_mask = np.intersect1d(of_it, masked)
-        candidates.append(shuffled(with_mask if len(with_mask) else of_it).tolist())
+    for name in dict.fromkeys(source_names.tolist()):
+        of_source = everything[source_names == name]
+        with_mask = np.intersect1d(of_source, masked)
+        candidates.append(shuffle(with_mask if len(with_mask) else of_source).tolist())
     in_turn = [row for rank in zip_longest(*candidates) for row in rank if row is not None]
-    return shuffled(np.array(in_turn[:count], np.int64))
+    return shuffle(np.array(in_turn[:count], np.int64))
 
 
-def _picture(shown: Shown, rows: NDArray[np.int64]) -> Image:
+def _make_picture(run: FigureRun, rows: NDArray[np.int64]) -> Image:
     """Input, truth where there is one, mask, objects redrawn, background redrawn; faces blurred."""
-    model, split = shown.model, shown.pool.split
-    codes = sample_codes(model.f.n, CODES, shown.config.code_size, seed=CODES_SEED)
-    truth = torch.from_numpy(split.labels(rows)) if shown.pool.labelled else None
+    model, split = run.model, run.pool.split
+    codes = sample_codes(model.f.n, CODES, run.config.code_size, seed=CODES_SEED)
+    truth = torch.from_numpy(split.labels(rows)) if run.pool.labelled else None
     images = to_tensor(split.images(rows), model.f.order.device)
     content = redraw_grid(model.f, model.generators, images, codes, truth)
-    return sample_grid(blur_rows(content, shown.boxes(rows)))
+    return sample_grid(blur_rows(content, run.blur_boxes(rows)))
 
 
-def _heading(shown: Shown) -> str:
-    masks = "" if shown.pool.labelled else ", no masks to compare with"
-    return f"{shown.of.title}: images of {shown.pool.name} drawn at random{masks}"
+def _heading(run: FigureRun) -> str:
+    masks = "" if run.pool.labelled else ", no masks to compare with"
+    return f"{run.paper_set.title}: images of {run.pool.name} drawn at random{masks}"
 
 
-def _result(experiment: Experiment, shown: Shown, rows: NDArray[np.int64]) -> dict[str, Any]:
-    scored = scored_pool(shown.model, shown.pool) if shown.pool.labelled else None
-    places = {row: place for place, row in enumerate(shown.pool.rows.tolist())}
-    blurred = [box is not None for box in shown.boxes(rows)]
-    names = shown.pool.names(rows)
-    return shown.describe(experiment) | {
+def _describe(experiment: Experiment, run: FigureRun, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What is shown of a run, with its scores, as result.json has it."""
+    scores = score_pool(run.model, run.pool) if run.pool.labelled else None
+    places = {row: place for place, row in enumerate(run.pool.rows.tolist())}
+    return run.describe(experiment) | {
         "codes": {"seed": CODES_SEED, "per_region": CODES},
-        "label_of_region": scored.label_of_region.tolist() if scored else None,
-        "scores": scored.means() if scored else None,
+        "label_of_region": scores.label_of_region.tolist() if scores else None,
+        "scores": scores.means() if scores else None,
         "rows": [
-            {"name": name, "face_blurred": blur} | _scores(scored, places.get(row))
-            for row, name, blur in zip(rows.tolist(), names, blurred, strict=True)
+            {
+                "name": name,
+                "face_blurred": box is not None,
+                "scores": _image_scores(scores, places.get(row)),
+            }
+            for row, name, box in zip(rows.tolist(), run.pool.names(rows), run.blur_boxes(rows), strict=True)
         ],
     }
 
 
-def _scores(scored: Scored | None, place: int | None) -> dict[str, Any]:
-    return {"scores": None if scored is None or place is None else scored.both(place)}
+def _image_scores(scores: PoolScores | None, place: int | None) -> dict[str, Any] | None:
+    return None if scores is None or place is None else scores.of_image(place)
 
 
-def _table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) -> str:
-    head = ["set", "image", "split", "checkpoint", "acc", "IoU", "acc per image", "IoU per image"]
-    lines: list[list[str]] = []
+def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) -> str:
+    """Markdown: a row for each image shown, and the mean of all where the set has masks."""
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        chosen = result["checkpoint"]
-        begin = [result["split"], f"{chosen['rule']}, step {chosen['step']:,}"]
         rows = [(row["name"], row["scores"]) for row in result["rows"]]
-        rows += [(f"all {result['drawn_from']:,} of the split", result["scores"])] if result["masks"] else []
-        lines += [[result["title"], name, *begin, *_cells(scores)] for name, scores in rows]
-    lines += [[name, f"none: {reason}", *[DASH] * 6] for name, reason in failed.items()]
-    return markdown(head, lines) + "\n" + _NOTES + _swapped(sets)
+        if result["masks"]:
+            rows.append((f"all {result['drawn_from']:,} of the split", result["scores"]))
+        records += [set_cells(result) | {"image": name} | _score_cells(scores) for name, scores in rows]
+    records += [{"set": name, "image": f"none: {reason}"} for name, reason in failed.items()]
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + _note_swapped(sets)
 
 
-def _cells(scores: Mapping[str, Mapping[str, float]] | None) -> list[str]:
+def _score_cells(scores: Mapping[str, Mapping[str, float]] | None) -> dict[str, float]:
     if scores is None:
-        return [DASH] * 4
-    return [figure(scores[of][name]) for of in ("per_dataset", "per_image") for name in ("accuracy", "iou")]
+        return {}
+    return score_cells(scores["per_dataset"]) | score_cells(scores["per_image"], "{} per image")
 
 
 _NOTES = (
@@ -128,8 +130,8 @@ _NOTES = (
 )
 
 
-def _swapped(sets: Mapping[str, dict[str, Any]]) -> str:
-    """What to know of a set whose background, as the matching has it, f takes for an object."""
+def _note_swapped(sets: Mapping[str, dict[str, Any]]) -> str:
+    """A note on the sets on which f's background region is matched with the object's label."""
     titles = [
         result["title"]
         for result in sets.values()

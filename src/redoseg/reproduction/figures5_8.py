@@ -1,4 +1,4 @@
-"""Figures 5 to 8: masks beside their ground truth, the best, the worst, and some drawn at random."""
+"""Figures 5 to 8: masks beside their ground truth, the best, the worst, and some taken at random."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,151 +10,152 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from redoseg.evaluation.evaluate import predict
-from redoseg.figures.pages import few_colours, stacked, strip
+from redoseg.figures.pages import strip
 from redoseg.figures.tiles import blur_box, label_colours
-from redoseg.files import write_aside
-from redoseg.reproduction.panels import SEED, Scored, Shown, scored_pool, shown_sets, shuffled
+from redoseg.reproduction.panels import (
+    SEED,
+    FigureRun,
+    PoolScores,
+    load_figure_runs,
+    score_pool,
+    set_cells,
+    shuffle,
+    write_figure,
+)
 from redoseg.reproduction.protocol import Experiment
-from redoseg.reproduction.tables import DASH, figure, leave, markdown
+from redoseg.reproduction.tables import DASH, METRICS, format_score, score_cells, to_markdown
 
-COLUMNS = 10
-_RANDOM, _MORE = 2, 6  # blocks of images drawn at random: of figures 5 and 6, of 7 and 8
+IMAGES = 10
+"""Images in a block, one a column."""
+
+_RANDOM, _MORE = 2, 6  # blocks of images taken at random: in figures 5 and 6, in figures 7 and 8
+
+_COLUMNS = ("set", "split", "checkpoint", "block", "images", "acc", "IoU")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some images of a pool by their places in it, and why these."""
+    """Some images of a pool by their places in it; the title says how they were chosen."""
 
     title: str
     places: NDArray[np.int64]
 
 
-def figure5(experiment: Experiment) -> Path:
-    """Train what isn't yet, rank and write. Returns the folder of result.json, table.md and figure.png."""
-    return _masks(experiment, "figure5", "flowers", more=False)
+def mask_figure(experiment: Experiment, *, name: str, usual_set: str, more: bool) -> Path:
+    """Train what isn't yet, score every image and write the results.
 
-
-def figure6(experiment: Experiment) -> Path:
-    """As `figure5`, on CUB."""
-    return _masks(experiment, "figure6", "cub", more=False)
-
-
-def figure7(experiment: Experiment) -> Path:
-    """More images of Flowers, drawn at random: those that `figure5` leaves."""
-    return _masks(experiment, "figure7", "flowers", more=True)
-
-
-def figure8(experiment: Experiment) -> Path:
-    """As `figure7`, on CUB."""
-    return _masks(experiment, "figure8", "cub", more=True)
-
-
-def _masks(experiment: Experiment, name: str, usual: str, *, more: bool) -> Path:
-    lived, failed = shown_sets(experiment, experiment.sets or (usual,))
+    With `more` it shows random images alone: others than the figure without. Returns the folder of
+    result.json, table.md and figure.png.
+    """
+    runs, failed = load_figure_runs(experiment, experiment.sets or (usual_set,))
     sets, pictures = {}, []
-    for shown in lived:
-        scored = scored_pool(shown.model, shown.pool) if shown.pool.labelled else None
-        blocks = more_blocks(len(shown.pool.rows)) if more else ranked_blocks(len(shown.pool.rows), scored)
-        sets[shown.of.name] = _result(experiment, shown, scored, blocks)
+    for run in runs:
+        scores = score_pool(run.model, run.pool) if run.pool.labelled else None
+        count = len(run.pool.rows)
+        blocks = more_blocks(count) if more else ranked_blocks(count, scores)
+        sets[run.paper_set.name] = _describe(experiment, run, scores, blocks)
         pictures += [
-            (f"{number}. {_heading(shown, block, scored)}", _picture(shown, scored, block.places))
+            (f"{number}. {_heading(run, block, scores)}", _make_picture(run, scores, block.places))
             for number, block in enumerate(blocks, 1)
         ]
-    folder = experiment.folder(name)
-    result = experiment.described(name) | {"seeds": 1, "sets": sets, "failed": failed}
-    leave(folder, result=result, table=_table(sets, failed))
-    if pictures:
-        page = few_colours(stacked(pictures))
-        write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
-    return folder
+    table = make_table(sets, failed)
+    return write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
 
 
-def ranked_blocks(count: int, scored: Scored | None) -> list[Block]:
-    """Those of figures 5 and 6, of a pool of `count` images; without scores only what is drawn at random."""
-    order = shuffled(np.arange(count))
-    random = [
-        Block("drawn at random", order[k * COLUMNS : (k + 1) * COLUMNS])
-        for k in range(_RANDOM)
-        if k == 0 or k * COLUMNS < count
-    ]
-    if scored is None:
+def ranked_blocks(count: int, scores: PoolScores | None) -> list[Block]:
+    """The blocks of figures 5 and 6 for a pool of `count` images: the best, random ones, the worst.
+
+    Without scores there are only the random ones.
+    """
+    order = shuffle(np.arange(count))
+    starts = range(0, max(1, min(count, _RANDOM * IMAGES)), IMAGES)
+    random = [Block("drawn at random", order[start : start + IMAGES]) for start in starts]
+    if scores is None:
         return random
-    best, worst = (
-        [(f"{how} by {name}", np.argsort(sign * values, kind="stable")[:COLUMNS])
-         for name, values in (("accuracy", scored.accuracy), ("IoU", scored.iou))]
+    ranked = {
+        how: [
+            Block(f"{how} by {metric}", np.argsort(sign * values, kind="stable")[:IMAGES])
+            for metric, values in (("accuracy", scores.accuracy), ("IoU", scores.iou))
+        ]
         for how, sign in (("best", -1), ("worst", 1))
-    )  # fmt: skip
-    return [*(Block(*of) for of in best), *random, *(Block(*of) for of in worst)]
+    }
+    return [*ranked["best"], *random, *ranked["worst"]]
 
 
 def more_blocks(count: int) -> list[Block]:
-    """Those of figures 7 and 8: the images next in the order of figures 5 and 6; where they have shown all,
-    the same ones again."""
-    order = shuffled(np.arange(count))
-    left = order[_RANDOM * COLUMNS :] if count > _RANDOM * COLUMNS else order
-    starts = range(0, min(len(left), _MORE * COLUMNS), COLUMNS)
-    return [Block("drawn at random", left[start : start + COLUMNS]) for start in starts]
+    """The blocks of figures 7 and 8: the images that come next in the random order of figures 5 and 6.
+
+    Where those show all images of the pool, the same ones are shown again.
+    """
+    order = shuffle(np.arange(count))
+    rest = order[_RANDOM * IMAGES :] if count > _RANDOM * IMAGES else order
+    starts = range(0, min(len(rest), _MORE * IMAGES), IMAGES)
+    return [Block("drawn at random", rest[start : start + IMAGES]) for start in starts]
 
 
-def _picture(shown: Shown, scored: Scored | None, places: NDArray[np.int64]) -> Image:
+def _make_picture(run: FigureRun, scores: PoolScores | None, places: NDArray[np.int64]) -> Image:
     """Rows: input, ground truth, output; or input and output. Accuracy and IoU beneath each column."""
-    split, rows, n = shown.pool.split, shown.pool.rows[places], shown.model.f.n
-    boxes = shown.boxes(rows)
+    split, rows, n = run.pool.split, run.pool.rows[places], run.model.f.n
     images = [
         image if box is None else blur_box(image, box)
-        for image, box in zip(split.images(rows), boxes, strict=True)
+        for image, box in zip(split.images(rows), run.blur_boxes(rows), strict=True)
     ]
-    if scored is None:
-        output = predict(shown.model.f, split, rows)[0]
+    if scores is None:
+        output = predict(run.model.f, split, rows)[0]
         return strip([images, [label_colours(one, n) for one in output]], ["input", "output"], [])
     truth = [label_colours(one, n) for one in split.labels(rows)]
-    output = scored.labels[places]
-    captions = [f"{figure(scored.accuracy[place])} / {figure(scored.iou[place])}" for place in places]
-    shown_rows = [images, truth, [label_colours(one, n) for one in output]]
-    return strip(shown_rows, ["input", "truth", "output"], captions)
+    masks = [label_colours(one, n) for one in scores.labels[places]]
+    captions = [f"{format_score(scores.accuracy[k])} / {format_score(scores.iou[k])}" for k in places]
+    return strip([images, truth, masks], ["input", "truth", "output"], captions)
 
 
-def _heading(shown: Shown, block: Block, scored: Scored | None) -> str:
-    beneath = "no masks to compare with" if scored is None else "accuracy / IoU beneath"
-    return f"{shown.of.title}, {shown.pool.name}: {block.title} ({beneath})"
+def _heading(run: FigureRun, block: Block, scores: PoolScores | None) -> str:
+    beneath = "no masks to compare with" if scores is None else "accuracy / IoU beneath"
+    return f"{run.paper_set.title}, {run.pool.name}: {block.title} ({beneath})"
 
 
-def _result(
-    experiment: Experiment, shown: Shown, scored: Scored | None, blocks: Sequence[Block]
+def _describe(
+    experiment: Experiment, run: FigureRun, scores: PoolScores | None, blocks: Sequence[Block]
 ) -> dict[str, Any]:
-    told = []
-    for block in blocks:
-        names = shown.pool.names(shown.pool.rows[block.places])
-        scores = [None if scored is None else scored.both(place)["per_dataset"] for place in block.places]
-        images = [{"name": name, "scores": one} for name, one in zip(names, scores, strict=True)]
-        told.append({"title": block.title, "images": images})
-    return shown.describe(experiment) | {
-        "label_of_region": scored.label_of_region.tolist() if scored else None,
-        "scores": scored.means() if scored else None,
-        "blocks": told,
+    """What is shown of a run, with its scores, as result.json has it."""
+    return run.describe(experiment) | {
+        "label_of_region": scores.label_of_region.tolist() if scores else None,
+        "scores": scores.means() if scores else None,
+        "blocks": [
+            {
+                "title": block.title,
+                "images": [
+                    {"name": name, "scores": scores.of_image(place)["per_dataset"] if scores else None}
+                    for place, name in zip(
+                        block.places, run.pool.names(run.pool.rows[block.places]), strict=True
+                    )
+                ],
+            }
+            for block in blocks
+        ],
     }
 
 
-def _table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) -> str:
-    head = ["set", "split", "checkpoint", "block", "images", "acc", "IoU"]
-    lines: list[list[str]] = []
+def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) -> str:
+    """Markdown: the range of scores in each block, and the mean of all images where the set has masks."""
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        chosen = result["checkpoint"]
-        begin = [result["title"], result["split"], f"{chosen['rule']}, step {chosen['step']:,}"]
+        common = set_cells(result)
         for number, block in enumerate(result["blocks"], 1):
-            title, scores = f"{number}. {block['title']}", [image["scores"] for image in block["images"]]
-            ranges = [_range([one[metric] for one in scores if one]) for metric in ("accuracy", "iou")]
-            lines.append([*begin, title, str(len(scores)), *ranges])
+            scores = [image["scores"] for image in block["images"] if image["scores"]]
+            ranges = {metric: _format_range([score[metric] for score in scores]) for metric in METRICS}
+            cells = {"block": f"{number}. {block['title']}", "images": len(block["images"])}
+            records.append(common | cells | score_cells(ranges))
         if result["masks"]:
-            means = [figure(result["scores"]["per_dataset"][metric]) for metric in ("accuracy", "iou")]
-            lines.append([*begin, "mean of all", f"{result['drawn_from']:,}", *means])
-    lines += [[name, DASH, DASH, f"none: {reason}", *[DASH] * 3] for name, reason in failed.items()]
-    without = [result["title"] for result in sets.values() if not result["masks"]]
-    return markdown(head, lines) + "\n" + _NOTES + (_no_masks(without) if without else "")
+            means = score_cells(result["scores"]["per_dataset"])
+            records.append(common | {"block": "mean of all", "images": result["drawn_from"]} | means)
+    records += [{"set": name, "block": f"none: {reason}"} for name, reason in failed.items()]
+    unmasked = [result["title"] for result in sets.values() if not result["masks"]]
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + (_note_no_masks(unmasked) if unmasked else "")
 
 
-def _range(values: Sequence[float]) -> str:
-    return f"{figure(min(values))} to {figure(max(values))}" if values else DASH
+def _format_range(values: Sequence[float]) -> str:
+    return f"{format_score(min(values))} to {format_score(max(values))}" if values else DASH
 
 
 _NOTES = (
@@ -166,7 +167,7 @@ _NOTES = (
 )
 
 
-def _no_masks(titles: Sequence[str]) -> str:
+def _note_no_masks(titles: Sequence[str]) -> str:
     return (
         f"\nThere are no masks of {', '.join(titles)} here, so nothing is ranked: what is shown is drawn at "
         "random, input and output alone, and white is what the model takes for the object.\n"

@@ -16,15 +16,15 @@ from redoseg.evaluation.evaluate import predict
 from redoseg.evaluation.metrics import as_labelled, confusion
 from redoseg.files import read_json, write_json
 from redoseg.networks.mask import MaskNetwork
-from redoseg.reproduction.protocol import DataSet, Experiment
-from redoseg.reproduction.runs import work
-from redoseg.reproduction.splits import Part, Parts, parts_of
-from redoseg.training.supervised import fit
+from redoseg.reproduction.protocol import Experiment, PaperSet
+from redoseg.reproduction.runs import run_in_processes
+from redoseg.reproduction.splits import Part, Parts, divide_labelled
+from redoseg.training import supervised
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One of them: N images of the pool, the draw that chose them, the file of its result."""
+    """A training of f with N images of the pool, chosen by draw number `draw`; `file` takes its result."""
 
     config: TrainConfig
     n: int
@@ -33,51 +33,53 @@ class Fit:
     file: Path
 
 
-def drawn(pool: Part, n: int, draw: int) -> NDArray[np.int64]:
-    """Places of N images in the pool. A draw's smaller sets lie within its larger ones."""
+def draw_places(pool: Part, n: int, draw: int) -> NDArray[np.int64]:
+    """Places of N images in the pool, at random. A draw's smaller sets lie within its larger ones."""
     return np.random.Generator(np.random.Philox(key=draw)).permutation(len(pool))[:n]
 
 
-def counts(parts: Parts, labels: Sequence[int]) -> list[int]:
-    """The numbers of labelled images that the pool has, and all of it."""
+def label_counts(parts: Parts, labels: Sequence[int]) -> list[int]:
+    """Those of the numbers `labels` that are smaller than the pool, and the size of the pool."""
     return [n for n in labels if n < len(parts.pool)] + [len(parts.pool)]
 
 
-def fits(experiment: Experiment, dataset: DataSet, parts: Parts, numbers: Sequence[int]) -> list[Fit]:
-    config = experiment.run(dataset, "base", 0)
-    folder = experiment.out / "fits" / experiment.scale.name / dataset.name
-    return [
+def run_fits(experiment: Experiment, paper_set: PaperSet, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Run those fits that have no result yet: for each draw one with each number of labelled images.
+
+    Returns the results of all, as `run_fit` writes them.
+    """
+    config = experiment.run_config(paper_set, "base", 0)
+    folder = experiment.out / "fits" / experiment.scale.name / paper_set.name
+    fits = [
         Fit(config, n, draw, experiment.scale.fit_steps, folder / f"n-{n}-draw-{draw}.json")
         for draw in range(experiment.scale.draws)
         for n in numbers
     ]
-
-
-def make_all(experiment: Experiment, wanted: Sequence[Fit]) -> list[dict[str, Any]]:
-    """Make what isn't made yet; the results of all, in order."""
-    left = [one for one in wanted if not one.file.is_file()]
-    if left and experiment.jobs > 1:
-        tasks = [partial(make, one) for one in left]
-        work(tasks, jobs=experiment.jobs, console=experiment.console)
+    missing = [fit for fit in fits if not fit.file.is_file()]
+    if missing and experiment.jobs > 1:
+        tasks = [partial(run_fit, fit) for fit in missing]
+        run_in_processes(tasks, jobs=experiment.jobs, console=experiment.console)
     else:
-        for one in left:
-            make(one)
-            experiment.console.print(f"{one.file.stem}: done", highlight=False)
-    return [read_json(one.file) for one in wanted]
+        for fit in missing:
+            run_fit(fit)
+            experiment.console.print(f"{fit.file.stem}: done", highlight=False)
+    return [read_json(fit.file) for fit in fits]
 
 
-def make(one: Fit) -> None:
-    """Train, score on the part that is scored, keep the result."""
-    if one.config.threads:
-        torch.set_num_threads(one.config.threads)
-    parts = parts_of(open_data(one.config))
-    places = drawn(parts.pool, one.n, one.draw)
-    fitted = fit(one.config, parts.pool.read(places), parts.stop.read(), seed=one.draw, steps=one.steps)
+def run_fit(fit: Fit) -> None:
+    """Train f, score it on the part that is scored and write the result."""
+    if fit.config.threads:
+        torch.set_num_threads(fit.config.threads)
+    parts = divide_labelled(open_data(fit.config))
+    places = draw_places(parts.pool, fit.n, fit.draw)
+    fitted = supervised.fit(
+        fit.config, parts.pool.read(places), parts.stop.read(), seed=fit.draw, steps=fit.steps
+    )
     write_json(
-        one.file,
+        fit.file,
         {
-            "n": one.n,
-            "draw": one.draw,
+            "n": fit.n,
+            "draw": fit.draw,
             "step": fitted.step,
             "scores": score_as_labelled(fitted.f, parts.scored),
             "images": [parts.pool.names[place] for place in places],
@@ -86,7 +88,7 @@ def make(one: Fit) -> None:
 
 
 def score_as_labelled(f: MaskNetwork, part: Part) -> dict[str, float]:
-    """Nothing is matched: channel k is label k."""
+    """The scores of f on a part without any matching: channel k is label k."""
     regions, _ = predict(f, part.images, part.rows)
     scores = as_labelled(confusion(regions, part.images.labels(part.rows), f.n))
     return {"iou": scores.iou, "accuracy": scores.accuracy}

@@ -1,11 +1,13 @@
-"""Which images a figure shows, drawn at random and never chosen by hand; the run that it shows them of."""
+"""What a figure shows: a run, and images taken at random, never chosen by hand, with their scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.Image import Image
 
 from redoseg.config import Box, TrainConfig
 from redoseg.data.dataset import Dataset, Split, open_data
@@ -13,26 +15,31 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.errors import DataError
 from redoseg.evaluation.evaluate import predict
 from redoseg.evaluation.metrics import as_labelled, confusion, matching, per_image
+from redoseg.figures.pages import few_colours, stacked
+from redoseg.files import write_aside
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
-from redoseg.reproduction.protocol import SETS, DataSet, Experiment
-from redoseg.reproduction.runs import failure, train_all
+from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
+from redoseg.reproduction.runs import failure_reason, train_all
 from redoseg.reproduction.scoring import labelled_splits
+from redoseg.reproduction.tables import write_results
 from redoseg.tensors import pick_device
 
 SEED = 0
-"""Of the order in which images are drawn: neither a model nor a score has a say in it."""
+"""Decides the order of images: it depends neither on a model nor on a score."""
 
 RULE = "last"
-"""The checkpoint that pictures are made of: no mask chose it, and the generators are in it."""
+"""The checkpoint that pictures are made with: no mask chose it, and it holds the generators."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What a figure draws from: `split` is `test` if masks are there, else `val` if they are, else `train`.
+    """The images that a figure may show, of one split: `test` if it has masks, else `val` if it has, else
+    `train`.
 
-    `rows` are its images with a labelled pixel, rising; all of them if it has none: then `labelled` is False.
+    `rows` are the images with a labelled pixel, in rising order. If no image has one, `labelled` is False and
+    `rows` are all images.
     """
 
     name: str
@@ -45,36 +52,39 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A set, seed 0 of its runs of Table 1, and the images to draw from."""
+class FigureRun:
+    """Table 1's run with seed 0 on a set of the paper, its model, and the images that may be shown."""
 
-    of: DataSet
+    paper_set: PaperSet
     config: TrainConfig
-    data: Dataset
+    dataset: Dataset
     model: Model
     pool: Pool
 
-    def boxes(self, rows: NDArray[np.int64]) -> list[Box | None]:
-        """For each image the box to blur, where it is of a set that has faces in it."""
+    def blur_boxes(self, rows: NDArray[np.int64]) -> list[Box | None]:
+        """For each image the box to blur; None where it comes from a set without faces."""
         return [source.blur for source in self.sources(rows)]
 
-    def sources(self, rows: NDArray[np.int64]) -> list[DataSet]:
-        """For each image the set that it's from. Where its name doesn't tell, the union, faces and all."""
-        if len(self.of.parts) == 1:
-            return [self.of] * len(rows)
-        stems = self.data.name.split(" + ")
-        known = {stem: SETS[part] for stem, part in zip(stems, self.of.parts, strict=False)}
-        sure = len(known) == len(stems) == len(self.of.parts)
-        names = self.pool.names(rows)
-        return [known.get(name.partition("/")[0], self.of) if sure else self.of for name in names]
+    def sources(self, rows: NDArray[np.int64]) -> list[PaperSet]:
+        """For each image the set that it comes from.
+
+        In a union the images' names begin with their set's. Where they don't, it is the union itself, so that
+        every image counts as one with a face.
+        """
+        union = self.paper_set
+        stems = self.dataset.name.split(" + ")
+        known = {stem: SETS[part] for stem, part in zip(stems, union.parts, strict=False)}
+        if len(union.parts) == 1 or not len(known) == len(stems) == len(union.parts):
+            return [union] * len(rows)
+        return [known.get(name.partition("/")[0], union) for name in self.pool.names(rows)]
 
     def describe(self, experiment: Experiment) -> dict[str, Any]:
-        """For result.json."""
+        """What is shown, as result.json has it."""
         return {
-            "title": self.of.title,
+            "title": self.paper_set.title,
             "run": self.config.out.relative_to(experiment.out).as_posix(),
             "checkpoint": self.model.checkpoint,
-            "data": self.data.name,
+            "data": self.dataset.name,
             "split": self.pool.name,
             "drawn_from": len(self.pool.rows),
             "masks": self.pool.labelled,
@@ -82,31 +92,58 @@ class Shown:
         }
 
 
-def shown_sets(experiment: Experiment, names: Sequence[str]) -> tuple[list[Shown], dict[str, str]]:
-    """The runs, trained now if they aren't yet; by set, why its run never lived.
+def load_figure_runs(experiment: Experiment, names: Sequence[str]) -> tuple[list[FigureRun], dict[str, str]]:
+    """Load the runs of some sets, training those first that aren't trained yet.
 
-    DataError if the data isn't what a run was trained on.
+    Returns the runs that lived, and by set the reason why its run didn't. DataError if the data isn't what a
+    run was trained on.
     """
-    sets = [SETS[name] for name in names]
-    runs = [experiment.run(dataset, "base", 0) for dataset in sets]
-    train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    reasons = {dataset.name: failure(run.out) for dataset, run in zip(sets, runs, strict=True)}
-    lived = [
-        _shown(dataset, run) for dataset, run in zip(sets, runs, strict=True) if reasons[dataset.name] is None
-    ]
-    return lived, {name: reason for name, reason in reasons.items() if reason is not None}
+    configs = {name: experiment.run_config(SETS[name], "base", 0) for name in names}
+    train_all(list(configs.values()), jobs=experiment.jobs, console=experiment.console)
+    reasons = {name: failure_reason(config.out) for name, config in configs.items()}
+    runs = [_load_run(SETS[name], configs[name]) for name, reason in reasons.items() if reason is None]
+    return runs, {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def _shown(of: DataSet, config: TrainConfig) -> Shown:
-    data, run = open_data(config), RunFolder(config.out)
-    if run.fingerprint() != data.fingerprint:
-        raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")
-    model = load_model(run.path, checkpoint=RULE, device=pick_device(config.device))
-    return Shown(of, config, data, model, pool_of(data))
+def _load_run(paper_set: PaperSet, config: TrainConfig) -> FigureRun:
+    dataset, folder = open_data(config), RunFolder(config.out)
+    if folder.fingerprint() != dataset.fingerprint:
+        raise DataError(f"the data has changed since {folder.path} was trained: bring back the same files")
+    model = load_model(folder.path, checkpoint=RULE, device=pick_device(config.device))
+    return FigureRun(paper_set, config, dataset, model, choose_pool(dataset))
 
 
-def pool_of(dataset: Dataset) -> Pool:
-    """As `Pool` says."""
+def write_figure(
+    experiment: Experiment,
+    name: str,
+    *,
+    sets: Mapping[str, dict[str, Any]],
+    failed: Mapping[str, str],
+    table: str,
+    pictures: Sequence[tuple[str, Image]],
+) -> Path:
+    """Write result.json, table.md and, where there is a picture, figure.png: the pictures under their titles.
+
+    Returns their folder.
+    """
+    folder = experiment.folder(name)
+    result = experiment.describe(name) | {"seeds": 1, "sets": sets, "failed": failed}
+    write_results(folder, result=result, table=table)
+    if pictures:
+        page = few_colours(stacked(pictures))
+        write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
+    return folder
+
+
+def set_cells(result: Mapping[str, Any]) -> dict[str, str]:
+    """The cells that a set has in every row of a table: its name, the split, the checkpoint."""
+    chosen = result["checkpoint"]
+    checkpoint = f"{chosen['rule']}, step {chosen['step']:,}"
+    return {"set": result["title"], "split": result["split"], "checkpoint": checkpoint}
+
+
+def choose_pool(dataset: Dataset) -> Pool:
+    """Choose the split and the images that a figure may show (see `Pool`)."""
     with_masks = labelled_splits(dataset)
     name = next((name for name in ("test", "val", "train") if name in with_masks), "train")
     split = dataset.split(name)
@@ -116,17 +153,17 @@ def pool_of(dataset: Dataset) -> Pool:
     return Pool(name, split, rows[(split.labels(rows) != UNLABELLED).any((1, 2))], True)
 
 
-def shuffled(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """In an order that SEED and their number alone decide."""
+def shuffle(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows in an order that depends on SEED and on how many they are alone."""
     return rows[np.random.Generator(np.random.Philox(key=SEED)).permutation(len(rows))]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Each of a pool's N images, scored.
+class PoolScores:
+    """The scores of each of a pool's N images.
 
-    `labels` (N, S, S): its regions under the one matching of the data set, `label_of_region` (n,). `accuracy`
-    and `iou` (N,) are under that one, the `best_` ones under each image's own.
+    `labels` (N, S, S): the regions under one matching for the whole data set, `label_of_region` (n,).
+    `accuracy` and `iou` (N,) are under that matching, `best_accuracy` and `best_iou` under each image's own.
     """
 
     labels: NDArray[np.uint8]
@@ -137,34 +174,34 @@ class Scored:
     best_iou: NDArray[np.float64]
 
     def means(self) -> dict[str, dict[str, float]]:
-        """The scores of all by matching: what `redoseg evaluate` says of the split."""
-        return _by_matching(*map(np.mean, (self.accuracy, self.iou, self.best_accuracy, self.best_iou)))
+        """By matching and metric the means over all images: what `redoseg evaluate` gives for the split."""
+        return self._by_matching(np.mean)
 
-    def both(self, place: int) -> dict[str, dict[str, float]]:
-        """The scores of one image by matching."""
-        scores = (self.accuracy, self.iou, self.best_accuracy, self.best_iou)
-        return _by_matching(*(values[place] for values in scores))
+    def of_image(self, place: int) -> dict[str, dict[str, float]]:
+        """By matching and metric the scores of one image."""
+        return self._by_matching(lambda values: values[place])
+
+    def _by_matching(self, pick: Callable[[NDArray[np.float64]], Any]) -> dict[str, dict[str, float]]:
+        return {
+            "per_dataset": {"accuracy": float(pick(self.accuracy)), "iou": float(pick(self.iou))},
+            "per_image": {"accuracy": float(pick(self.best_accuracy)), "iou": float(pick(self.best_iou))},
+        }
 
 
-def _by_matching(*scores: np.floating[Any]) -> dict[str, dict[str, float]]:
-    pairs = {"per_dataset": scores[:2], "per_image": scores[2:]}
-    return {name: {"accuracy": float(pair[0]), "iou": float(pair[1])} for name, pair in pairs.items()}
-
-
-def scored_pool(model: Model, pool: Pool) -> Scored:
-    """Every labelled image of the pool, in its order."""
+def score_pool(model: Model, pool: Pool) -> PoolScores:
+    """Score every labelled image of the pool, in its order."""
     n = model.f.n
     regions = predict(model.f, pool.split, pool.rows)[0]
     counts = confusion(regions, pool.split.labels(pool.rows), n)
     label_of_region = matching(counts.sum(0))
     matched = counts[:, np.argsort(label_of_region)]
-    ours = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
-    best = [per_image(counts[k : k + 1]) for k in range(len(counts))]
-    return Scored(
+    one_matching = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
+    own_matching = [per_image(counts[k : k + 1]) for k in range(len(counts))]
+    return PoolScores(
         labels=label_of_region.astype(np.uint8)[regions],
         label_of_region=label_of_region,
-        accuracy=np.array([one.accuracy for one in ours]),
-        iou=np.array([one.iou for one in ours]),
-        best_accuracy=np.array([one.accuracy for one in best]),
-        best_iou=np.array([one.iou for one in best]),
+        accuracy=np.array([scores.accuracy for scores in one_matching]),
+        iou=np.array([scores.iou for scores in one_matching]),
+        best_accuracy=np.array([scores.accuracy for scores in own_matching]),
+        best_iou=np.array([scores.iou for scores in own_matching]),
     )

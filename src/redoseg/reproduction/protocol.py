@@ -18,8 +18,8 @@ Reported = Mapping[str, tuple[float, float | None, float, float | None]]
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """One of the paper's: `parts` are the sets whose union it is, `settings` its options there."""
+class PaperSet:
+    """A data set of the paper: `parts` are the sets whose union it is, `settings` its options there."""
 
     name: str
     title: str
@@ -29,25 +29,25 @@ class DataSet:
     blur: Box | None = None
 
 
-SETS: dict[str, DataSet] = {
-    known.name: known
-    for known in (
-        DataSet("lfw", "LFW", ("lfw",), "lfw", {"test": (0.917, 0.002, 0.781, 0.005)}, FACE),
-        DataSet(
+SETS: dict[str, PaperSet] = {
+    paper_set.name: paper_set
+    for paper_set in (
+        PaperSet("lfw", "LFW", ("lfw",), "lfw", {"test": (0.917, 0.002, 0.781, 0.005)}, FACE),
+        PaperSet(
             "cub",
             "CUB",
             ("cub",),
             "cub",
             {"train": (0.840, 0.012, 0.423, 0.023), "test": (0.845, 0.012, 0.426, 0.025)},
         ),
-        DataSet(
+        PaperSet(
             "flowers",
             "Flowers",
             ("flowers",),
             "flowers",
             {"train": (0.886, 0.008, 0.780, 0.012), "test": (0.879, 0.008, 0.764, 0.012)},
         ),
-        DataSet(
+        PaperSet(
             "flowers+lfw",
             "Flowers+LFW",
             ("flowers", "lfw"),
@@ -59,37 +59,37 @@ SETS: dict[str, DataSet] = {
 }
 """Table 1 of the paper, row by row: means and deviations over five runs."""
 
-PACKED: dict[str, tuple[str, ...]] = {
+ARCHIVES: dict[str, tuple[str, ...]] = {
     "lfw": ("lfw*.tar", "lfw*.zip"),
     "flowers": ("flowers*.tar", "flowers*.zip"),
     "cub": ("cub*.tar", "birds*.tar", "cub*.zip", "birds*.zip"),
 }
-"""Archives in the package's own form (docs/data.md) that stand in for a set, where its own files aren't."""
+"""Archives in the package's own form (docs/data.md), looked for where a set's own files are missing."""
 
 ScaleName = Literal["small", "paper"]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """At which size and length everything is run. `options` are those of every training."""
+    """The size and the length of all trainings. `options` are those of every training."""
 
     name: str
     recipe: Recipe
     options: Mapping[str, Any]
     seeds: int
     labels: Sequence[int]
-    """Figure 4's numbers of labelled images; all of them come last by themselves."""
+    """Figure 4's numbers of labelled images. The whole pool is added as the last one."""
     draws: int
     fit_steps: int
     """Updates, at most, of f trained with labels alone."""
     labelled_sets: Sequence[str]
-    """What Figure 4 is made of: `small` has enough masks for it on faces alone."""
+    """The sets of Figure 4. `small` has enough masks for it on faces alone."""
     few: Sequence[int] = (2, 10, 50)
-    """Labelled images of the semi-supervised table; each one of `labels`."""
+    """Numbers of labelled images in the semi-supervised table, each of them in `labels`."""
     digits: Mapping[str, Any] = field(default_factory=dict)
-    """What colored-2-MNIST has otherwise."""
+    """Options that differ for colored-2-MNIST."""
     shipped: Mapping[str, str] = field(default_factory=dict)
-    """By set a model of this size that comes with the package, distilled: a second level in Figure 4."""
+    """By set a distilled model of this size that comes with the package: a second level in Figure 4."""
 
 
 SCALES: dict[str, Scale] = {
@@ -129,46 +129,56 @@ SCALES: dict[str, Scale] = {
 recipe is at IoU .38 on faces after as many steps), so `small` trains with the recipe `default`."""
 
 
-def locate(dataset: DataSet, root: Path) -> tuple[str, ...]:
-    """DATA for each of its parts: the set's own files under `root`, or an archive there. ConfigError if one
-    has neither."""
-    return tuple(_locate(part, root) for part in dataset.parts)
+def locate(paper_set: PaperSet, root: Path) -> tuple[str, ...]:
+    """DATA for each part of a set: its own files under `root`, or an archive there.
+
+    ConfigError if a part has neither.
+    """
+    return tuple(_locate_part(part, root) for part in paper_set.parts)
 
 
-def _locate(part: str, root: Path) -> str:
+def _locate_part(part: str, root: Path) -> str:
     if (root / part).is_dir():
         return f"{part}:{root / part}"
-    for pattern in PACKED[part]:
+    for pattern in ARCHIVES[part]:
         found = sorted(root.glob(pattern))
         if found:
             return str(found[0])
     raise ConfigError(
         f"there is no {SETS[part].title} in {root}: `redoseg data download {part} --root {root}` fetches it, "
-        f"or put an archive of images/ and masks/ there, called {PACKED[part][0].replace('*', '')}"
+        f"or put an archive of images/ and masks/ there, called {ARCHIVES[part][0].replace('*', '')}"
     )
 
 
 def run_config(
-    dataset: DataSet, scale: Scale, *, root: Path, out: Path, seed: int, device: str = "auto", **changed: Any
+    paper_set: PaperSet,
+    scale: Scale,
+    *,
+    root: Path,
+    out: Path,
+    seed: int,
+    device: str = "auto",
+    **changes: Any,
 ) -> TrainConfig:
-    """The options of one training on a set. `changed` win over the scale's."""
-    settings: Settings = dataset.settings if scale.recipe != "default" else "none"
-    options = {"best_by": "per_image", "blur": dataset.blur, "device": device} | dict(scale.options)
+    """The options of one training on a set. `changes` override the scale's options."""
+    settings: Settings = paper_set.settings if scale.recipe != "default" else "none"
+    options = {"best_by": "per_image", "blur": paper_set.blur, "device": device} | dict(scale.options)
     return TrainConfig.of(
         recipe=scale.recipe,
         settings=settings,
-        data=locate(dataset, root),
+        data=locate(paper_set, root),
         out=out,
         seed=seed,
-        **options | changed,
+        **options | changes,
     ).resolved()
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """`out` holds `runs/`, shared by all experiments of a scale, and a folder of results for each.
+    """How to make a table or a figure: where the data lies, where results go, at which scale.
 
-    `sets`: only these of an experiment's data sets; empty: all. `jobs`: trainings at a time.
+    `out` holds `runs/`, shared by all experiments of a scale, and a folder of results for each. `sets`: only
+    these of an experiment's data sets; empty: all. `jobs`: trainings at a time.
     """
 
     root: Path
@@ -184,15 +194,15 @@ class Experiment:
         """Where the results of experiment `name` go."""
         return self.out / f"{name}-{self.scale.name}"
 
-    def run(self, dataset: DataSet, arm: str, seed: int, **changed: Any) -> TrainConfig:
-        """A training: the scale's options, those `changed`, in a folder named after set, arm and seed."""
-        out = self.out / "runs" / self.scale.name / dataset.name / arm / f"seed-{seed}"
+    def run_config(self, paper_set: PaperSet, arm: str, seed: int, **changes: Any) -> TrainConfig:
+        """A training with the scale's options and `changes`, in a folder named after set, arm and seed."""
+        out = self.out / "runs" / self.scale.name / paper_set.name / arm / f"seed-{seed}"
         return run_config(
-            dataset, self.scale, root=self.root, out=out, seed=seed, device=self.device, **changed
+            paper_set, self.scale, root=self.root, out=out, seed=seed, device=self.device, **changes
         )
 
-    def described(self, name: str) -> dict[str, Any]:
-        """For result.json: what was asked for."""
+    def describe(self, name: str) -> dict[str, Any]:
+        """What was asked for, as result.json has it."""
         return {
             "experiment": name,
             "scale": self.scale.name,

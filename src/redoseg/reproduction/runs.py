@@ -1,4 +1,4 @@
-"""Several trainings, some at a time; those that are done are not made again, those begun are gone on with."""
+"""Train several runs, some at a time: finished runs are left as they are, interrupted ones are resumed."""
 
 import json
 import time
@@ -17,7 +17,7 @@ from redoseg.files import read_json, write_json
 from redoseg.models.run_folder import RunFolder
 from redoseg.training.train import train
 
-_LOOK = 30.0  # seconds between two lines on how far the runs are
+_REPORT_EVERY = 30.0  # seconds between two lines of progress
 
 
 def train_all(configs: Sequence[TrainConfig], *, jobs: int, console: Console) -> None:
@@ -26,22 +26,25 @@ def train_all(configs: Sequence[TrainConfig], *, jobs: int, console: Console) ->
     A run that collapses or diverges for good is left with the reason in `failed.json` and is not tried again.
     Interrupted, every run has saved its state when KeyboardInterrupt is raised.
     """
-    left = [config for config in configs if not finished(config)]
-    if left:
-        done = len(configs) - len(left)
-        _say(console, f"{len(left)} runs to train" + (f", {done} are done" if done else ""))
-    if jobs == 1 or len(left) < 2:
-        for config in left:
-            _say(console, f"{config.out}: {config.steps} steps")
-            _train(config, console)
+    unfinished = [config for config in configs if not is_finished(config)]
+    if unfinished:
+        done = len(configs) - len(unfinished)
+        _print(console, f"{len(unfinished)} runs to train" + (f", {done} are done" if done else ""))
+    if jobs == 1 or len(unfinished) < 2:
+        for config in unfinished:
+            _print(console, f"{config.out}: {config.steps} steps")
+            _train_one(config, console)
     else:
-        _side_by_side(left, jobs, console)
+        _train_in_parallel(unfinished, jobs, console)
 
 
-def finished(config: TrainConfig) -> bool:
-    """Whether it was trained to its end, or failed for good. ConfigError if it was with other options."""
+def is_finished(config: TrainConfig) -> bool:
+    """Whether a run was trained to its last step, or failed for good.
+
+    ConfigError if it was trained with other options.
+    """
     folder = RunFolder(config.out)
-    if failure(config.out) is not None:
+    if failure_reason(config.out) is not None:
         return True
     if not folder.model.is_dir() or last_step(config.out) < config.steps:
         return False
@@ -49,19 +52,19 @@ def finished(config: TrainConfig) -> bool:
     return True
 
 
-def failure(run: Path) -> str | None:
+def failure_reason(run: Path) -> str | None:
     """Why a run ended before its last step, None if it didn't."""
     file = run / "failed.json"
     return str(read_json(file)["reason"]) if file.is_file() else None
 
 
 def last_step(run: Path) -> int:
-    """The last step in its log; 0 without one."""
-    return max((line["step"] for line in log(run) if "event" not in line), default=0)
+    """The last step in the run's log; 0 without a log."""
+    return max((line["step"] for line in read_log(run) if "event" not in line), default=0)
 
 
-def log(run: Path) -> Iterator[dict[str, Any]]:
-    """The lines of its metrics.jsonl. A line that is being written is left out."""
+def read_log(run: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the run's metrics.jsonl. A line that is still being written is left out."""
     file = RunFolder(run).metrics
     if file.is_file():
         for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
@@ -69,56 +72,53 @@ def log(run: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def collapses(run: Path) -> int:
-    """How often it began again."""
-    return sum(line.get("event") == "collapse" for line in log(run))
+def count_collapses(run: Path) -> int:
+    """How often the run collapsed and was started again."""
+    return sum(line.get("event") == "collapse" for line in read_log(run))
 
 
-def _train(config: TrainConfig, console: Console | None = None) -> None:
+def _train_one(config: TrainConfig, console: Console | None = None) -> None:
     quiet = Console(quiet=True, force_terminal=False)
     try:
         train(config, console=console or quiet)
     except (CollapseError, DivergenceError) as error:
         write_json(config.out / "failed.json", {"reason": str(error)})
-        _say(console or quiet, f"{config.out}: {error}")
+        _print(console or quiet, f"{config.out}: {error}")
 
 
-def _side_by_side(configs: Sequence[TrainConfig], jobs: int, console: Console) -> None:
-    def far() -> str:
-        begun = {config.out: last_step(config.out) for config in configs if not finished(config)}
-        return ", ".join(f"{_short(out)} at {step}" for out, step in begun.items() if step)
+def _train_in_parallel(configs: Sequence[TrainConfig], jobs: int, console: Console) -> None:
+    def describe_progress() -> str:
+        steps = {config.out: last_step(config.out) for config in configs if not is_finished(config)}
+        return ", ".join(f"{'/'.join(out.parts[-3:])} at {step}" for out, step in steps.items() if step)
 
-    work([partial(_train, config) for config in configs], jobs=jobs, console=console, far=far)
+    tasks = [partial(_train_one, config) for config in configs]
+    run_in_processes(tasks, jobs=jobs, console=console, describe_progress=describe_progress)
 
 
-def work(
+def run_in_processes(
     tasks: Sequence[Callable[[], None]],
     *,
     jobs: int,
     console: Console,
-    far: Callable[[], str] = lambda: "",
+    describe_progress: Callable[[], str] = lambda: "",
 ) -> None:
-    """Do all, `jobs` at a time in processes of their own, with a line now and then on how `far` they are.
+    """Do all tasks, `jobs` at a time, each in a process of its own; a line of progress every half minute.
 
-    The first error of one is raised as soon as it is there, once the others that run have ended.
+    When a task raises an error no further one is begun; the error is raised once those running have ended.
     """
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
     try:
-        pending, said = {pool.submit(task) for task in tasks}, time.monotonic()
+        pending, reported = {pool.submit(task) for task in tasks}, time.monotonic()
         while pending:
             done, pending = wait(pending, timeout=2.0, return_when="FIRST_COMPLETED")
             for future in done:
                 future.result()
-            if pending and time.monotonic() - said > _LOOK:
-                said, news = time.monotonic(), far()
-                _say(console, f"{len(pending)} of {len(tasks)} left{': ' if news else ''}{news}")
+            if pending and time.monotonic() - reported > _REPORT_EVERY:
+                reported, progress = time.monotonic(), describe_progress()
+                _print(console, f"{len(pending)} of {len(tasks)} left{': ' if progress else ''}{progress}")
     finally:  # an interrupt reaches every process; a training saves its state before it ends
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _short(run: Path) -> str:
-    return "/".join(run.parts[-3:])
-
-
-def _say(console: Console, text: str) -> None:
+def _print(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)

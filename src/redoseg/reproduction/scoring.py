@@ -11,52 +11,57 @@ from redoseg.evaluation.evaluate import score
 from redoseg.files import read_json, write_json
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
-from redoseg.reproduction.runs import collapses, failure
+from redoseg.reproduction.runs import count_collapses, failure_reason
 from redoseg.tensors import pick_device
 
 RULES = ("best", "last", "label-free")
 """The paper's (chosen on val with masks), and two that need none."""
 
-_LABELS_LOOKED_AT = 64  # of a split, to know whether there is a label in it
+_MASKS_LOOKED_AT = 64  # of a split, to know whether any pixel is labelled
 
 
 def labelled_splits(dataset: Dataset) -> list[str]:
     """The splits in which there is a labelled pixel."""
-    return [name for name in dataset.splits if _labelled(dataset, name)]
+    return [name for name in dataset.splits if _has_labels(dataset, name)]
 
 
-def _labelled(dataset: Dataset, name: str) -> bool:
+def _has_labels(dataset: Dataset, name: str) -> bool:
     split = dataset.splits[name]
-    some = split.labelled[:_LABELS_LOOKED_AT]
+    some = split.labelled[:_MASKS_LOOKED_AT]
     return bool(len(some)) and bool((split.labels(some) != UNLABELLED).any())
 
 
-def run_scores(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
-    """By rule and split what `redoseg evaluate --json` gives; how often it collapsed, why it failed if so.
+def score_run(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
+    """By rule and split what `redoseg evaluate --json` gives; how often the run collapsed, why it failed.
 
-    Kept in the run's scores.json, so it is measured once. DataError if the data isn't what was trained on.
+    The scores are kept in the run's scores.json, so that they are measured once. DataError if the data isn't
+    what the run was trained on.
     """
     run = RunFolder(config.out)
-    told = {"seed": config.seed, "collapses": collapses(run.path), "failed": failure(run.path)}
-    if told["failed"] is not None:
-        return told | {"rules": {}}
+    outcome = {
+        "seed": config.seed,
+        "collapses": count_collapses(run.path),
+        "failed": failure_reason(run.path),
+    }
+    if outcome["failed"] is not None:
+        return outcome | {"rules": {}}
     if run.fingerprint() != dataset.fingerprint:
         raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")
-    kept = run.path / "scores.json"
-    rules = read_json(kept) if kept.is_file() else {}
+    file = run.path / "scores.json"
+    rules = read_json(file) if file.is_file() else {}
     for rule in RULES:
-        if rule not in rules and _has(run, rule):
-            rules[rule] = _scores(run.path, rule, config, dataset)
-            write_json(kept, rules)
-    return told | {"rules": rules}
+        if rule not in rules and _has_checkpoint(run, rule):
+            rules[rule] = _score_checkpoint(run.path, rule, config, dataset)
+            write_json(file, rules)
+    return outcome | {"rules": rules}
 
 
-def _has(run: RunFolder, rule: str) -> bool:
-    """`best` is there only where the run had masks to choose with."""
+def _has_checkpoint(run: RunFolder, rule: str) -> bool:
+    """Whether the rule has chosen a checkpoint. Only a run that had masks to choose with has a `best` one."""
     return {"best": run.best, "last": run.last, "label-free": run.label_free}[rule].is_file()
 
 
-def _scores(run: Path, rule: str, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
+def _score_checkpoint(run: Path, rule: str, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     model = load_model(run, checkpoint=rule, device=pick_device(config.device))
     scores = {name: score(model, dataset.splits[name]).as_dict() for name in labelled_splits(dataset)}
     return {"checkpoint": model.checkpoint, "splits": scores}

@@ -8,55 +8,51 @@ from PIL import Image
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_data
-from redoseg.evaluation.trivial import fixed_mask
 from redoseg.files import write_folder_aside
 from redoseg.models.load import load_model
-from redoseg.reproduction.figure4 import unsupervised
-from redoseg.reproduction.fits import drawn, fits, make_all, score_as_labelled
-from redoseg.reproduction.plots import paired_points
-from redoseg.reproduction.protocol import SETS, DataSet, Experiment
-from redoseg.reproduction.runs import failure, train_all
-from redoseg.reproduction.splits import Part, Parts, parts_of
-from redoseg.reproduction.table1 import METRICS, runs_of
-from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.figure4 import score_fixed_mask, score_unsupervised
+from redoseg.reproduction.fits import draw_places, run_fits, score_as_labelled
+from redoseg.reproduction.plots import plot_semi_supervised
+from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
+from redoseg.reproduction.runs import failure_reason, train_all
+from redoseg.reproduction.splits import Part, Parts, divide_labelled
+from redoseg.reproduction.table1 import base_runs
+from redoseg.reproduction.tables import score_cells, summarize_scores, to_markdown, write_results
 from redoseg.tensors import pick_device
+
+_COLUMNS = ("set", "labelled images", "row", "runs", "accuracy", "IoU")
 
 
 def semi_supervised(experiment: Experiment) -> Path:
     """Train, fit, score and write. Returns the folder of result.json, table.md and figure.png."""
-    sets = [SETS[name] for name in experiment.sets or ("lfw",)]
-    runs = {dataset.name: labelled_runs(experiment, dataset) for dataset in sets}
-    order = [run for dataset in sets for run in runs_of(experiment, dataset)]
-    order += [run for of in runs.values() for by_seed in of.values() for run in by_seed]
-    train_all(order, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {one.name: _result(experiment, one, runs[one.name]) for one in sets}}
+    paper_sets = [SETS[name] for name in experiment.sets or ("lfw",)]
+    labelled = {paper_set.name: labelled_runs(experiment, paper_set) for paper_set in paper_sets}
+    runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
+    runs += [run for by_number in labelled.values() for seeds in by_number.values() for run in seeds]
+    train_all(runs, jobs=experiment.jobs, console=experiment.console)
+    result = {"sets": {one.name: _fit_and_score(experiment, one, labelled[one.name]) for one in paper_sets}}
     folder = experiment.folder("semi-supervised")
-    leave(folder, result=experiment.described("semi-supervised") | result, table=_table(result["sets"]))
-    paired_points(result["sets"], folder / "figure.png")
+    asked = experiment.describe("semi-supervised")
+    write_results(folder, result=asked | result, table=make_table(result["sets"]))
+    plot_semi_supervised(result["sets"], folder / "figure.png")
     return folder
 
 
-def labelled_runs(experiment: Experiment, dataset: DataSet) -> dict[int, list[TrainConfig]]:
-    """By N a run for each seed, with the labelled images of the draw of that number."""
-    parts = parts_of(open_data(experiment.run(dataset, "base", 0)))
-    few = [n for n in experiment.scale.few if n < len(parts.pool)]
-    return {
-        n: [
-            experiment.run(
-                dataset,
-                f"labelled-{n}",
-                seed,
-                labelled=str(_folder(experiment, dataset, parts.pool, n, seed)),
-            )
-            for seed in range(experiment.seeds)
-        ]
-        for n in few
-    }
+def labelled_runs(experiment: Experiment, paper_set: PaperSet) -> dict[int, list[TrainConfig]]:
+    """By N a run for each seed, with N labelled images from the draw of the seed's number."""
+    pool = divide_labelled(open_data(experiment.run_config(paper_set, "base", 0))).pool
+
+    def run_config(n: int, seed: int) -> TrainConfig:
+        folder = _labelled_folder(experiment, paper_set, pool, n, seed)
+        return experiment.run_config(paper_set, f"labelled-{n}", seed, labelled=str(folder))
+
+    numbers = [n for n in experiment.scale.few if n < len(pool)]
+    return {n: [run_config(n, seed) for seed in range(experiment.seeds)] for n in numbers}
 
 
-def _folder(experiment: Experiment, dataset: DataSet, pool: Part, n: int, draw: int) -> Path:
+def _labelled_folder(experiment: Experiment, paper_set: PaperSet, pool: Part, n: int, draw: int) -> Path:
     """A folder of N labelled images for --labelled, made if it isn't there."""
-    folder = experiment.out / "labelled" / experiment.scale.name / dataset.name / f"n-{n}-draw-{draw}"
+    folder = experiment.out / "labelled" / experiment.scale.name / paper_set.name / f"n-{n}-draw-{draw}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_folder_aside(folder, lambda aside: _write_pairs(aside, pool, n, draw))
@@ -64,7 +60,7 @@ def _folder(experiment: Experiment, dataset: DataSet, pool: Part, n: int, draw: 
 
 
 def _write_pairs(folder: Path, pool: Part, n: int, draw: int) -> None:
-    places = drawn(pool, n, draw)
+    places = draw_places(pool, n, draw)
     for kind, arrays in zip(("images", "masks"), pool.read(places), strict=True):
         for place, array in zip(places, arrays, strict=True):
             file = folder / kind / f"{pool.names[place]}.png"
@@ -72,66 +68,66 @@ def _write_pairs(folder: Path, pool: Part, n: int, draw: int) -> None:
             Image.fromarray(array).save(file)
 
 
-def _result(
-    experiment: Experiment, dataset: DataSet, runs: Mapping[int, list[TrainConfig]]
+def _fit_and_score(
+    experiment: Experiment, paper_set: PaperSet, runs: Mapping[int, list[TrainConfig]]
 ) -> dict[str, Any]:
-    opened = open_data(experiment.run(dataset, "base", 0))
-    parts = parts_of(opened)
-    alone = make_all(experiment, fits(experiment, dataset, parts, list(runs)))
-    trivial = fixed_mask(parts.scored.images.labels(parts.scored.rows), opened.n)
+    dataset = open_data(experiment.run_config(paper_set, "base", 0))
+    parts = divide_labelled(dataset)
+    fits = run_fits(experiment, paper_set, list(runs))
     return {
-        "title": dataset.title,
+        "title": paper_set.title,
         "parts": parts.describe(),
         "labels": {
             n: {
-                "alone": _over([one["scores"] for one in alone if one["n"] == n]),
-                "with ReDO": _over(_scores(experiment, parts, of)),
+                "alone": summarize_scores([fit["scores"] for fit in fits if fit["n"] == n]),
+                "with ReDO": summarize_scores(_score_labelled_runs(experiment, parts, seeds)),
             }
-            for n, of in runs.items()
+            for n, seeds in runs.items()
         },
-        "unsupervised": unsupervised(experiment, dataset, parts.scored),
-        "fixed_mask": None if trivial is None else {m: getattr(trivial, m) for m in METRICS},
+        "unsupervised": score_unsupervised(experiment, paper_set, parts.scored),
+        "fixed_mask": score_fixed_mask(parts.scored, dataset.n),
     }
 
 
-def _over(scores: list[dict[str, float]]) -> dict[str, Any]:
-    return {metric: summary([one[metric] for one in scores]) for metric in METRICS}
-
-
-def _scores(experiment: Experiment, parts: Parts, runs: list[TrainConfig]) -> list[dict[str, float]]:
-    """Of the last checkpoints: no label is spent on a choice."""
+def _score_labelled_runs(
+    experiment: Experiment, parts: Parts, runs: list[TrainConfig]
+) -> list[dict[str, float]]:
+    """Scores of the last checkpoints: no label is spent on a choice among them."""
     device = pick_device(experiment.device)
     return [
         score_as_labelled(load_model(run.out, device=device).f, parts.scored)
         for run in runs
-        if failure(run.out) is None
+        if failure_reason(run.out) is None
     ]
 
 
-def _table(sets: Mapping[str, dict[str, Any]]) -> str:
-    head = ["set", "labelled images", "row", "runs", "accuracy", "IoU"]
-    rows: list[list[str]] = []
+def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
+    """Markdown: for each set and N f alone and with ReDO; ReDO alone; the fixed mask."""
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        for n, by_row in result["labels"].items():
-            for name, text in (("alone", "N labels alone"), ("with ReDO", "N labels + ReDO")):
-                rows.append([result["title"], str(n), text, *_cells(by_row[name])])
-        for name, level in result["unsupervised"].items():
-            rows.append([result["title"], "0", f"{name}, alone", *_cells(level)])
+        rows = [
+            {"labelled images": str(n), "row": text} | _summary_cells(by_row[name])
+            for n, by_row in result["labels"].items()
+            for name, text in (("alone", "N labels alone"), ("with ReDO", "N labels + ReDO"))
+        ]
+        rows += [
+            {"labelled images": 0, "row": f"{name}, alone"} | _summary_cells(level)
+            for name, level in result["unsupervised"].items()
+        ]
         if result["fixed_mask"]:
-            trivial = [figure(result["fixed_mask"][metric]) for metric in METRICS]
-            rows.append([result["title"], "all", "trivial: one fixed mask", DASH, *trivial])
-    return markdown(head, rows) + "\n" + _notes(sets)
+            fixed = score_cells(result["fixed_mask"], accuracy="accuracy")
+            rows.append({"labelled images": "all", "row": "trivial: one fixed mask"} | fixed)
+        records += [{"set": result["title"]} | row for row in rows]
+    return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
 
 
-def _cells(by_metric: Mapping[str, Any]) -> list[str]:
-    found = by_metric["iou"]
-    return [
-        DASH if found is None else str(len(found["values"])),
-        *(of_summary(by_metric[metric]) for metric in METRICS),
-    ]
+def _summary_cells(summaries: Mapping[str, Any]) -> dict[str, Any]:
+    """Mean scores, and of how many runs."""
+    iou = summaries["iou"]
+    return {"runs": None if iou is None else len(iou["values"])} | score_cells(summaries, accuracy="accuracy")
 
 
-def _notes(sets: Mapping[str, dict[str, Any]]) -> str:
+def _make_notes(sets: Mapping[str, dict[str, Any]]) -> str:
     parts = [
         f"{result['title']}: labels drawn from {result['parts']['pool']['images']:,} images of "
         f"{result['parts']['pool']['split']}, scored on {result['parts']['scored']['images']:,} of "

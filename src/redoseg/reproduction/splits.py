@@ -1,4 +1,4 @@
-"""Labelled images in three parts that share no person: to learn from, to stop by, to be scored on."""
+"""Labelled images in three parts that share no person: to learn from, to stop training by, to score on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from redoseg.data.dataset import Dataset, Split
 from redoseg.errors import DataError
 from redoseg.reproduction.scoring import labelled_splits
 
-_STOPPING = 5  # of the images that can be learned from, a fifth is held out to stop by
+_STOP_SHARE = 5  # a fifth of the images that could be learned from is held out to stop training by
 _SEED = 0
 
 
@@ -23,7 +23,7 @@ class Part:
     rows: NDArray[np.int64]
 
     def read(self, some: NDArray[np.int64] | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Images (N, S, S, 3) and labels (N, S, S) of the part, or of those at `some` places in it."""
+        """Images (N, S, S, 3) and labels (N, S, S) of the part, or only of those at the places `some`."""
         rows = self.rows if some is None else self.rows[some]
         return self.images.images(rows), self.images.labels(rows)
 
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Parts:
-    """`pool` to draw labelled images from, `stop` to end a training by, `scored` for the result."""
+    """`pool` to draw labelled images from, `stop` to stop a training early by, `scored` for the result."""
 
     pool: Part
     stop: Part
@@ -50,39 +50,42 @@ class Parts:
         }
 
 
-def parts_of(dataset: Dataset) -> Parts:
-    """With masks in `test`: that is scored, and val ends trainings on train; or, where train has no masks, a
-    fifth of val those on the rest. With masks in one split alone: half of it is scored. Where a split is
-    divided, no person is on two sides. DataError with fewer than six labelled images.
+def divide_labelled(dataset: Dataset) -> Parts:
+    """Divide the labelled images of a data set.
+
+    Where `test` has masks, it is scored. Then the pool is train and val stops trainings; if only one of the
+    two has masks, a fifth of it stops trainings on the rest. Where only one split has masks, half of it is
+    scored and the other half divided so. Where a split is divided, no person is on two sides. DataError with
+    fewer than six labelled images.
     """
     labelled = labelled_splits(dataset)
     if "test" in labelled and len(labelled) > 1:
-        scored = _all_of(dataset, "test")
+        scored = _whole_split(dataset, "test")
         if {"train", "val"} <= set(labelled):
-            return Parts(_all_of(dataset, "train"), _all_of(dataset, "val"), scored)
-        whole = _all_of(dataset, next(name for name in labelled if name != "test"))
+            return Parts(_whole_split(dataset, "train"), _whole_split(dataset, "val"), scored)
+        whole = _whole_split(dataset, next(name for name in labelled if name != "test"))
     elif labelled:
-        whole, scored = _divided(_all_of(dataset, labelled[0]), 2)
+        whole, scored = _divide(_whole_split(dataset, labelled[0]), 2)
     if not labelled or len(whole) + len(scored) < 6:
         raise DataError(f"{dataset.name} has too few masks to learn from some and be scored on others")
-    pool, stop = _divided(whole, _STOPPING)
+    pool, stop = _divide(whole, _STOP_SHARE)
     return Parts(pool, stop, scored)
 
 
-def _all_of(dataset: Dataset, name: str) -> Part:
+def _whole_split(dataset: Dataset, name: str) -> Part:
     split = dataset.splits[name]
     return Part(name, split, split.labelled)
 
 
-def person(name: str) -> str:
+def person_of(name: str) -> str:
     """Who is on a photo of LFW: `George_Bush_0001` is George_Bush. Elsewhere the name itself."""
     stem, _, number = name.rpartition("_")
     return stem if stem and len(number) == 4 and number.isdigit() else name
 
 
-def _divided(part: Part, share: int) -> tuple[Part, Part]:
-    """A part of about 1 - 1 / share of the images, and the rest."""
-    people = _people(part.names)
+def _divide(part: Part, share: int) -> tuple[Part, Part]:
+    """Two parts: about 1 - 1 / share of the images, and the rest."""
+    people = _group_by_person(part.names)
     order = np.random.Generator(np.random.Philox(key=_SEED)).permutation(len(people))
     wanted, taken, second = len(part) // share, 0, set()
     for index in order:
@@ -94,9 +97,9 @@ def _divided(part: Part, share: int) -> tuple[Part, Part]:
     return Part(part.split, part.images, part.rows[~last]), Part(part.split, part.images, part.rows[last])
 
 
-def _people(names: Sequence[str]) -> list[list[int]]:
-    """Places of each person's images."""
-    found: dict[str, list[int]] = {}
+def _group_by_person(names: Sequence[str]) -> list[list[int]]:
+    """The places of each person's images."""
+    groups: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        found.setdefault(person(name), []).append(place)
-    return list(found.values())
+        groups.setdefault(person_of(name), []).append(place)
+    return list(groups.values())

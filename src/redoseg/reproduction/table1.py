@@ -1,104 +1,98 @@
 """Table 1: accuracy and IoU on each data set, over several seeds, with the trivial rows beside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_data
-from redoseg.reproduction.plots import bars
-from redoseg.reproduction.protocol import SETS, DataSet, Experiment, Reported
+from redoseg.reproduction.plots import plot_table1
+from redoseg.reproduction.protocol import SETS, Experiment, PaperSet, Reported
 from redoseg.reproduction.runs import train_all
-from redoseg.reproduction.scoring import RULES, labelled_splits, run_scores
-from redoseg.reproduction.tables import DASH, figure, leave, markdown, of_summary, summary
+from redoseg.reproduction.scoring import RULES, labelled_splits, score_run
+from redoseg.reproduction.tables import score_cells, summarize, summarize_scores, to_markdown, write_results
 
 SPLITS = ("train", "val", "test")
-MATCHINGS = ("per_image", "per_dataset")
+MATCHINGS = {"per_image": "per image (the paper's)", "per_dataset": "per data set"}
 TRIVIAL = {"fixed_mask": "one fixed mask", "disc": "one centred disc"}
-METRICS = ("accuracy", "iou")
 
-_RULES = {
+_RULE_LABELS = {
     "best": "best (on val, with masks: the paper's)",
     "last": "last (no masks)",
     "label-free": "label-free (no masks)",
 }
-_MATCHINGS = {"per_image": "per image (the paper's)", "per_dataset": "per data set"}
+_COLUMNS = (
+    *("set", "row", "checkpoint", "matching", "seeds", "collapses", "label-free score"),
+    *(f"{split} {metric}" for split in SPLITS for metric in ("acc", "IoU")),
+)
 
 
 def table1(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
-    runs = {name: runs_of(experiment, SETS[name]) for name in experiment.sets or SETS}
-    by_seed = [run for of in zip(*runs.values(), strict=True) for run in of]
-    train_all(by_seed, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {name: set_result(SETS[name], of) for name, of in runs.items()}}
+    runs = {name: base_runs(experiment, SETS[name]) for name in experiment.sets or SETS}
+    seed_by_seed = list(chain.from_iterable(zip(*runs.values(), strict=True)))
+    train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
+    result = {"sets": {name: score_runs(SETS[name].title, SETS[name].paper, runs[name]) for name in runs}}
     folder = experiment.folder("table1")
-    leave(folder, result=experiment.described("table1") | result, table=table(result["sets"]))
-    bars(result["sets"], folder / "figure.png")
+    write_results(folder, result=experiment.describe("table1") | result, table=make_table(result["sets"]))
+    plot_table1(result["sets"], folder / "figure.png")
     return folder
 
 
-def runs_of(experiment: Experiment, dataset: DataSet) -> list[TrainConfig]:
-    """A training for each seed. Other experiments use the same ones."""
-    return [experiment.run(dataset, "base", seed) for seed in range(experiment.seeds)]
+def base_runs(experiment: Experiment, paper_set: PaperSet) -> list[TrainConfig]:
+    """A training for each seed with the scale's own options. Other experiments use the same runs."""
+    return [experiment.run_config(paper_set, "base", seed) for seed in range(experiment.seeds)]
 
 
-def set_result(dataset: DataSet, runs: Sequence[TrainConfig]) -> dict[str, Any]:
-    """As `scored_result`."""
-    return scored_result(dataset.title, dataset.paper, runs)
-
-
-def scored_result(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict[str, Any]:
-    """What the runs give: by rule, split, matching and metric a summary over the seeds."""
-    opened = open_data(runs[0])
-    scores = [run_scores(run, opened) for run in runs]
-    splits = labelled_splits(opened)
+def score_runs(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict[str, Any]:
+    """Score every run of a data set: by rule, split, matching and metric a summary over the seeds."""
+    dataset = open_data(runs[0])
+    scores = [score_run(run, dataset) for run in runs]
+    splits = labelled_splits(dataset)
     return {
         "title": title,
-        "data": opened.describe(),
+        "data": dataset.describe(),
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
         "failed": [score["seed"] for score in scores if score["failed"]],
-        "label_free": summary(_label_free(scores)),
-        "rules": {rule: _by_split(scores, rule, splits) for rule in RULES},
-        "trivial": _trivial(scores, splits),
+        "label_free": summarize(_label_free_scores(scores)),
+        "rules": {rule: _summarize_rule(scores, rule, splits) for rule in RULES},
+        "trivial": _trivial_scores(scores, splits),
         "paper": {name: list(values) for name, values in paper.items()},
         "runs": scores,
     }
 
 
-def _by_split(scores: Sequence[dict[str, Any]], rule: str, splits: Sequence[str]) -> dict[str, Any]:
-    found = [score["rules"][rule]["splits"] for score in scores if rule in score["rules"]]
+def _summarize_rule(scores: Sequence[dict[str, Any]], rule: str, splits: Sequence[str]) -> dict[str, Any]:
+    """By split, matching and metric; empty where no run has a checkpoint chosen by the rule."""
+    runs = [score["rules"][rule]["splits"] for score in scores if rule in score["rules"]]
     return {
-        split: {
-            matching: {metric: summary([run[split][matching][metric] for run in found]) for metric in METRICS}
-            for matching in MATCHINGS
-        }
+        split: {matching: summarize_scores([run[split][matching] for run in runs]) for matching in MATCHINGS}
         for split in splits
-        if found
+        if runs
     }
 
 
-def _label_free(scores: Sequence[dict[str, Any]]) -> list[float]:
-    """What the checkpoints that it chose score without labels."""
+def _label_free_scores(scores: Sequence[dict[str, Any]]) -> list[float]:
+    """The label-free score of the checkpoint that it chose, for each run that has one."""
     rules = [score["rules"]["label-free"] for score in scores if "label-free" in score["rules"]]
     return [rule["checkpoint"]["score"] for rule in rules]
 
 
-def _trivial(scores: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, Any]:
-    """Rows that don't depend on the run: of the first one that was scored."""
+def _trivial_scores(scores: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, Any]:
+    """By split the trivial rows. They are the same for all runs: the first that was scored has them."""
     scored = [rule["splits"] for score in scores for rule in score["rules"].values()]
     return {split: {name: scored[0][split][name] for name in TRIVIAL} for split in splits if scored}
 
 
-def table(sets: dict[str, dict[str, Any]]) -> str:
+def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set the paper's row, ours by rule and matching, the trivial ones."""
-    head = ["set", "row", "checkpoint", "matching", "seeds", "collapses", "label-free score"]
-    head += [f"{split} {name}" for split in SPLITS for name in ("acc", "IoU")]
-    rows: list[list[str]] = []
+    records: list[dict[str, Any]] = []
     for result in sets.values():
-        rows += [_paper_row(result)] if result["paper"] else []
-        rows += [*_our_rows(result), *_trivial_rows(result)]
-    return markdown(head, rows) + "\n" + _NOTES
+        rows = [*_paper_records(result), *_our_records(result), *_trivial_records(result)]
+        records += [{"set": result["title"]} | row for row in rows]
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES
 
 
 _NOTES = (
@@ -109,54 +103,51 @@ _NOTES = (
 )
 
 
-def _paper_row(result: dict[str, Any]) -> list[str]:
-    paper = result["paper"]
-    cells = [
-        figure(*paper[split][2 * k : 2 * k + 2]) if split in paper else DASH
-        for split in SPLITS
-        for k in range(2)
+def _split_cells(by_split: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    cells = [score_cells(scores, f"{split} {{}}") for split, scores in by_split.items()]
+    return {heading: cell for of_split in cells for heading, cell in of_split.items()}
+
+
+def _paper_records(result: dict[str, Any]) -> list[dict[str, Any]]:
+    if not result["paper"]:
+        return []
+    reported = {
+        split: {
+            metric: {"mean": values[k], "deviation": values[k + 1]}
+            for metric, k in (("accuracy", 0), ("iou", 2))
+        }
+        for split, values in result["paper"].items()
+    }
+    how = {"checkpoint": _RULE_LABELS["best"], "matching": MATCHINGS["per_image"], "seeds": 5}
+    return [{"row": "the paper, 128 px"} | how | _split_cells(reported)]
+
+
+def _our_records(result: dict[str, Any]) -> list[dict[str, Any]]:
+    failed = f", {len(result['failed'])} never lived" if result["failed"] else ""
+    common = {
+        "row": "redoseg",
+        "seeds": len(result["seeds"]),
+        "collapses": f"{result['collapses']}{failed}",
+        "label-free score": result["label_free"],
+    }
+    records = [
+        common
+        | {"checkpoint": _RULE_LABELS[rule], "matching": label}
+        | _split_cells({split: scores[matching] for split, scores in by_split.items()})
+        for rule, by_split in result["rules"].items()
+        if by_split
+        for matching, label in MATCHINGS.items()
     ]
+    return records or [common]
+
+
+def _trivial_records(result: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = {
+        text: {split: trivial[name] for split, trivial in result["trivial"].items() if trivial[name]}
+        for name, text in TRIVIAL.items()
+    }
     return [
-        result["title"],
-        "the paper, 128 px",
-        _RULES["best"],
-        _MATCHINGS["per_image"],
-        "5",
-        DASH,
-        DASH,
-        *cells,
+        {"row": f"trivial: {text}", "matching": "as labelled"} | _split_cells(by_split)
+        for text, by_split in rows.items()
+        if by_split
     ]
-
-
-def _our_rows(result: dict[str, Any]) -> list[list[str]]:
-    seeds, collapses = str(len(result["seeds"])), str(result["collapses"])
-    collapses += f", {len(result['failed'])} never lived" if result["failed"] else ""
-    told = [seeds, collapses, of_summary(result["label_free"])]
-    rows = []
-    for rule, by_split in result["rules"].items():
-        for matching in MATCHINGS if by_split else ():
-            cells = [
-                of_summary(by_split[split][matching][metric]) if split in by_split else DASH
-                for split in SPLITS
-                for metric in METRICS
-            ]
-            row = [result["title"], "redoseg", _RULES[rule], _MATCHINGS[matching], *told]
-            rows.append([*row, *cells])
-    if not rows:
-        rows = [[result["title"], "redoseg", DASH, DASH, *told, *[DASH] * 6]]
-    return rows
-
-
-def _trivial_rows(result: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    for name, text in TRIVIAL.items():
-        cells = [
-            figure(result["trivial"][split][name][metric])
-            if result["trivial"].get(split, {}).get(name)
-            else DASH
-            for split in SPLITS
-            for metric in METRICS
-        ]
-        if set(cells) != {DASH}:
-            rows.append([result["title"], f"trivial: {text}", DASH, "as labelled", DASH, DASH, DASH, *cells])
-    return rows

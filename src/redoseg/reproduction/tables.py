@@ -1,49 +1,76 @@
-"""What an experiment leaves: result.json, table.md, and its picture."""
+"""What an experiment writes, result.json and table.md, and how scores are written in a table."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+import pandas as pd
 
 from redoseg.files import write_aside, write_json
 from redoseg.version import __version__
 
 DASH = "-"
 
+METRICS = ("accuracy", "iou")
 
-def leave(folder: Path, *, result: dict[str, Any], table: str) -> None:
-    """Both files, whole or not at all."""
+
+def write_results(folder: Path, *, result: dict[str, Any], table: str) -> None:
+    """Write result.json and table.md, each whole or not at all."""
     write_json(folder / "result.json", {"redoseg": __version__} | result)
     write_aside(folder / "table.md", lambda aside: aside.write_text(table, encoding="utf-8"))
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def to_markdown(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """A Markdown table: a row for each record, by heading its cells (see `format_cell`).
+
+    A record need not have every column: what it lacks is a dash.
+    """
+    cells = pd.DataFrame(records, columns=list(columns), dtype=object).map(format_cell)
+    lines = [columns, ["---"] * len(columns), *cells.to_numpy()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def summary(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean, sample deviation (None of one value) and the values; None of no value."""
+def format_cell(value: Any) -> str:
+    """A score as `.781`, a summary as `.781 ± .005`, a whole number as `1,327`, nothing as a dash."""
+    if isinstance(value, dict):
+        return format_score(value["mean"], value["deviation"])
+    if isinstance(value, int):
+        return f"{value:,}"
+    return value if isinstance(value, str) else format_score(value)
+
+
+def format_score(value: float | None, deviation: float | None = None) -> str:
+    """`.781 ± .005`, without the deviation where there is none; a dash for no value."""
+    if value is None or math.isnan(value):
+        return DASH
+    spread = "" if deviation is None else f" ± {_three_digits(deviation)}"
+    return _three_digits(value) + spread
+
+
+def _three_digits(value: float) -> str:
+    text = f"{value:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def score_cells(scores: Mapping[str, Any], heading: str = "{}", accuracy: str = "acc") -> dict[str, Any]:
+    """Accuracy and IoU, or summaries of them, under headings made from the pattern `heading`."""
+    return {heading.format(accuracy): scores["accuracy"], heading.format("IoU"): scores["iou"]}
+
+
+def summarize(values: Sequence[float]) -> dict[str, Any] | None:
+    """The mean, the sample deviation (None for a single value) and the values; None for no value.
+
+    The standard library's mean is exact before it is rounded, so result.json doesn't depend on the order in
+    which numpy or pandas would add.
+    """
     if not values:
         return None
     deviation = stdev(values) if len(values) > 1 else None
     return {"mean": mean(values), "deviation": deviation, "values": list(values)}
 
 
-def figure(value: float | None, deviation: float | None = None) -> str:
-    """`.781 ± .005`; a dash for None."""
-    if value is None:
-        return DASH
-    spread = "" if deviation is None else f" ± {_short(deviation)}"
-    return _short(value) + spread
-
-
-def of_summary(found: dict[str, Any] | None) -> str:
-    """A summary as `figure` writes it."""
-    return DASH if found is None else figure(found["mean"], found["deviation"])
-
-
-def _short(value: float) -> str:
-    text = f"{value:.3f}"
-    return text[1:] if text.startswith("0.") else text
+def summarize_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """By metric the summary of several scores: of the seeds or of the draws."""
+    return {metric: summarize([score[metric] for score in scores]) for metric in METRICS}
