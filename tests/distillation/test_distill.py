@@ -479,7 +479,6 @@ def test_another_kind_of_run(command, teacher, done, tmp_path):
             "distill", teacher.path, "--out", run.path)  # fmt: skip
     refused(command, "is a run of `redoseg distill`: choose another --out",
             "train", teacher.config().data[0], "--out", done.path)  # fmt: skip
-    refused(command, "knows no --minutes", "resume", done.path, "--minutes", "1")
 
 
 def test_a_changed_option_is_refused_by_name(command, teacher, done):
