@@ -54,6 +54,14 @@ def test_the_version_is_a_number_with_points():
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.?[a-z]+\d*)?", redoseg.__version__)
 
 
+def test_the_version_is_that_of_the_citation_and_of_the_changelogs_newest_section():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\] - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert released[0][0] == redoseg.__version__
+    assert f"version: {redoseg.__version__}\ndate-released: {released[0][1]}\n" in citation
+
+
 def test_every_kind_of_error_is_public_and_described():
     kinds = {
         name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)

@@ -71,14 +71,16 @@ _EXTRAS = {
     "safetensors": ("safetensors", "train"),
     "scipy": ("SciPy", "train"),
     "sklearn": ("scikit-learn", "train"),
-    "threadpoolctl": ("scikit-learn", "train"),
+    "threadpoolctl": ("threadpoolctl", "baselines"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
     "matplotlib": ("Matplotlib", "reproduce"),
+    "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),
     "cv2": ("OpenCV", "edges"),
     "pooch": ("pooch", "data"),
     "requests": ("pooch", "data"),
+    "urllib3": ("pooch", "data"),
 }
 TRAIN = "pip install 'redoseg[train]'"
 EDGES = "pip install 'redoseg[edges]'"
