@@ -60,7 +60,8 @@ demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=
 	$(BIN)/redoseg demo $(DEMO_ARGS)
 
 docs: $(DOCS_READY)  ## the pages of docs/ and of the public API as a web site, into site/ (warnings are errors)
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 $(DOCS_READY): $(READY)
 	$(call install,docs)

@@ -22,8 +22,8 @@ class Exported:
 def export(
     model: str | Path | ModelSource,
     *,
-    onnx: Path | None = None,
-    hub_folder: Path | None = None,
+    onnx: str | Path | None = None,
+    hub_folder: str | Path | None = None,
     subject: str | None = None,
     data_text: str | None = None,
     data_licence: str | None = None,
