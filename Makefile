@@ -1,20 +1,28 @@
 # What people and CI do with a checkout. Needs make and Python 3.11 or later; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test demo clean
+.PHONY: help setup check format test test-fast demo docs dist clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 PYTHONS = $(or $(PYTHON),python3.11 python3)
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## make .venv and install the package into it (PYTHON=... picks the interpreter)
 
 # pip names servers and folders of the machine at hand: that stays in its log, and what is shown of a failure
 # leaves them out.
+define install
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+	  -c constraints.txt -e '.[$(1)]' >$(VENV)/pip.log 2>&1 || { \
+	    tail -n 25 $(VENV)/pip.log | sed -E "/^(Looking|WARNING)/d; s#[a-z+]+://[^ '\")]+#<address>#g; \
+	      s#host='[^']*'#host=<host>#g" >&2; exit 1; }
+endef
+
 $(READY): pyproject.toml constraints.txt
 	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
 	  python=; \
@@ -29,10 +37,7 @@ $(READY): pyproject.toml constraints.txt
 	  "$$python" -m venv --clear $(VENV) || exit 1; \
 	fi
 	@echo "Installing into $(VENV) (PyTorch is large: this can take minutes; progress: $(VENV)/pip.log)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-	  -c constraints.txt -e '.[dev]' >$(VENV)/pip.log 2>&1 || { \
-	    tail -n 25 $(VENV)/pip.log | sed -E "/^(Looking|WARNING)/d; s#[a-z+]+://[^ '\")]+#<address>#g; \
-	      s#host='[^']*'#host=<host>#g" >&2; exit 1; }
+	$(call install,dev)
 	@touch $(READY)
 
 check: $(READY)  ## format, lint, strict typing; changes nothing
@@ -48,9 +53,24 @@ format: $(READY)  ## put the format right and mend what the linter can
 test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
 	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
 
+test-fast: $(READY)  ## the tests without those that take more than ten seconds
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' $(TEST_ARGS)
+
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
 	$(BIN)/redoseg demo $(DEMO_ARGS)
 
+docs: $(DOCS_READY)  ## the pages of docs/ and of the public API as a web site, into site/ (warnings are errors)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+$(DOCS_READY): $(READY)
+	$(call install,docs)
+	@touch $(DOCS_READY)
+
+dist: $(READY)  ## a wheel and an sdist of the package, into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation
+
 clean:  ## remove .venv, caches and build outputs; runs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .coverage src/*.egg-info
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .coverage src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

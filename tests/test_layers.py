@@ -1,37 +1,43 @@
-"""Imports go one way, down the table of docs/architecture.md; it is read here, so the two can't drift."""
+"""The layout of the package: imports go one way, what starts quickly needs no torch, files stay readable."""
 
 import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = ROOT / "src" / "redoseg"
-TABLE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+PACKAGE = Path(__file__).resolve().parents[1] / "src" / "redoseg"
 
-NEEDS_NO_ROW = {"version.py": 0}  # and the __init__.py files, __main__.py: see layer_of
+LEVELS = {
+    0: "errors version",
+    1: "files tensors",
+    2: "config",
+    3: "networks data",
+    4: "models method figures",
+    5: "exporting segmentation redrawing label_free evaluation",
+    6: "training baselines serving reporting",
+    7: "distillation reproduction",
+    8: "cli",
+}
+"""A package (or module) imports only from levels below its own, never from a neighbour on its level."""
+TO_COME = {"serving", "reporting"}
+FREE = {"__init__", "__main__"}  # these hand on names of every level, and nothing imports them
+
+BLIND = ("method", "label_free", "distillation")  # what learns, or judges without labels, can't see scores
 TORCH_FREE = [
-    *(
-        "version.py",
-        "errors.py",
-        "extras.py",
-        "config.py",
-        "files.py",
-        "regions.py",
-        "edges.py",
-        "metrics.py",
-        "trivial.py",
-    ),
-    *("cards.py", "commandline.py", "modelcard.py", "shipped.py"),
-    *("models.py", "backends/onnx.py", "backends/choice.py", "segmenter.py", "segmenting.py", "cli.py"),
-    *("commands/*.py", "data/*.py"),
+    *("config/**/*.py", "data/**/*.py", "segmentation/**/*.py", "cli/**/*.py"),
+    *("models/source.py", "models/card.py", "models/shipped.py", "models/run_folder.py"),
+    *("models/backends/onnx.py", "models/backends/choice.py", "exporting/readme.py"),
+    *("evaluation/metrics.py", "evaluation/trivial.py"),
+    *("errors.py", "version.py", "files.py"),
 ]
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
+MOST_MODULES, MOST_PACKAGES = 8, 18
 
 
 class Import(NamedTuple):
@@ -40,42 +46,16 @@ class Import(NamedTuple):
     imported: str  # likewise
 
 
-def layers_in(table: str) -> dict[str, int]:
-    """File -> layer, from rows like "| 2 | `folder/one.py two.py` | ... |" under a header that says layer."""
-    layers: dict[str, int] = {}
-    inside = False
-    for line in table.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if not line.lstrip().startswith("|"):
-            inside = False
-        elif cells[0].lower() == "layer":
-            inside = True
-        elif inside and cells[0].isdigit():
-            for file in _files_in(cells[1]):
-                assert file not in layers, f"docs/architecture.md names {file} twice"
-                layers[file] = int(cells[0])
-    return layers
+def units_in(levels: dict[int, str]) -> dict[str, int]:
+    """Package or module -> level. AssertionError if one is named twice."""
+    pairs = [(name, level) for level, names in levels.items() for name in names.split()]
+    assert len(dict(pairs)) == len(pairs), "a package has two levels"
+    return dict(pairs)
 
 
-def _files_in(cell: str) -> Iterator[str]:
-    for quoted in re.findall(r"`([^`]+)`", cell):
-        folder = ""  # the first file's folder holds for those after it
-        for name in re.findall(r"[\w/]+\.py\b", quoted):
-            folder = name.rpartition("/")[0] or folder
-            yield f"{folder}/{name.rpartition('/')[2]}".lstrip("/")
-
-
-def layer_of(file: str, layers: dict[str, int]) -> int:
-    """The table's; but a folder's __init__.py is as high as its highest file, and the top one above all."""
-    if file in layers:
-        return layers[file]
-    if file in NEEDS_NO_ROW:
-        return NEEDS_NO_ROW[file]
-    folder, _, name = file.rpartition("/")
-    inside = [layer for other, layer in layers.items() if other.startswith(f"{folder}/")]
-    if name == "__init__.py" and inside:
-        return max(inside)
-    return max(layers.values()) + 1
+def unit_of(file: str) -> str:
+    """The package or module of the top level to which a file belongs: "data/native/cub.py" -> "data"."""
+    return file.partition("/")[0].removesuffix(".py")
 
 
 def files_of(package: Path) -> list[str]:
@@ -86,12 +66,16 @@ def imports_of(package: Path) -> Iterator[Import]:
     """Every import of one of the package's files by another, inside functions and `if TYPE_CHECKING` too."""
     files = {_module(package, file): file for file in files_of(package)}
     for module, file in files.items():
-        for node in ast.walk(ast.parse((package / file).read_text(encoding="utf-8"), filename=file)):
+        for node in ast.walk(_parse(package / file)):
             for name in _imported_names(node, module, is_package=file.endswith("__init__.py")):
                 imported = files.get(name) or files.get(name.rpartition(".")[0])
                 if imported and imported != file:
                     assert isinstance(node, ast.stmt)
                     yield Import(file, node.lineno, imported)
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
 def _module(package: Path, file: str) -> str:
@@ -108,16 +92,19 @@ def _imported_names(node: ast.AST, module: str, *, is_package: bool) -> list[str
     return [f"{base.strip('.')}.{alias.name}" for alias in node.names]
 
 
-def upward(imports: list[Import], layers: dict[str, int]) -> list[str]:
+def not_downward(imports: Iterable[Import], levels: dict[int, str]) -> list[str]:
+    """The imports that go up, or sideways to another package. Within a package every import is allowed."""
+    level = units_in(levels)
     return [
-        f"{i.importer}:{i.line} (layer {layer_of(i.importer, layers)}) imports "
-        f"{i.imported} (layer {layer_of(i.imported, layers)})"
+        f"{i.importer}:{i.line} imports {i.imported}"
         for i in imports
-        if layer_of(i.imported, layers) > layer_of(i.importer, layers)
+        if (importer := unit_of(i.importer)) not in FREE
+        and (imported := unit_of(i.imported)) != importer
+        and (imported in FREE or level[imported] >= level[importer])
     ]
 
 
-def cycle(imports: list[Import]) -> list[str]:
+def cycle(imports: Iterable[Import]) -> list[str]:
     graph: dict[str, set[str]] = {}
     for i in imports:
         graph.setdefault(i.importer, set()).add(i.imported)
@@ -128,24 +115,62 @@ def cycle(imports: list[Import]) -> list[str]:
     return []
 
 
-def test_every_file_has_a_row() -> None:
-    exempt = {"__init__.py", "__main__.py"}
-    files = {f for f in files_of(PACKAGE) if f.rpartition("/")[2] not in exempt} - NEEDS_NO_ROW.keys()
-    assert files - layers_in(TABLE).keys() == set(), "files without a row in docs/architecture.md"
+def seeing_scores(imports: Iterable[Import]) -> list[str]:
+    """The imports of evaluation/ by packages that must not see a score."""
+    return [
+        f"{i.importer}:{i.line} imports {i.imported}"
+        for i in imports
+        if unit_of(i.importer) in BLIND and unit_of(i.imported) == "evaluation"
+    ]
 
 
-def test_every_row_has_a_file() -> None:
-    assert layers_in(TABLE).keys() - set(files_of(PACKAGE)) == set(), (
-        "rows of docs/architecture.md without a file"
-    )
+def too_long(package: Path) -> Iterator[str]:
+    """Files and functions that are longer than a reader should have to take in at once."""
+    for file in files_of(package):
+        lines = len((package / file).read_text(encoding="utf-8").splitlines())
+        if lines > MOST_LINES:
+            yield f"{file}: {lines} lines"
+        for node in ast.walk(_parse(package / file)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > MOST_LINES_OF_A_FUNCTION:
+                    yield f"{file}: {node.name} has {lines} lines"
 
 
-def test_no_import_goes_up() -> None:
-    assert upward(list(imports_of(PACKAGE)), layers_in(TABLE)) == []
+def test_every_package_and_module_has_a_level() -> None:
+    units = {unit_of(file) for file in files_of(PACKAGE)} - FREE
+    named = units_in(LEVELS).keys()
+    assert units - named == set(), "packages without a level"
+    assert named - units <= TO_COME, "levels without a package"
+
+
+def test_imports_go_down() -> None:
+    assert not_downward(imports_of(PACKAGE), LEVELS) == []
 
 
 def test_no_imports_go_round() -> None:
-    assert cycle(list(imports_of(PACKAGE))) == []
+    assert cycle(imports_of(PACKAGE)) == []
+
+
+def test_what_learns_sees_no_score() -> None:
+    assert seeing_scores(imports_of(PACKAGE)) == []
+
+
+def test_files_and_functions_are_short() -> None:
+    assert list(too_long(PACKAGE)) == []
+
+
+def test_the_top_level_can_be_read_at_a_glance() -> None:
+    modules = list(PACKAGE.glob("*.py"))
+    packages = list(PACKAGE.glob("*/__init__.py"))
+    assert len(modules) <= MOST_MODULES
+    assert len(packages) <= MOST_PACKAGES
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    """The wheel is built from packages alone: a folder without __init__.py would be left out."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
 
 
 def test_torch_free_modules_do_not_import_torch() -> None:
@@ -153,14 +178,20 @@ def test_torch_free_modules_do_not_import_torch() -> None:
     found = {glob: sorted(PACKAGE.glob(glob)) for glob in TORCH_FREE}
     assert all(found.values()), f"nothing is called {[glob for glob, paths in found.items() if not paths]}"
     files = [path.relative_to(PACKAGE).as_posix() for paths in found.values() for path in paths]
+    assert {"data/download/download.py", "data/native/cub.py"} <= set(files)
+    done = _import_without("torch", [_module(PACKAGE, file) for file in files])
+    assert done.returncode == 0, done.stderr
+
+
+def _import_without(unwanted: str, modules: list[str]) -> subprocess.CompletedProcess[str]:
+    """Import the modules one after the other; fails at the first that brings `unwanted` along."""
     script = (
         "import importlib, sys\n"
-        "for name in sys.argv[1:]:\n"
+        "for name in sys.argv[2:]:\n"
         "    importlib.import_module(name)\n"
-        "    if 'torch' in sys.modules: sys.exit(f'importing {name} imports torch')\n"
+        "    if sys.argv[1] in sys.modules: sys.exit(f'importing {name} imports {sys.argv[1]}')\n"
     )
-    done = _python(script, *[_module(PACKAGE, file) for file in files])
-    assert done.returncode == 0, done.stderr
+    return _python(script, unwanted, *modules)
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--help", "segment"), ("--version", r"\d+\.\d+\.\d+")])
@@ -184,31 +215,22 @@ def _python(script: str, *args: str) -> subprocess.CompletedProcess[str]:
 
 # The checks themselves, on a package made to break them.
 
-SMALL_TABLE = """
-| size | count |
-| --- | --- |
-| 7 | `other.py` |
-
-| layer | file | what |
-| --- | --- | --- |
-| 0 | `low.py` | |
-| 1 | `folder/one.py two.py`, `side.py` | |
-| 2 | `high.py` | |
-"""
+SMALL_LEVELS = {0: "low", 1: "folder side", 2: "high"}
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     package = tmp_path / "small"
-    (package / "folder").mkdir(parents=True)
-    for file in ["__init__.py", "folder/__init__.py", *layers_in(SMALL_TABLE)]:
+    (package / "folder" / "inner").mkdir(parents=True)
+    files = ("__init__.py", "folder/__init__.py", "folder/one.py", "folder/inner/__init__.py")
+    for file in (*files, "folder/inner/two.py", "low.py", "side.py", "high.py"):
         (package / file).write_text("")
     return package
 
 
-def test_the_table_is_understood() -> None:
-    files = {"low.py": 0, "folder/one.py": 1, "folder/two.py": 1, "side.py": 1, "high.py": 2}
-    assert layers_in(SMALL_TABLE) == files
+def test_a_package_with_two_levels_is_refused() -> None:
+    with pytest.raises(AssertionError, match="two levels"):
+        units_in({0: "low", 1: "high low"})
 
 
 @pytest.mark.parametrize(
@@ -221,11 +243,13 @@ def test_the_table_is_understood() -> None:
         "from .. import high",
         "def f():\n    from small.high import g",
         "from small import f",  # __init__.py is above all
+        "import small.side",
+        "from ..side import f",
     ],
 )
-def test_an_import_that_goes_up_is_found(small: Path, line: str) -> None:
+def test_an_import_that_goes_up_or_sideways_is_found(small: Path, line: str) -> None:
     (small / "folder" / "one.py").write_text(line)
-    assert len(upward(list(imports_of(small)), layers_in(SMALL_TABLE))) == 1
+    assert len(not_downward(imports_of(small), SMALL_LEVELS)) == 1
 
 
 @pytest.mark.parametrize(
@@ -234,20 +258,43 @@ def test_an_import_that_goes_up_is_found(small: Path, line: str) -> None:
         "import numpy",
         "from small.low import f",
         "from ..low import f",
-        "from .two import f",
-        "from . import two",
-        "import small.side",
+        "from .inner.two import f",
+        "from .inner import two",
+        "from small.folder.inner import two",
     ],
 )
-def test_an_import_that_goes_down_or_sideways_is_allowed(small: Path, line: str) -> None:
+def test_an_import_that_goes_down_or_stays_is_allowed(small: Path, line: str) -> None:
     (small / "folder" / "one.py").write_text(line)
     (small / "high.py").write_text("from small.folder import one")
+    (small / "__init__.py").write_text("from small.high import one")
     imports = list(imports_of(small))
-    assert upward(imports, layers_in(SMALL_TABLE)) == []
+    assert not_downward(imports, SMALL_LEVELS) == []
     assert cycle(imports) == []
 
 
-def test_a_cycle_within_a_layer_is_found(small: Path) -> None:
-    (small / "folder" / "one.py").write_text("from small.folder import two")
-    (small / "folder" / "two.py").write_text("from .one import f")
-    assert cycle(list(imports_of(small)))
+def test_a_cycle_within_a_package_is_found(small: Path) -> None:
+    (small / "folder" / "one.py").write_text("from small.folder.inner import two")
+    (small / "folder" / "inner" / "two.py").write_text("from ..one import f")
+    imports = list(imports_of(small))
+    assert not_downward(imports, SMALL_LEVELS) == []
+    assert cycle(imports)
+
+
+def test_scores_that_are_seen_are_found() -> None:
+    seen = Import("method/algorithm.py", 7, "evaluation/metrics.py")
+    assert seeing_scores([seen, Import("training/train.py", 7, "evaluation/metrics.py")]) == [
+        "method/algorithm.py:7 imports evaluation/metrics.py"
+    ]
+
+
+def test_what_is_too_long_is_found(small: Path) -> None:
+    body = "    pass\n" * MOST_LINES_OF_A_FUNCTION
+    (small / "low.py").write_text(f"def f():\n{body}")
+    (small / "high.py").write_text("pass\n" * (MOST_LINES + 1))
+    assert list(too_long(small)) == ["high.py: 301 lines", "low.py: f has 61 lines"]
+
+
+def test_torch_that_comes_along_is_found() -> None:
+    done = _import_without("torch", ["redoseg.errors", "redoseg.networks.mask"])
+    assert "importing redoseg.networks.mask imports torch" in done.stderr
+    assert done.returncode == 1

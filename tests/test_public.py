@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 import redoseg
+from redoseg import errors
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLIC = {
-    "Evaluation", "MaskNetwork", "RedosegError", "Segmenter", "TrainConfig", "__version__", "evaluate",
-    "open_dataset", "segment_files", "train", "train_tries",
+ERRORS = {
+    "CollapseError", "ConfigError", "DataError", "DivergenceError", "ElsewhereError", "MissingExtraError",
+    "ModelError", "ProcessError", "RedosegError",
+}  # fmt: skip
+PUBLIC = ERRORS | {
+    "DistillConfig", "Evaluation", "MaskNetwork", "Segmenter", "TrainConfig", "__version__", "distill",
+    "evaluate", "export", "open_dataset", "redraw", "resume", "segment_files", "train", "train_tries",
 }  # fmt: skip
 
 
@@ -49,6 +54,31 @@ def test_the_version_is_a_number_with_points():
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.?[a-z]+\d*)?", redoseg.__version__)
 
 
+def test_the_version_is_that_of_the_citation_and_of_the_changelogs_newest_section():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^\]]*)\] - (\d{4}-\d\d-\d\d)$", changelog, re.MULTILINE)
+    assert released[0][0] == redoseg.__version__
+    assert f"version: {redoseg.__version__}\ndate-released: {released[0][1]}\n" in citation
+
+
+def test_every_kind_of_error_is_public_and_described():
+    kinds = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)
+    }
+    assert kinds == ERRORS
+    assert all(issubclass(getattr(redoseg, name), redoseg.RedosegError) for name in ERRORS)
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    assert [name for name in ERRORS if f"`{name}`" not in page] == []
+    assert [name for name in ERRORS if name not in (errors.__doc__ or "")] == []
+
+
+def test_supervised_is_a_module_that_is_imported_when_it_is_used():
+    code = "import redoseg; redoseg.supervised.fit; print(redoseg.supervised.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "redoseg.training.supervised"
+
+
 def test_import_is_instant():
     """Without torch, numpy or anything that is slow."""
     slow = "{'torch', 'numpy', 'PIL', 'scipy', 'rich', 'tyro', 'huggingface_hub', 'sklearn'}"
@@ -61,7 +91,7 @@ def test_import_is_instant():
 def test_names_in_the_documents_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for attribute in sorted(set(re.findall(r"\bredoseg\.([A-Za-z_]\w*)\b", text))):
-        assert attribute in PUBLIC or importlib.util.find_spec(f"redoseg.{attribute}"), attribute
+        assert hasattr(redoseg, attribute) or importlib.util.find_spec(f"redoseg.{attribute}"), attribute
 
 
 def test_the_package_is_typed():

@@ -9,42 +9,75 @@ Names are imported when they are first used: `import redoseg` alone is instant a
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from redoseg.errors import missing_extra
+from redoseg.errors import (
+    CollapseError,
+    ConfigError,
+    DataError,
+    DivergenceError,
+    ElsewhereError,
+    MissingExtraError,
+    ModelError,
+    ProcessError,
+    RedosegError,
+    missing_extra,
+)
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
-    from redoseg.config import TrainConfig
+    from redoseg.config import DistillConfig, TrainConfig
     from redoseg.data.dataset import open_dataset
-    from redoseg.errors import RedosegError
+    from redoseg.distillation.distill import distill
+    from redoseg.distillation.resume import resume
     from redoseg.evaluation.evaluate import Evaluation, evaluate
+    from redoseg.exporting.export import export
     from redoseg.networks.mask import MaskNetwork
+    from redoseg.redrawing.redraw import redraw
     from redoseg.segmentation.segment import segment_files
     from redoseg.segmentation.segmenter import Segmenter
+    from redoseg.training import supervised as supervised
     from redoseg.training.train import train
     from redoseg.training.tries import train_tries
 
 _HOMES = {
+    "DistillConfig": "redoseg.config",
     "Evaluation": "redoseg.evaluation.evaluate",
     "MaskNetwork": "redoseg.networks.mask",
-    "RedosegError": "redoseg.errors",
     "Segmenter": "redoseg.segmentation.segmenter",
     "TrainConfig": "redoseg.config",
+    "distill": "redoseg.distillation.distill",
     "evaluate": "redoseg.evaluation.evaluate",
+    "export": "redoseg.exporting.export",
     "open_dataset": "redoseg.data.dataset",
+    "redraw": "redoseg.redrawing.redraw",
+    "resume": "redoseg.distillation.resume",
     "segment_files": "redoseg.segmentation.segment",
     "train": "redoseg.training.train",
     "train_tries": "redoseg.training.tries",
 }
+_MODULES = {"supervised": "redoseg.training.supervised"}  # redoseg.supervised.fit
 
 __all__ = [
+    "CollapseError",
+    "ConfigError",
+    "DataError",
+    "DistillConfig",
+    "DivergenceError",
+    "ElsewhereError",
     "Evaluation",
     "MaskNetwork",
+    "MissingExtraError",
+    "ModelError",
+    "ProcessError",
     "RedosegError",
     "Segmenter",
     "TrainConfig",
     "__version__",
+    "distill",
     "evaluate",
+    "export",
     "open_dataset",
+    "redraw",
+    "resume",
     "segment_files",
     "train",
     "train_tries",
@@ -52,9 +85,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOMES | _MODULES:
         raise AttributeError(f"module 'redoseg' has no attribute '{name}'")
     try:
+        if name in _MODULES:
+            return import_module(_MODULES[name])
         return getattr(import_module(_HOMES[name]), name)
     except ModuleNotFoundError as error:
         missing = missing_extra(f"redoseg.{name}", error)

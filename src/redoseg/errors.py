@@ -1,4 +1,63 @@
-"""What goes wrong through no fault of the program: each error is one line that says what to do."""
+"""The errors that a user can mend. Each is one line that says what to do.
+
+    RedosegError
+    |-- ConfigError        an option is wrong, or contradicts another one or the run in the folder
+    |-- DataError          photos, masks or a data set can't be opened or used
+    |-- ModelError         a model, run or checkpoint can't be found, read or used for what was asked
+    |-- CollapseError      training lost a region more often than --max-restarts allows
+    |-- DivergenceError    a loss or a mask is no longer finite
+    |-- ProcessError       another process of the same run, or a Ray cluster, has ended or doesn't answer
+    |-- ElsewhereError     another process of the same run has failed, and has said why
+    `-- MissingExtraError  a package that isn't installed is needed (also an ImportError)
+
+The command prints the text of any of them on one line of stderr and exits with 1; of an ElsewhereError it
+prints nothing, since the other process has. All can be imported from `redoseg`.
+"""
+
+
+class RedosegError(Exception):
+    """What a user can mend: the base of all others. Catch it to catch them all."""
+
+
+class ConfigError(RedosegError):
+    """An option that doesn't exist, is out of range, or contradicts another one or the run in the folder.
+
+    Raised by `TrainConfig`, `DistillConfig`, and every function that takes options.
+    """
+
+
+class DataError(RedosegError):
+    """A photo, a mask or a data set that can't be opened or used.
+
+    Raised by `open_dataset`, `train`, `evaluate`, `segment_files`, `redraw`, and `Segmenter` for a photo.
+    """
+
+
+class ModelError(RedosegError):
+    """A model, run or checkpoint that can't be found, read or used for what was asked.
+
+    Raised by whatever takes a MODEL: `Segmenter.from_pretrained`, `evaluate`, `redraw`, `export`, `distill`.
+    """
+
+
+class CollapseError(RedosegError):
+    """Training lost a region more often than it may start again (--max-restarts). Raised by `train`."""
+
+
+class DivergenceError(RedosegError):
+    """A loss or a mask is no longer finite. Raised by `train` and `distill`; nothing broken is saved."""
+
+
+class ProcessError(RedosegError):
+    """Another process has ended or doesn't answer: of those that train one run, or a Ray cluster's."""
+
+
+class ElsewhereError(RedosegError):
+    """Another process of the run has failed, and has said why. The command prints nothing more."""
+
+
+class MissingExtraError(RedosegError, ImportError):
+    """What was asked for needs packages that aren't installed. The text says which extra brings them."""
 
 
 def first_line(error: BaseException) -> str:
@@ -6,44 +65,13 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-class RedosegError(Exception):
-    """A mistake that the user can mend. The command prints its text on one line and exits with 1."""
-
-
-class ConfigError(RedosegError):
-    """An option that doesn't exist, is out of range or contradicts another."""
-
-
-class DataError(RedosegError):
-    """A data set that can't be opened or used."""
-
-
-class ModelError(RedosegError):
-    """A model, run or checkpoint that can't be found, read or used for what was asked."""
-
-
-class CollapseError(RedosegError):
-    """Training collapsed more often than it was allowed to."""
-
-
-class DivergenceError(RedosegError):
-    """A loss is not finite."""
-
-
-class ProcessError(RedosegError):
-    """Of several processes that train one run, another has ended or doesn't answer."""
-
-
-class ElsewhereError(RedosegError):
-    """Another process of the run has failed, and said why: the command prints nothing more."""
-
-
+# Module -> the package's name for people, and the extra that brings it.
 _EXTRAS = {
     "torch": ("PyTorch", "train"),
     "safetensors": ("safetensors", "train"),
     "scipy": ("SciPy", "train"),
     "sklearn": ("scikit-learn", "train"),
-    "threadpoolctl": ("scikit-learn", "train"),
+    "threadpoolctl": ("threadpoolctl", "baselines"),
     "onnx": ("onnx", "train"),
     "onnxscript": ("onnxscript", "train"),
     "matplotlib": ("Matplotlib", "reproduce"),
@@ -52,21 +80,18 @@ _EXTRAS = {
     "cv2": ("OpenCV", "edges"),
     "pooch": ("pooch", "data"),
     "requests": ("pooch", "data"),
+    "urllib3": ("pooch", "data"),
 }
 TRAIN = "pip install 'redoseg[train]'"
 EDGES = "pip install 'redoseg[edges]'"
 
 
-class MissingExtraError(RedosegError, ImportError):
-    """What was asked for needs packages that aren't installed."""
-
-
 def missing_extra(
     what: str, error: ModuleNotFoundError, extra: str | None = None
 ) -> MissingExtraError | None:
-    """The line for `what` could not be had; None where it isn't for an extra that a module is missing.
+    """The error to raise when `what` could not be imported; None if the missing module belongs to no extra.
 
-    `extra` is the one that brings all that `what` needs, where that isn't the module's own.
+    `extra`: the one that brings all that `what` needs, if it isn't the module's own.
     """
     found = _EXTRAS.get((error.name or "").partition(".")[0])
     if found is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import tyro
 
 from redoseg.cli.terminal import Weights, errors
-from redoseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from redoseg.models.card import Card
@@ -37,25 +36,19 @@ def export(
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
-    if onnx is None and hub_folder is None:
-        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
-    from redoseg.exporting.hub_folder import write_hub_folder
-    from redoseg.exporting.onnx import export_onnx
-    from redoseg.models.load import load_model
+    from redoseg.exporting.export import export as write
 
-    if hub_folder is not None:
-        with errors.status("exporting"):
-            card = write_hub_folder(
-                model, hub_folder, checkpoint=checkpoint, weights=weights,
-                subject=subject, data_text=data_text, data_licence=data_licence,
-            )  # fmt: skip
-        _say_what_is_missing(card, hub_folder)
+    with errors.status("exporting"):
+        done = write(
+            model, onnx=onnx, hub_folder=hub_folder,
+            subject=subject, data_text=data_text, data_licence=data_licence,
+            checkpoint=checkpoint, weights=weights,
+        )  # fmt: skip
+    if hub_folder is not None and done.card is not None:
+        _say_what_is_missing(done.card, hub_folder)
         print(f"{hub_folder}: ready for a hub, README.md is its card")
     if onnx is not None:
-        f = load_model(model, checkpoint=checkpoint, weights=weights).f
-        with errors.status("exporting"):
-            difference = export_onnx(f, onnx)
-        print(f"{onnx}: its masks differ from the network's own by {difference:.1e} at most")
+        print(f"{onnx}: its masks differ from the network's own by {done.difference:.1e} at most")
     return 0
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import tyro
 
 from redoseg.cli.terminal import Weights
-from redoseg.errors import DataError
 
 
 def redraw(
@@ -33,19 +32,13 @@ def redraw(
         weights: The moving average or the raw weights. None: the average if one is kept.
         device: auto, cpu, cuda, cuda:1, mps ...
     """
-    from redoseg.data.images import decode_image
     from redoseg.files import write_aside
-    from redoseg.models.load import load_model
-    from redoseg.redrawing.redraw import redraw_photo
-    from redoseg.tensors import pick_device
+    from redoseg.redrawing.redraw import redraw as draw
 
-    loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
-    try:
-        photo = decode_image(image)
-    except DataError as error:
-        raise DataError(f"{image}: {error}") from error
-    blur = loaded.config.blur if loaded.config else None
-    picture = redraw_photo(loaded, photo, region=region, count=count, seed=seed, blur=blur)
+    picture = draw(
+        model, image, region=region, count=count, seed=seed,
+        checkpoint=checkpoint, weights=weights, device=device,
+    )  # fmt: skip
     write_aside(out, lambda aside: picture.save(aside, "PNG"))
     print(out)
     return 0

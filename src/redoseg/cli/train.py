@@ -13,7 +13,6 @@ import tyro
 from redoseg.cli.terminal import errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.config.recipes import DEMO
-from redoseg.errors import ConfigError
 
 
 def train_command(arguments: Sequence[str]) -> Callable[..., int]:
@@ -77,26 +76,10 @@ def resume(
         device: Go on on this device instead.
         threads: Go on with so many CPU threads instead.
     """
-    from redoseg.models.run_folder import RunFolder
+    from redoseg.distillation.resume import resume as go_on
 
     given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}
     changed = {name: value for name, value in given.items() if value is not None}
-    if RunFolder(run).distilled:
-        return _resume_distilled(run, changed)
-    if RunFolder(run).trying:
-        from redoseg.training.tries import resume_tries
-
-        return trained(lambda: resume_tries(run, console=errors, **changed), run)
-    from redoseg.training.train import resume as go_on
-
-    return trained(lambda: go_on(run, console=errors, **changed), run)
-
-
-def _resume_distilled(run: Path, changed: dict[str, Any]) -> int:
-    from redoseg.distillation.distill import resume as go_on
-
-    if "minutes" in changed:
-        raise ConfigError(f"{run} is a run of `redoseg distill`, which knows no --minutes: use --steps")
     return trained(lambda: go_on(run, console=errors, **changed), run)
 
 

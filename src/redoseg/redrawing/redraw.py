@@ -1,6 +1,8 @@
 """Regions drawn anew with several codes: the content of the paper's Figure 2, for a set or for one photo."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,14 +10,49 @@ from PIL import Image
 from torch import Tensor, nn
 
 from redoseg.config import Box
-from redoseg.data.images import fit_image
-from redoseg.errors import ConfigError, ModelError
+from redoseg.data.images import decode_image, fit_image, to_rgb
+from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.figures.tiles import GridContent, sample_grid
-from redoseg.method.compositing import redraw
+from redoseg.method import compositing
 from redoseg.models.model import Model
+from redoseg.models.source import ModelSource, find_model
 from redoseg.networks.layers import evaluating
 from redoseg.networks.mask import MaskNetwork
-from redoseg.tensors import to_array, to_tensor
+from redoseg.tensors import pick_device, to_array, to_tensor
+
+
+def redraw(
+    model: str | Path | ModelSource,
+    photo: str | os.PathLike[str] | Image.Image,
+    *,
+    region: int = 1,
+    count: int = 8,
+    seed: int = 0,
+    checkpoint: str = "last",
+    weights: str | None = None,
+    device: str = "auto",
+) -> Image.Image:
+    """One region of a photo redrawn with `count` codes: a row of the paper's Figure 2, as an RGB image.
+
+    `model`: a run, or a model with generators from `redoseg models`; in a run, `checkpoint` is "last",
+    "label-free" or "best", `weights` "ema" or "raw" (None: EMA if one is kept). `photo`: a path or a PIL
+    image; its central square is used. `region`: 0 is the background, 1 the object. `seed` decides the codes.
+    ModelError for a model without generators, DataError for what is no photo, ConfigError for a region, a
+    count or a device that can't be.
+    """
+    loaded = find_model(model, checkpoint=checkpoint, weights=weights).load(pick_device(device))
+    blur = loaded.config.blur if loaded.config else None
+    return redraw_photo(loaded, _rgb(photo), region=region, count=count, seed=seed, blur=blur)
+
+
+def _rgb(photo: str | os.PathLike[str] | Image.Image) -> Image.Image:
+    """The photo in mode RGB. DataError, with the file's name, if it doesn't decode."""
+    if isinstance(photo, Image.Image):
+        return photo if photo.mode == "RGB" else to_rgb(photo)
+    try:
+        return decode_image(Path(photo))
+    except DataError as error:
+        raise DataError(f"{photo}: {error}") from error
 
 
 @torch.no_grad()
@@ -45,7 +82,7 @@ def redraw_grid(
         for r in regions:
             M_r, G_r = masks[:, r : r + 1], G[int(f.order[r])]
             # A code at a time: memory stays that of one batch however many codes are asked for.
-            drawn = (redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
+            drawn = (compositing.redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
             redrawn[r] = np.stack([to_array(column) for column in drawn], 1)  # (B, K, S, S, 3)
     labels = None if truth is None else truth.to("cpu", torch.uint8).numpy()
     return GridContent(to_array(images), masks.float().cpu().numpy(), redrawn, labels)

@@ -1,0 +1,25 @@
+"""Going on with a run of any kind: of `redoseg train`, of its --tries, or of `redoseg distill`."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from redoseg.distillation.distill import resume as resume_student
+from redoseg.models.run_folder import RunFolder
+from redoseg.training.train import resume as resume_run
+from redoseg.training.tries import resume_tries
+
+
+def resume(path: str | Path, *, console: Console | None = None, **changed: Any) -> Path:
+    """Go on with the run in a folder, with some options `changed` (steps, minutes, device, threads).
+
+    Returns the run's folder. Raises what `redoseg.train` and `redoseg.distill` do; ConfigError if the folder
+    holds no run, or if an option is changed that a run must keep.
+    """
+    folder = RunFolder(Path(path))
+    if folder.distilled:
+        return resume_student(folder.path, console=console, **changed)
+    if folder.trying:
+        return resume_tries(folder.path, console=console, **changed)
+    return resume_run(folder.path, console=console, **changed)

@@ -1,0 +1,52 @@
+"""A model written for use elsewhere: as one ONNX file, or as a folder for a hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from redoseg.errors import ConfigError
+from redoseg.exporting.hub_folder import write_hub_folder
+from redoseg.exporting.onnx import export_onnx
+from redoseg.models.card import Card
+from redoseg.models.source import ModelSource, find_model
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`card`: of the hub folder. `difference`: the largest one between a mask of the ONNX file and the
+    network's own. None for what wasn't written."""
+
+    card: Card | None
+    difference: float | None
+
+
+def export(
+    model: str | Path | ModelSource,
+    *,
+    onnx: str | Path | None = None,
+    hub_folder: str | Path | None = None,
+    subject: str | None = None,
+    data_text: str | None = None,
+    data_licence: str | None = None,
+    checkpoint: str = "last",
+    weights: str | None = None,
+) -> Exported:
+    """Write a model to the file `onnx`, to the folder `hub_folder`, or to both.
+
+    `model`: a run, a model's folder, a hub id, or a name from `redoseg models`; for a hub folder it must be a
+    run or have a card. `onnx` takes images (B, 3, H, W) in [-1, 1] and gives masks (B, n, H, W), background
+    first. For the card: `subject`, what is on the photos, in the plural; `data_text` and `data_licence`, what
+    the training data is and its terms. In a run, `checkpoint` is "last", "label-free", "best" or a step,
+    `weights` "ema" or "raw" (None: EMA if one is kept). ConfigError if there is nothing to write, or where
+    the folder holds something else; ModelError for a model that can't be read or written exactly enough.
+    """
+    if onnx is None and hub_folder is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
+    source = find_model(model, checkpoint=checkpoint, weights=weights)
+    card = difference = None
+    if hub_folder is not None:
+        card = write_hub_folder(
+            source, Path(hub_folder), subject=subject, data_text=data_text, data_licence=data_licence
+        )  # fmt: skip
+    if onnx is not None:
+        difference = export_onnx(source.load().f, Path(onnx))
+    return Exported(card, difference)

@@ -1,0 +1,71 @@
+"""The web site: every public name has its place, and links out of docs/ hold there."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import redoseg
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def links():
+    """scripts/site_links.py as a module."""
+    spec = importlib.util.spec_from_file_location("site_links", ROOT / "scripts" / "site_links.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_name_is_described_on_a_page():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    described = re.findall(r"^::: ([\w.]+)\.(\w+)$", pages, re.MULTILINE)
+    objects = [getattr(import_module(home), name) for home, name in described]
+    errors = {name for name in redoseg.__all__ if name.endswith("Error")}  # on docs/errors.md: test_public.py
+    others = set(redoseg.__all__) - errors - {"__version__"}
+    assert [name for name in others if getattr(redoseg, name) not in objects] == []
+    assert redoseg.supervised.fit in objects
+
+
+def test_readme_becomes_a_page_of_docs(links):
+    readme = (
+        "[a](docs/data.md#b) [c](CITATION.cff) ![d](docs/images/demo.png) [e](https://x.org) [f](#try-it)"
+    )
+    assert links.as_first_page(readme) == (
+        "[a](data.md#b) [c](../CITATION.cff) ![d](images/demo.png) [e](https://x.org) [f](#try-it)"
+    )
+
+
+def test_what_lies_outside_is_brought_along_or_loses_its_link(links, tmp_path):
+    (tmp_path / "results").mkdir()
+    for file in ("results/a.png", "README.md"):
+        (tmp_path / file).write_text("")
+    page = "![one [1]](../results/a.png) [two](../results) [three](../README.md#x) [four](data.md)"
+    assert (
+        links.with_links_inside(page, tmp_path) == "![one [1]](files/results/a.png) two three [four](data.md)"
+    )
+    nested = links.with_links_inside("[one](../../results/a.png)", tmp_path, "../")
+    assert nested == "[one](../files/results/a.png)"
+
+
+@pytest.mark.slow
+def test_it_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs", reason="the site is built with the extra docs: make docs")
+    pytest.importorskip("material")
+    pytest.importorskip("mkdocstrings")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api" / "training.html").read_text(encoding="utf-8")
+    assert "Regions, background included." in page  # the docstring of an option
+    assert (tmp_path / "files" / "results" / "faces-small" / "page.png").is_file()
+    first = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert 'href="data.html"' in first
