@@ -34,7 +34,7 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import spread
 from redoseg.errors import RedosegError
 from redoseg.label_free.signals import Signals, label_free_score, measure, outline
-from redoseg.label_free.statistics import survey, surveyed
+from redoseg.label_free.statistics import mask_statistics, measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import to_tensor
@@ -99,7 +99,7 @@ def _of_run(
             if key not in images:
                 images[key] = _images(config, list(config.data) if drawn else data)
             f = load_model(path, checkpoint=str(step)).f
-            f.order.copy_(torch.tensor(survey(f, images[key]).order))  # older runs named regions otherwise
+            f.order.copy_(torch.tensor(measure_masks(f, images[key]).order))  # older runs order otherwise
             signals = measure(f, images[key]).as_dict()
         row = {
             "data": ", ".join(Path(source).stem for source in config.data),
@@ -320,7 +320,7 @@ def made_table(data: str, size: int) -> str:
     for name, mask in made(images, truth):
         both, either = mask * truth * known, torch.maximum(mask, truth) * known
         iou = (both.sum((1, 2)) / either.sum((1, 2)).clamp_min(1)).mean().item()
-        edge = surveyed(torch.stack((1 - mask, mask), 1))
+        edge = mask_statistics(torch.stack((1 - mask, mask), 1))
         centred, along = 1 - edge.border[1] / edge.sizes[1], outline(images, mask.long())
         product = max(0.0, centred) * max(0.0, along)
         rows.append([name, *(_number(value) for value in (iou, centred, along, product))])

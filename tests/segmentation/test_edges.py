@@ -17,7 +17,7 @@ pytest.importorskip("cv2", reason="the extra `edges` isn't installed")
 
 from masknetworks import network
 from redoseg.cli import main
-from redoseg.cli import models_ as models
+from redoseg.cli import segment as segment_command
 from redoseg.data.labels import region_map
 from redoseg.errors import ConfigError, MissingExtraError
 from redoseg.segmentation.edges import GuidedEdges
@@ -232,7 +232,7 @@ def test_workers_of_a_cluster_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
         told.update(options)
         return lambda *_, **__: SegmentReport(0)
 
-    monkeypatch.setattr(models, "_on_ray", on_ray)
+    monkeypatch.setattr(segment_command, "_on_ray", on_ray)
     assert main(["segment", "m", "p", "--out", "o", "--edges", "guided", "--ray", "local"]) == 0
     assert told["edges"] == "guided"
 
