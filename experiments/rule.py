@@ -33,7 +33,8 @@ from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import spread
 from redoseg.errors import RedosegError
-from redoseg.label_free.signals import Signals, label_free_score, measure, outline
+from redoseg.label_free.measures import outline
+from redoseg.label_free.signals import Signals, label_free_score, measure
 from redoseg.label_free.statistics import mask_statistics, measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -99,7 +100,8 @@ def _of_run(
             if key not in images:
                 images[key] = _images(config, list(config.data) if drawn else data)
             f = load_model(path, checkpoint=str(step)).f
-            f.order.copy_(torch.tensor(measure_masks(f, images[key]).order))  # older runs order otherwise
+            # Older runs chose the background by another rule.
+            f.order.copy_(torch.tensor(measure_masks(f, images[key]).order))
             signals = measure(f, images[key]).as_dict()
         row = {
             "data": ", ".join(Path(source).stem for source in config.data),
