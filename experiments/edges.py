@@ -33,7 +33,7 @@ from scipy.stats import bootstrap
 from redoseg.data.images import decode_image
 from redoseg.evaluation.metrics import as_labelled, confusion, matching
 from redoseg.segmentation.edges import GuidedEdges
-from redoseg.segmentation.segmenter import Fitted, Masks, Segmenter
+from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
 
 RADII, EPS = (0.5, 1.0, 2.0, 4.0), (1e-4, 1e-3, 1e-2)
 MEASURES = ("iou", "accuracy", "border")
@@ -148,7 +148,7 @@ def means(each: PerPhoto) -> dict[str, float]:
     return {name: float(values.mean()) for name, values in each.items()}
 
 
-def true_masks(fitted: Sequence[Fitted], found: Sequence[Pair], n: int) -> list[Masks]:
+def true_masks(fitted: Sequence[NetworkInput], found: Sequence[Pair], n: int) -> list[Masks]:
     """(n, h, w) of each photo at the network's size: the share of foreground, all of it in region 1."""
     masks = []
     for one, pair in zip(fitted, found, strict=True):

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from redoseg.training.run import SURVEYED
 from scipy.stats import spearmanr
 from study import curve, lines
 from torch import Tensor
@@ -33,12 +34,12 @@ from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import spread
 from redoseg.errors import RedosegError
-from redoseg.label_free.signals import Signals, label_free_score, measure, outline
-from redoseg.label_free.statistics import survey, surveyed
+from redoseg.label_free.measures import outline
+from redoseg.label_free.signals import Signals, label_free_score, measure
+from redoseg.label_free.statistics import mask_statistics, measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import to_tensor
-from redoseg.training.run import SURVEYED
 
 Row = dict[str, Any]
 """A checkpoint: data, run, step, iou, accuracy, signals (`Signals.as_dict`), smallest, least_variation."""
@@ -99,7 +100,8 @@ def _of_run(
             if key not in images:
                 images[key] = _images(config, list(config.data) if drawn else data)
             f = load_model(path, checkpoint=str(step)).f
-            f.order.copy_(torch.tensor(survey(f, images[key]).order))  # older runs named regions otherwise
+            # Older runs chose the background by another rule.
+            f.order.copy_(torch.tensor(measure_masks(f, images[key]).order))
             signals = measure(f, images[key]).as_dict()
         row = {
             "data": ", ".join(Path(source).stem for source in config.data),
@@ -320,7 +322,7 @@ def made_table(data: str, size: int) -> str:
     for name, mask in made(images, truth):
         both, either = mask * truth * known, torch.maximum(mask, truth) * known
         iou = (both.sum((1, 2)) / either.sum((1, 2)).clamp_min(1)).mean().item()
-        edge = surveyed(torch.stack((1 - mask, mask), 1))
+        edge = mask_statistics(torch.stack((1 - mask, mask), 1))
         centred, along = 1 - edge.border[1] / edge.sizes[1], outline(images, mask.long())
         product = max(0.0, centred) * max(0.0, along)
         rows.append([name, *(_number(value) for value in (iou, centred, along, product))])

@@ -1,4 +1,4 @@
-"""Pictures between arrays at rest and tensors at work, the device they work on, and how precisely."""
+"""Images as uint8 arrays and as float tensors, the device that networks run on, and their precision."""
 
 from contextlib import AbstractContextManager
 
@@ -12,23 +12,23 @@ from redoseg.errors import ConfigError, first_line
 
 def to_tensor(images: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1]."""
-    return scaled(torch.from_numpy(images).to(device))
+    return scale_images(torch.from_numpy(images).to(device))
 
 
-def scaled(images: Tensor) -> Tensor:
+def scale_images(images: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [-1, 1], on the same device."""
     return images.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device, without the host waiting for it."""
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device of a tensor on the CPU; on a GPU the host doesn't wait until it is done."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def settle(device: torch.device) -> None:
-    """Wait for what the device still has to do: for times that are true."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all its work, so that measured times include it."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -41,7 +41,10 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' is the first CUDA device, else Apple's, else the CPU. ConfigError for one that isn't there."""
+    """The device of that name; 'auto' is the first CUDA device, else Apple's, else the CPU.
+
+    Raises ConfigError for one that can't be used.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -55,6 +58,6 @@ def pick_device(name: str) -> torch.device:
 
 
 def working_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Within, networks work with what --precision says."""
+    """A context in which networks compute in `precision`, "float32" or "bfloat16", as --precision says."""
     lower = precision == "bfloat16"
     return torch.autocast(device.type, torch.bfloat16, enabled=lower, cache_enabled=False)

@@ -16,7 +16,7 @@ from redoseg.data.native import cub, flowers, lfw
 from redoseg.data.native.sources import NAMES, listed, listing, missing
 from redoseg.data.photos import keys
 from redoseg.errors import DataError
-from redoseg.segmentation.plan import planned
+from redoseg.segmentation.plan import plan_jobs
 from tinyruns import tiny, trained
 
 READERS = {"flowers": flowers, "lfw": lfw, "cub": cub}
@@ -216,15 +216,15 @@ def test_the_cache_knows_how_masks_were_read(made: Made) -> None:
 
 
 def test_photos_are_segmented_outside_the_sets_folder(made: Made, tmp_path: Path) -> None:
-    jobs, failed = planned([made.source, f"{made.name}:{made.root}/."], tmp_path / "out")
+    jobs, failed = plan_jobs([made.source, f"{made.name}:{made.root}/."], tmp_path / "out")
     assert not failed
     assert [job.target for job in jobs] == [tmp_path / "out" / f"{name}.png" for name in sorted(made.photos)]
     with pytest.raises(DataError, match="choose another --out"):
-        planned([made.source], made.root / MASKS[made.name])
+        plan_jobs([made.source], made.root / MASKS[made.name])
 
 
 def test_a_missing_set_is_an_input_that_failed(tmp_path: Path) -> None:
-    jobs, ((name, reason),) = planned(["lfw:nowhere"], tmp_path / "out")
+    jobs, ((name, reason),) = plan_jobs(["lfw:nowhere"], tmp_path / "out")
     assert not jobs
     assert name == "lfw:nowhere"
     assert "no folder" in reason

@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import DataError, ModelError
-from redoseg.evaluation.evaluate import Evaluation, count, evaluate, predict, score, scoring_split
+from redoseg.evaluation.evaluate import Evaluation, count_pixels, evaluate, predict, score, scoring_split
 from redoseg.evaluation.metrics import Scores
 from redoseg.evaluation.tables import scores_table
 from redoseg.models.load import load_model
@@ -174,12 +174,12 @@ def test_predictions_dont_depend_on_the_batch(case):
 
 
 def test_counts_are_of_pixels(case):
-    counts = count(case.f, case.dataset().split("val"), most=IMAGES)
+    counts = count_pixels(case.f, case.dataset().split("val"), most=IMAGES)
     truth, (regions, _) = labels(case.n), case.predicted()
     assert counts.shape == (IMAGES, case.n, case.n)
     for r, label in itertools.product(range(case.n), repeat=2):
         np.testing.assert_array_equal(counts[:, r, label], ((regions == r) & (truth == label)).sum((1, 2)))
-    some = count(case.f, case.dataset().split("val"), most=3)
+    some = count_pixels(case.f, case.dataset().split("val"), most=3)
     np.testing.assert_array_equal(some, counts[[0, 3, 6]])
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from redoseg.data.labels import UNLABELLED
-from redoseg.evaluation.metrics import as_labelled, confusion, matching, per_dataset, per_image, scored
+from redoseg.evaluation.metrics import as_labelled, confusion, count_scored, matching, per_dataset, per_image
 
 
 def random_maps(n, images=12, seed=0, agreement=0.4):
@@ -183,7 +183,7 @@ def test_an_image_without_labels_is_left_out_of_every_mean(score):
     alone = confusion(predicted, truth, 3)
     blank = np.full_like(truth[:2], UNLABELLED)
     counts = confusion(np.concatenate([predicted, predicted[:2]]), np.concatenate([truth, blank]), 3)
-    assert scored(counts) == scored(alone) == len(truth) == len(counts) - 2
+    assert count_scored(counts) == count_scored(alone) == len(truth) == len(counts) - 2
     assert score(counts) == score(alone)
 
 
@@ -191,7 +191,7 @@ def test_an_image_without_labels_is_left_out_of_every_mean(score):
 def test_nothing_labelled_cannot_be_scored(score):
     blank = np.full((2, 3, 3), UNLABELLED, np.uint8)
     counts = confusion(np.zeros_like(blank), blank, 2)
-    assert scored(counts) == 0
+    assert count_scored(counts) == 0
     for nothing in counts, counts[:0]:
         with pytest.raises(ValueError, match="no image has a labelled pixel"):
             score(nothing)
@@ -237,7 +237,7 @@ def test_confusion_refuses_what_it_cannot_count(predicted, truth, n, says):
         (-np.ones((1, 2, 2), int), "integers from 0"),
     ],
 )
-@pytest.mark.parametrize("score", [per_image, per_dataset, as_labelled, scored])
+@pytest.mark.parametrize("score", [per_image, per_dataset, as_labelled, count_scored])
 def test_scores_refuse_what_is_not_counts(score, counts, says):
     with pytest.raises(ValueError, match=says):
         score(counts)

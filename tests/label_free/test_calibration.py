@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from redoseg.label_free.calibration import THRESHOLDS, at_threshold, fitting_threshold
+from redoseg.label_free.calibration import THRESHOLDS, apply_threshold, find_threshold
 
 SIDE = 32
 
@@ -30,31 +30,31 @@ def pictures(edge):
 def test_the_threshold_whose_outline_is_the_edge(threshold):
     masks = squares()
     edge = int((masks[0, 1, SIDE // 2] > threshold).sum())
-    assert fitting_threshold(masks, pictures(edge)) == threshold
+    assert find_threshold(masks, pictures(edge)) == threshold
 
 
 def test_not_one_that_makes_another_object_of_it():
     """The edge is there, but about a square of a quarter of the object."""
     masks = squares()
     assert (masks[0, 1] > 0.9).sum() * 2 < (masks[0, 1] > 0.5).sum()
-    assert fitting_threshold(masks, pictures(edge=4)) != 0.9
+    assert find_threshold(masks, pictures(edge=4)) != 0.9
 
 
 def test_of_equals_a_half():
     """An image without edges says nothing."""
-    assert fitting_threshold(squares(), torch.zeros(4, 3, SIDE, SIDE)) == 0.5
+    assert find_threshold(squares(), torch.zeros(4, 3, SIDE, SIDE)) == 0.5
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_a_threshold_becomes_a_half(threshold):
     masks = squares()
-    moved = at_threshold(masks, threshold)
+    moved = apply_threshold(masks, threshold)
     torch.testing.assert_close(moved.sum(1), torch.ones(4, SIDE, SIDE))
     assert torch.equal(moved[:, 1] > 0.5, masks[:, 1] > threshold)
 
 
 def test_three_regions_keep_their_odds_among_themselves():
     masks = squares(n=2)
-    moved = at_threshold(masks, 0.2)
+    moved = apply_threshold(masks, 0.2)
     torch.testing.assert_close(moved[:, 1] / moved[:, 2], masks[:, 1] / masks[:, 2])
     torch.testing.assert_close(moved[:, 1] / moved[:, 0], 4 * masks[:, 1] / masks[:, 0])

@@ -11,17 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 from torch import nn
 
 from redoseg.config import TrainConfig
-from redoseg.label_free.signals import (
-    RELIT,
-    Signals,
-    agreement,
-    brightness,
-    compactness,
-    label_free_score,
-    measure,
-    outline,
-    recovered,
-)
+from redoseg.label_free.measures import agreement, brightness, compactness, outline
+from redoseg.label_free.signals import RELIT, Signals, code_recovery, label_free_score, measure
 from redoseg.networks.build import build_networks
 from redoseg.networks.mask import MaskNetwork
 from redoseg.training.selection import LabelFreeSelection
@@ -193,7 +184,7 @@ def test_brightness_is_a_correlation():
     assert brightness(images, torch.ones_like(objects)) == brightness(images * 0, objects) == 0
 
 
-class RandomDraws(nn.Module):
+class Codes(nn.Module):
     """A delta that knows what is drawn: all of channel 0, of channel 1 the first half, nothing else."""
 
     def __init__(self, n, size):
@@ -212,7 +203,7 @@ def test_recovered_is_one_less_the_error_by_region():
     f = MaskNetwork(n=3, width=4, blocks=0, size=S)
     f.order.copy_(torch.tensor([1, 2, 0]))
     G = nn.ModuleList(Flat() for _ in range(3))
-    found = recovered(f, G, RandomDraws(3, 4000), coarse(10), 4000)
+    found = code_recovery(f, G, Codes(3, 4000), coarse(10), 4000)
     assert found == pytest.approx((0.5, 0, 1), abs=0.02)
 
 
@@ -238,7 +229,7 @@ class Reading(nn.Module):
 @pytest.mark.parametrize("generated", [False, True])
 def test_recovered_redraws_each_region_by_itself_or_all(generated):
     f, delta, images = MaskNetwork(width=4, blocks=0, size=S), Reading(), coarse(130)
-    recovered(f, nn.ModuleList((Flat(), Flat())), delta, images, 1, generated=generated)
+    code_recovery(f, nn.ModuleList((Flat(), Flat())), delta, images, 1, generated=generated)
     some = images[::3]  # 44 of them: at most 64
     z = torch.randn(len(some), 2, 1, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -255,7 +246,7 @@ def test_recovered_of_codes_that_are_not_finite():
     net = networks()
     with torch.no_grad():
         net.delta.heads.bias.fill_(math.inf)
-    assert recovered(net.f, net.G, net.delta, coarse(3), 5) is None
+    assert code_recovery(net.f, net.G, net.delta, coarse(3), 5) is None
 
 
 def networks(norm="batch", n=2):
@@ -270,7 +261,7 @@ def test_measuring_leaves_everything_as_it_was(n):
     modules = nn.ModuleList((net.f, net.G, net.delta))
     before = {name: value.clone() for name, value in modules.state_dict().items()}
     state = torch.get_rng_state()
-    found = [(measure(net.f, images), recovered(net.f, net.G, net.delta, images, 5)) for _ in range(2)]
+    found = [(measure(net.f, images), code_recovery(net.f, net.G, net.delta, images, 5)) for _ in range(2)]
     assert found[0] == found[1]
     assert all(torch.equal(value, before[name]) for name, value in modules.state_dict().items())
     assert all(module.training for module in modules.modules())

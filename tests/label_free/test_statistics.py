@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from redoseg.label_free.statistics import Survey, survey
+from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.networks.mask import MaskNetwork
 
 
@@ -26,8 +26,8 @@ def numbered(count, size=8):
     return torch.arange(count).float()[:, None, None, None].expand(count, 3, size, size)
 
 
-def surveyed(masks, **options):
-    return survey(Given(masks), numbered(len(masks), masks.shape[-1]), **options)
+def statistics_of(masks, **options):
+    return measure_masks(Given(masks), numbered(len(masks), masks.shape[-1]), **options)
 
 
 def random_masks(count, n, size=8, seed=0):
@@ -35,15 +35,15 @@ def random_masks(count, n, size=8, seed=0):
     return masks.transpose(0, 3, 1, 2).astype(np.float32)
 
 
-def of(sizes=(0.5, 0.5), border=(0.5, 0.5), variation=0.1):
-    return Survey(tuple(sizes), tuple(border), variation)
+def statistics(sizes=(0.5, 0.5), border=(0.5, 0.5), variation=0.1):
+    return MaskStatistics(tuple(sizes), tuple(border), variation)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_sizes_border_and_variation(n, batch):
     masks = random_masks(7, n)
-    found = surveyed(masks, batch=batch)
+    found = statistics_of(masks, batch=batch)
     edge = np.zeros((8, 8), bool)
     edge[0] = edge[-1] = edge[:, 0] = edge[:, -1] = True
     assert found.sizes == pytest.approx(masks.mean((0, 2, 3)), abs=1e-6)
@@ -55,7 +55,7 @@ def test_sizes_border_and_variation(n, batch):
 
 def test_images_go_through_f_in_batches():
     f = Given(random_masks(7, 2))
-    survey(f, numbered(7), batch=3)
+    measure_masks(f, numbered(7), batch=3)
     assert f.batches == [3, 3, 1]
 
 
@@ -63,11 +63,11 @@ def test_f_is_left_as_it_is():
     f = MaskNetwork(width=4, blocks=1, size=32).train()
     before = {name: value.clone() for name, value in f.state_dict().items()}
     images = torch.rand(3, 3, 32, 32) * 2 - 1
-    found = survey(f, images)
+    found = measure_masks(f, images)
     assert f.training
     assert all(torch.equal(value, before[name]) for name, value in f.state_dict().items())
     assert all(p.grad is None for p in f.parameters())
-    assert survey(f, images) == found
+    assert measure_masks(f, images) == found
 
 
 def test_the_background_is_the_region_at_the_border():
@@ -75,7 +75,7 @@ def test_the_background_is_the_region_at_the_border():
     masks = np.zeros((4, 3, 8, 8), np.float32)
     masks[:, 2] = 1
     masks[:, :, 1:7, 1:7] = np.array([0.9, 0.1, 0])[:, None, None]
-    found = surveyed(masks)
+    found = statistics_of(masks)
     assert found.sizes[0] > found.sizes[2]
     assert found.order == [2, 0, 1]
 
@@ -90,7 +90,7 @@ def test_the_background_is_the_region_at_the_border():
     ],
 )
 def test_a_large_object_covers_much_of_the_border_too(sizes, border, order):
-    assert of(sizes, border).order == order
+    assert statistics(sizes, border).order == order
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_large_object_covers_much_of_the_border_too(sizes, border, order):
 )
 def test_the_others_stay_in_their_order(border, order):
     sizes = [1 / len(border)] * len(border)
-    assert of(sizes, border).order == order
+    assert statistics(sizes, border).order == order
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_others_stay_in_their_order(border, order):
     ],
 )
 def test_a_region_that_vanishes_is_a_collapse(sizes, smallest, trouble):
-    assert of(sizes).collapse(smallest, 0.0) == trouble
+    assert statistics(sizes).collapse(smallest, 0.0) == trouble
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_a_region_that_vanishes_is_a_collapse(sizes, smallest, trouble):
     ],
 )
 def test_masks_that_no_longer_vary_are_a_collapse(variation, least, trouble):
-    assert of(variation=variation).collapse(0.01, least) == trouble
+    assert statistics(variation=variation).collapse(0.01, least) == trouble
 
 
 def test_one_mask_for_all_images_is_found():
     """Sizes are as they should be, and yet f doesn't look at the image."""
     masks = np.repeat(random_masks(1, 2), 5, 0)
-    found = surveyed(masks)
+    found = statistics_of(masks)
     assert min(found.sizes) > 0.3
     assert found.variation == pytest.approx(0, abs=1e-6)
     assert found.collapse(0.01, 1e-3).startswith("masks hardly differ")
-    assert surveyed(random_masks(5, 2)).collapse(0.01, 1e-3) is None
+    assert statistics_of(random_masks(5, 2)).collapse(0.01, 1e-3) is None

@@ -22,9 +22,9 @@ from redoseg.data.labels import region_map
 from redoseg.errors import DataError
 from redoseg.models.backends.torch import torch_backend
 from redoseg.networks.mask import MaskNetwork
-from redoseg.segmentation.plan import _target
+from redoseg.segmentation.plan import _mask_file
 from redoseg.segmentation.segment import segment_files
-from redoseg.segmentation.segmenter import Fitted, Masks, Segmenter
+from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
 
 S = 32
 
@@ -245,7 +245,7 @@ def test_names_in_archives_cannot_lead_outside(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a", "/etc/a", "a/../../b"])
 def test_a_name_that_got_through_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="leads out of"):
-        _target(tmp_path, name)
+        _mask_file(tmp_path, name)
 
 
 @pytest.mark.parametrize("place", ["", "masked", "a/masks", "masks/../new"])
@@ -368,7 +368,7 @@ def test_photos_are_read_and_written_while_the_network_works(
     class Watching(Segmenter):
         reads = 0
 
-        def read(self, file: BinaryIO | Path) -> Fitted:
+        def read(self, file: BinaryIO | Path) -> NetworkInput:
             fitted = super().read(file)
             self.reads += 1
             if self.reads == 2:
@@ -404,7 +404,7 @@ def test_few_photos_are_in_memory_however_many_there_are(
     alive: list[int] = []
 
     class Counting(Segmenter):
-        def read(self, file: BinaryIO | Path) -> Fitted:
+        def read(self, file: BinaryIO | Path) -> NetworkInput:
             fitted = super().read(file)
             weakref.finalize(fitted, gone.append, 1)
             alive.append(len(alive) + 1 - len(gone))
@@ -489,7 +489,7 @@ def test_a_large_jpeg_is_decoded_small_and_its_mask_has_its_size(tmp_path: Path,
     seen: list[tuple[int, int]] = []
 
     class Watching(Segmenter):
-        def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> Fitted:
+        def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> NetworkInput:
             seen.append(image.size)
             return super().fit(image, size)
 

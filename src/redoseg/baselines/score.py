@@ -24,9 +24,10 @@ from redoseg.baselines import grabcut, iem, kmeans
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
 from redoseg.errors import DataError
-from redoseg.evaluation.metrics import Scores, confusion, per_dataset, per_image, scored
-from redoseg.evaluation.tables import ROW_LABELS, rows_table
+from redoseg.evaluation.metrics import Scores, confusion, count_scored, per_dataset, per_image
+from redoseg.evaluation.tables import row_label, rows_table
 from redoseg.evaluation.trivial import disc, fixed_mask
+from redoseg.models.card import ROWS, TRIVIAL
 
 Method = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
@@ -95,7 +96,7 @@ def score_baseline(
     counts = confusion(regions, truth, 2)
     size = float(regions.mean())
     return report(
-        images=scored(counts),
+        images=count_scored(counts),
         chosen_with_labels=False,
         per_dataset=per_dataset(counts),
         per_image=per_image(counts),
@@ -157,9 +158,5 @@ def baseline_table(report: BaselineReport) -> Table:
             f"{report.images}{of} images scored; an image takes {report.seconds['median']:.3f} s (median; "
             f"mean {report.seconds['mean']:.3f}) in one thread"
         )
-    rows: dict[str, Scores | None] = {}
-    if not report.chosen_with_labels:
-        matched = ("per_dataset", "per_image")
-        rows = {ROW_LABELS[name].replace("redoseg", report.name): getattr(report, name) for name in matched}
-    trivial = ("fixed_mask", "disc")
-    return rows_table(title, rows | {ROW_LABELS[name]: getattr(report, name) for name in trivial})
+    rows = TRIVIAL if report.chosen_with_labels else ROWS
+    return rows_table(title, {row_label(row, report.name): getattr(report, row) for row in rows})

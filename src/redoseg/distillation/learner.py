@@ -94,7 +94,7 @@ class DistillationLearner(Learner):
             # Found once: rounding elsewhere mustn't change what a student that goes on is taught.
             self.teacher.threshold = saved["threshold"]
         elif self.config.calibrate:
-            self.teacher.threshold = self.group.broadcast(self._fitting_threshold)
+            self.teacher.threshold = self.group.broadcast(self._find_threshold)
         say(self.console, self.group.broadcast(self._lesson_text))
         out, run = self.config.out, self.config.run
         if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
@@ -103,9 +103,9 @@ class DistillationLearner(Learner):
                 "further, or is another run; begin anew with another --out"
             )
 
-    def _fitting_threshold(self) -> float:
+    def _find_threshold(self) -> float:
         chosen = spread(len(self.images), CALIBRATED)
-        return self.teacher.fitting_threshold(to_tensor(self.images.images(chosen), self.device))
+        return self.teacher.find_threshold(to_tensor(self.images.images(chosen), self.device))
 
     def _lesson_text(self) -> str:
         """What there is to learn from the teacher's masks, in words. ModelError if there is nothing."""

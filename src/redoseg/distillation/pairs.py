@@ -6,7 +6,7 @@ from torch import Tensor
 from redoseg.config import DistillConfig
 from redoseg.distillation.teacher import Teacher
 from redoseg.method.augmentation import SHIFT_NUMBERS, VIEW_NUMBERS, shifted, view
-from redoseg.tensors import sent
+from redoseg.tensors import to_device
 from redoseg.training.distributed import SingleProcess
 
 
@@ -42,7 +42,7 @@ class Pairs:
         changed."""
         config = self.config
         u = torch.rand(config.batch, SHIFT_NUMBERS + VIEW_NUMBERS, generator=random)
-        u = sent(u[self.rank :: self.world], images.device)
+        u = to_device(u[self.rank :: self.world], images.device)
         if config.shift:
             together = torch.cat((images, masks, pixels), 1)
             moved = shifted(together, config.shift * (2 * u[:, :SHIFT_NUMBERS] - 1))

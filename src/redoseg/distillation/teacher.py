@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ConfigError
-from redoseg.label_free.calibration import at_threshold, fitting_threshold
+from redoseg.label_free.calibration import apply_threshold, find_threshold
 from redoseg.method.compositing import choose_regions
 from redoseg.method.drawing import RandomDraws, redraw_batch
 from redoseg.models.run_folder import RunFolder
@@ -51,11 +51,11 @@ class Teacher:
     def threshold(self, threshold: float) -> None:
         self._f.threshold = threshold
 
-    def fitting_threshold(self, images: Tensor) -> float:
+    def find_threshold(self, images: Tensor) -> float:
         """The threshold at which the object's outline fits these images (N, 3, S, S) best."""
         self.threshold = 0.5
         masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
-        return fitting_threshold(masks, images)
+        return find_threshold(masks, images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
@@ -95,5 +95,5 @@ class _Calibrated(nn.Module):
         masks = self.f(images, noise)
         if self.mirrored:
             masks = (masks + self.f(images.flip(3), noise).flip(3)) / 2
-        ordered = at_threshold(masks.index_select(1, self.f.order), self.threshold)
+        ordered = apply_threshold(masks.index_select(1, self.f.order), self.threshold)
         return ordered.index_select(1, self.f.order.argsort())

@@ -1,7 +1,6 @@
-"""Scores of a mask network on the labelled images of a split, beside the trivial rows.
+"""Scores of a model on the labelled images of a split, beside those of trivial answers.
 
-The only place, with `metrics` and `trivial`, that reads a mask; with labels to learn from `labelled` and
-`supervised` do.
+Only this package reads masks in order to score. Those to learn from, if any, are read by `training`.
 """
 
 import dataclasses
@@ -18,8 +17,9 @@ from redoseg.data.dataset import Dataset, Split, open_dataset, scored_name
 from redoseg.data.held_out import unseen
 from redoseg.data.labels import UNLABELLED, region_map
 from redoseg.errors import DataError
-from redoseg.evaluation.metrics import Counts, Scores, confusion, per_dataset, per_image, scored
+from redoseg.evaluation.metrics import Counts, Scores, confusion, count_scored, per_dataset, per_image
 from redoseg.evaluation.trivial import disc, fixed_mask
+from redoseg.models.card import ROWS
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
 from redoseg.networks.mask import MaskNetwork
@@ -28,10 +28,13 @@ from redoseg.tensors import pick_device, to_tensor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `redoseg evaluate` reports. Scores are means over images, in [0, 1]; `None` where there is no row.
+    """The scores of a model on a split, as `evaluate` returns them.
 
-    `images`: how many were scored; `region_sizes`: mean share of each region, background first;
-    `checkpoint`: rule, step, ema.
+    `images` is how many were scored. `per_dataset` and `per_image` score the model, with its regions matched
+    to labels once for the split or anew for each image. `fixed_mask` and `disc` score trivial answers chosen
+    with labels; None with fewer than two images, and `disc` for more than two regions. `region_sizes` is each
+    region's mean share of an image, background first. `checkpoint` holds rule, step and ema, and supervision
+    if masks were read in training.
     """
 
     images: int
@@ -43,17 +46,15 @@ class Evaluation:
     checkpoint: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """As `--json` prints it and evaluation.json keeps it."""
-        rows = ("per_dataset", "per_image", "fixed_mask", "disc")
+        """The same as `--json` prints it and evaluation.json holds it."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        scores = {name: None if fields[name] is None else fields[name].as_dict() for name in rows}
+        scores = {name: None if fields[name] is None else fields[name].as_dict() for name in ROWS}
         return fields | scores | {"region_sizes": list(self.region_sizes)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """What `as_dict` gave."""
-        rows = ("per_dataset", "per_image", "fixed_mask", "disc")
-        scores = {name: None if fields[name] is None else Scores.from_dict(fields[name]) for name in rows}
+        """An evaluation from what `as_dict` returned."""
+        scores = {name: None if fields[name] is None else Scores.from_dict(fields[name]) for name in ROWS}
         return cls(**fields | scores | {"region_sizes": tuple(fields["region_sizes"])})
 
 
@@ -61,7 +62,7 @@ class Evaluation:
 def predict(
     f: MaskNetwork, split: Split, indices: NDArray[np.int64], batch: int = 64
 ) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
-    """Regions (B, S, S), background 0, of some images of a split, and the soft masks' mean sizes (n,)."""
+    """Regions (B, S, S), background 0, of some images of a split, and the mean sizes (n,) of soft masks."""
     regions, sizes = [], torch.zeros(f.n, dtype=torch.float64)
     for part in np.array_split(indices, -(-len(indices) // batch)):
         masks = f.ordered_masks(to_tensor(split.images(part), f.order.device))  # (b, n, S, S)
@@ -70,24 +71,27 @@ def predict(
     return np.concatenate(regions), tuple((sizes / len(indices)).tolist())
 
 
-def count(f: MaskNetwork, split: Split, most: int) -> Counts:
-    """Pixels of each region and label of at most so many labelled images, evenly spread: (B, n, n)."""
-    labelled = _labelled(split)
+def count_pixels(f: MaskNetwork, split: Split, most: int) -> Counts:
+    """Pixels of each region and label, (B, n, n), in at most `most` labelled images, evenly spaced."""
+    labelled = _labelled_images(split)
     if len(labelled) > most:
         labelled = labelled[np.linspace(0, len(labelled) - 1, most).round().astype(np.int64)]
     return confusion(predict(f, split, labelled)[0], split.labels(labelled), f.n)
 
 
 def score(model: Model, split: Split) -> Evaluation:
-    """Both matchings and the trivial rows on the labelled images of a split, at the model's size."""
-    labelled = _labelled(split)
+    """The scores of a model on the labelled images of a split, which are of the model's size.
+
+    DataError if the split has no masks, or none that labels a pixel.
+    """
+    labelled = _labelled_images(split)
     truth = split.labels(labelled)
     regions, sizes = predict(model.f, split, labelled)
     counts = confusion(regions, truth, model.f.n)
-    if not scored(counts):
+    if not count_scored(counts):
         raise DataError("the masks of this split hold no labelled pixel: there is nothing to score")
     return Evaluation(
-        images=scored(counts),
+        images=count_scored(counts),
         per_dataset=per_dataset(counts),
         per_image=per_image(counts),
         fixed_mask=fixed_mask(truth, model.f.n),
@@ -109,10 +113,16 @@ def evaluate(
     mnist: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Score MODEL on the labelled images of a split of DATA (as `redoseg train` takes it), at S x S, but for
-    those that it was trained on with their masks.
+    """Score a model on the labelled images of one split of a data set.
 
-    Raises DataError without such a split or without masks in it, ModelError for a model that can't be read.
+    `model`, `checkpoint` and `weights` are those of `Segmenter.from_pretrained`, but not an ONNX file. `data`
+    is what `redoseg train` takes: folders, archives, data sets. Images are resized to the model's S x S and
+    kept in the folder `cache` (None: the user's). `mnist` is the folder of MNIST's files, for `digits`.
+    `progress` is called with (photos resized, photos in all).
+
+    Images that the model was trained on with their masks are left out: scoring them would inflate the scores.
+    Raises DataError if that leaves none, or if the split is missing or has no masks; ModelError for a model
+    that can't be read, ConfigError for a device that can't be used.
     """
     loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
     config = loaded.config
@@ -135,9 +145,8 @@ def evaluate(
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
-    """Where a run is scored: 'val' if its masks label a pixel, else 'train' if its do; None without masks.
-
-    DataError if they hold labels beyond n - 1: better now than at the first score.
+    """Name and split on which a run is scored: 'val' if its masks label a pixel, else 'train' if its do, else
+    None. DataError for masks with labels beyond n - 1: better now than at the first score.
     """
     name = scored_name(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
     return None if name is None else (name, dataset.splits[name])
@@ -149,7 +158,7 @@ def _has_labels(split: Split, batch: int = 64) -> bool:
     return any((split.labels(part) != UNLABELLED).any() for part in parts)
 
 
-def _labelled(split: Split) -> NDArray[np.int64]:
+def _labelled_images(split: Split) -> NDArray[np.int64]:
     labelled = split.labelled
     if not len(labelled):
         raise DataError("no image of this split has a mask: put masks/ beside images/ (docs/data.md)")

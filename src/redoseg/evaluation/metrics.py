@@ -1,12 +1,12 @@
 """Scores of predicted regions against labels: counts, matching, means over images.
 
 Regions found without labels have no names, so a score must say how regions were matched to labels.
-`per_image` matches anew for every image and metric, as the paper's tables do: it flatters. `per_dataset`
-matches once for the whole split: the honest one. `as_labelled` matches nothing: region k is label k.
+`per_image` matches anew for every image and metric, as the paper's tables do, which flatters. `per_dataset`
+matches once for the whole split, which is honest. `as_labelled` matches nothing: region k is label k.
 
-All three take the counts of `confusion` and share these rules. Every figure is a mean over images. Pixels
-labelled `UNLABELLED` count nowhere; an image with no labelled pixel is left out (`scored` counts the rest). A
-label absent from an image's truth and from the region matched to it has IoU 1 there.
+All three take the counts of `confusion` and follow the same rules. Every score is a mean over images. Pixels
+labelled `UNLABELLED` are not counted; an image without labelled pixels is left out (`count_scored` counts the
+others). A label that is neither in an image's truth nor in the region matched to it has IoU 1 there.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _PIXELS_AT_ONCE = 1 << 18  # keeps the int64 temporaries of `tally` at a few MB,
 class Scores:
     """Means over images, each in [0, 1].
 
-    `iou` is the object's (label 1) for n = 2, for n > 2 the mean over labels other than the background;
-    `mean_iou` is over all n labels; `regions` holds each label's, in label order.
+    `accuracy` is the share of labelled pixels that are correct. `iou` is the IoU (intersection over union) of
+    the object, label 1, for n = 2; for n > 2 it is the mean over all labels but the background. `mean_iou` is
+    the mean over all n labels, `regions` each label's IoU, in the order of labels.
     """
 
     accuracy: float
@@ -42,7 +43,7 @@ class Scores:
     regions: tuple[float, ...]
 
     def as_dict(self) -> dict[str, float | list[float]]:
-        """The same, as JSON holds it."""
+        """The same as JSON holds it."""
         return {
             "accuracy": self.accuracy,
             "iou": self.iou,
@@ -52,7 +53,7 @@ class Scores:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """What `as_dict` gave."""
+        """Scores from what `as_dict` returned."""
         return cls(**fields | {"regions": tuple(fields["regions"])})
 
 
@@ -131,7 +132,7 @@ def matching(summed: Counts) -> npt.NDArray[np.intp]:
     return label_of_region
 
 
-def scored(counts: Counts) -> int:
+def count_scored(counts: Counts) -> int:
     """How many images of `counts` (B, n, n) have a labelled pixel and so enter the means."""
     _check_counts(counts)
     return int(np.count_nonzero(counts.sum((1, 2))))
@@ -169,7 +170,7 @@ def _scored_only(counts: Counts) -> Counts:
     _check_counts(counts)
     counts = counts[counts.any((1, 2))]
     if not len(counts):
-        raise ValueError("no image has a labelled pixel: nothing to score; check scored(counts) first")
+        raise ValueError("no image has a labelled pixel: nothing to score; check count_scored(counts) first")
     return counts
 
 

@@ -1,4 +1,4 @@
-"""Scores and settings as tables for people."""
+"""Scores as tables for people."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from redoseg.evaluation.metrics import Scores
+from redoseg.models.card import MATCHINGS, ROWS, TRIVIAL
 
 if TYPE_CHECKING:
     from redoseg.evaluation.evaluate import Evaluation
 
-ROW_LABELS = {
-    "per_dataset": "redoseg, one matching for the split (per_dataset)",
-    "per_image": "redoseg, matched per image, as in the paper's tables (per_image)",
-    "fixed_mask": "trivial: one fixed mask, chosen with labels",
-    "disc": "trivial: one centred disc, chosen with labels",
-}
-
 
 def scores_table(evaluation: Evaluation) -> Table:
-    """Our rows and the trivial ones; the title says what was scored and which rule chose the checkpoint."""
+    """A model's rows and the trivial ones; the title says what was scored and what chose the checkpoint."""
     chosen = evaluation.checkpoint
     weights = {True: "moving average", False: "raw weights", None: "weights as saved"}[chosen["ema"]]
     step = "" if chosen["step"] is None else f", step {chosen['step']}"
     masks = chosen.get("supervision")
     read = f"; {masks} read in training, their images left out" if masks else ""
     title = f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}{read}"
-    return rows_table(title, {label: getattr(evaluation, name) for name, label in ROW_LABELS.items()})
+    return rows_table(title, {row_label(row): getattr(evaluation, row) for row in ROWS})
+
+
+def row_label(row: str, method: str = "redoseg") -> str:
+    """What tables say of one of `ROWS`; `method` found the regions that are scored."""
+    return f"{method}, {MATCHINGS[row]} ({row})" if row in MATCHINGS else TRIVIAL[row]
 
 
 def rows_table(title: str, rows: dict[str, Scores | None]) -> Table:
+    """A line for each label whose row isn't None."""
     table = Table(title=title, title_justify="left")
     for column in ("", "IoU", "accuracy", "mean IoU", "IoU of each region"):
         table.add_column(column, justify="left" if not column else "right")

@@ -1,24 +1,18 @@
-"""A model's card for people: README.md with the front matter that a hub reads. No torch."""
+"""A model's card for people: README.md, with the front matter that a model hub reads. Torch-free."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from redoseg.models.card import ROWS, Card, beats_trivial, rule_text, supervision_text
+from redoseg.models.card import MATCHINGS, ROWS, TRIVIAL, Card, beats_trivial, rule_text, supervision_text
 
 PAPER = "https://arxiv.org/abs/1905.13539"
-_LABELS = {
-    "per_dataset": "one matching for the split (`per_dataset`)",
-    "per_image": "matched per image, as in the paper's tables (`per_image`)",
-    "fixed_mask": "trivial: one fixed mask, chosen with labels",
-    "disc": "trivial: one centred disc, chosen with labels",
-}
 NO_LICENCE = "**not stated, write here under which terms the photos may be used**"
 
 
 def model_card(card: Card) -> str:
-    """README.md: front matter in YAML, then Markdown."""
+    """The text of README.md: front matter in YAML, then Markdown."""
     sections = {
         "Use": _use(card),
         "Intended use": _intended(card),
@@ -52,8 +46,8 @@ def _kind(card: Card) -> str:
 
 def _results(card: Card) -> Iterator[EvalResult]:
     for row, scores in _rows(card):
-        if row not in ROWS[:2]:
-            continue  # what isn't the model's has no place where hubs rank models
+        if row in TRIVIAL:
+            continue  # hubs rank models by these results: trivial answers don't belong there
         for metric, name in _METRICS.items():
             yield EvalResult(
                 task_type="image-segmentation",
@@ -145,7 +139,8 @@ def _figures(card: Card) -> Iterator[str]:
     yield f"{images:,} labelled images of the split `{split}` at {card.size} x {card.size}; mean scores:\n"
     yield "| | IoU | accuracy |\n| --- | --- | --- |"
     for row, scores in _rows(card):
-        yield f"| {_LABELS[row]} | {scores['iou']:.3f} | {scores['accuracy']:.3f} |"
+        label = f"{MATCHINGS[row]} (`{row}`)" if row in MATCHINGS else TRIVIAL[row]
+        yield f"| {label} | {scores['iou']:.3f} | {scores['accuracy']:.3f} |"
     yield (
         "\nThe first row is the honest one; matching regions to labels anew for each image flatters. The "
         "trivial rows look at no photo, but were chosen with labels of the same split."

@@ -7,28 +7,28 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Survey:
-    """`sizes`: each channel's mean share of an image; `border`: its share of the images' outermost pixels;
-    `variation`: the deviation of a pixel's mask between images, a mean over pixels, in [0, .5]."""
+class MaskStatistics:
+    """Of masks by channel. `sizes`: each channel's mean share of an image; `border`: its share of the images'
+    outermost pixels; `variation`: the standard deviation of a pixel's mask between images, a mean over
+    pixels, in [0, .5]. `named`: labels said which channel is which (--labelled), so region r is channel r."""
 
     sizes: tuple[float, ...]
     border: tuple[float, ...]
     variation: float
     named: bool = False
-    """Whether labels have named the channels (--labelled): then region r is channel r."""
 
     @property
     def order(self) -> list[int]:
-        """Channel of region r. Where nobody has named them, region 0, the background, is the one whose share
-        of the border is most above its share of the images: an object that fills most of them covers most of
-        their border, too."""
+        """The channel of each region. Unless labels named them, region 0, the background, is the one whose
+        share of the border exceeds its share of the images most. Its share of the border alone won't do: an
+        object that fills most of the images covers most of their border, too."""
         if self.named:
             return [*range(len(self.sizes))]
         background = max(range(len(self.border)), key=lambda k: self.border[k] - self.sizes[k])
         return [background, *(k for k in range(len(self.border)) if k != background)]
 
     def collapse(self, smallest: float, least_variation: float) -> str | None:
-        """What is wrong in words, or None."""
+        """Why f counts as collapsed, in words; None if it doesn't."""
         if min(self.sizes) < smallest:
             return f"a region covers {min(self.sizes):.4f} of the images"
         if self.variation < least_variation:
@@ -37,15 +37,15 @@ class Survey:
 
 
 @torch.no_grad()
-def survey(f: nn.Module, images: Tensor, batch: int = 64) -> Survey:
-    """f's masks on images (N, 3, S, S) in [-1, 1], N at least 2."""
-    return surveyed(torch.cat([f(part) for part in torch.split(images, batch)]))
+def measure_masks(f: nn.Module, images: Tensor, batch: int = 64) -> MaskStatistics:
+    """Statistics of f's masks on images (N, 3, S, S) in [-1, 1], N at least 2."""
+    return mask_statistics(torch.cat([f(part) for part in torch.split(images, batch)]))
 
 
-def surveyed(masks: Tensor) -> Survey:
-    """The same of masks (N, n, S, S) that are there already."""
+def mask_statistics(masks: Tensor) -> MaskStatistics:
+    """Statistics of given masks (N, n, S, S), N at least 2."""
     edge = torch.cat((masks[:, :, 0], masks[:, :, -1], masks[:, :, 1:-1, 0], masks[:, :, 1:-1, -1]), 2)
-    return Survey(
+    return MaskStatistics(
         sizes=tuple(masks.mean((0, 2, 3)).tolist()),
         border=tuple(edge.mean((0, 2)).tolist()),
         variation=masks.std(0).mean().item(),

@@ -14,8 +14,17 @@ CARD = "card.json"
 CONFIG, WEIGHTS, ONNX, GENERATORS = "config.json", "model.safetensors", "mask.onnx", "generators.safetensors"
 """What a model's folder holds: the mask network and what it is built from, the same for ONNX Runtime, and, if
 it can redraw, the generators."""
-ROWS = ("per_dataset", "per_image", "fixed_mask", "disc")
-"""Ours with both matchings, then the trivial ones."""
+MATCHINGS = {
+    "per_dataset": "one matching for the split",
+    "per_image": "matched per image, as in the paper's tables",
+}
+"""The rows that score a model, by how its regions were matched to labels, and what tables say of them."""
+TRIVIAL = {
+    "fixed_mask": "trivial: one fixed mask, chosen with labels",
+    "disc": "trivial: one centred disc, chosen with labels",
+}
+"""The rows beside them that score the same answer for every image."""
+ROWS = (*MATCHINGS, *TRIVIAL)
 
 
 @dataclass(frozen=True)
@@ -131,5 +140,5 @@ def beats_trivial(card: Card) -> bool | None:
     """Whether the honest IoU is above those of the trivial rows. None where that can't be said."""
     if card.scores is None:
         return None
-    trivial = [card.scores[row]["iou"] for row in ROWS[2:] if card.scores[row] is not None]
+    trivial = [card.scores[row]["iou"] for row in TRIVIAL if card.scores[row] is not None]
     return card.scores["per_dataset"]["iou"] > max(trivial) if trivial else None

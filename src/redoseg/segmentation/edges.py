@@ -1,4 +1,4 @@
-"""Masks' borders moved to the photo's edges, at its full size: OpenCV's guided filter (extra `edges`)."""
+"""Moves the borders of masks to the photo's edges, by OpenCV's guided filter (extra `edges`)."""
 
 import math
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from redoseg.errors import EDGES, ConfigError, MissingExtraError, missing_extra
 Edges = Literal["none", "guided"]
 Mask = NDArray[np.float32]
 
-_MOST = 1 << 20  # pixels: of more the filter takes a second for every 6 million, and 80 bytes for each
+_MOST = 1 << 20  # pixels that are filtered: more take a second per 6 million, and 80 bytes each
 
 
 @dataclass(frozen=True)
 class GuidedEdges:
-    """The guided filter of He, Sun and Tang (2013): near a pixel the mask is linear in the photo's colours.
+    """The guided filter of He, Sun and Tang (2013): in each window the mask is linear in the photo's colours.
 
-    `radius` of what is near, in pixels of the network: it grows with the photo. `eps` is a variance of
-    colours in [0, 1]: where they vary less, the mask is only smoothed. MissingExtraError without OpenCV,
-    ValueError for a radius or eps that isn't above 0.
+    `radius` of the window is in pixels of the network's input, so it grows with the photo. `eps` is a
+    variance of colours in [0, 1]: where they vary less, the mask is only smoothed. Raises ValueError for a
+    radius or eps that isn't above 0, MissingExtraError without OpenCV.
     """
 
     radius: float = 2.0
@@ -33,23 +33,23 @@ class GuidedEdges:
     def __post_init__(self) -> None:
         if not (self.radius > 0 and self.eps > 0):
             raise ValueError(f"radius is {self.radius}, eps {self.eps}: both must be above 0")
-        _ximgproc()
+        _import_ximgproc()
 
     def along(self, photo: Image.Image, factor: float) -> Callable[[Mask], Mask]:
-        """A function of masks (H, W) of the RGB photo's size that were enlarged by `factor`, in sides.
+        """The filter for an RGB photo: it maps masks (H, W) of the photo's size to (H, W) float32.
 
-        What it gives, (H, W) float32, is linear in the mask: masks that sum to one still do, but may lie
-        outside [0, 1]. In photos above a megapixel the linear functions are found on fewer pixels (He and Sun
-        2015): a pixel in a thousand changes sides.
+        `factor` is how much longer the photo's sides are than those of the network's input. The filter is
+        linear in the mask: masks that sum to one still do, but values may leave [0, 1]. Photos above a
+        megapixel are filtered at a lower resolution (He and Sun 2015): about one pixel in 1000 then changes.
         """
         scale = min(1.0, math.sqrt(_MOST / (photo.width * photo.height)))
         radius = max(1, round(self.radius * factor * scale))  # OpenCV scales the photo, but not the radius
-        guided = _ximgproc().createGuidedFilter(np.asarray(photo), radius, self.eps * 255**2, scale)
+        guided = _import_ximgproc().createGuidedFilter(np.asarray(photo), radius, self.eps * 255**2, scale)
         return lambda mask: np.asarray(guided.filter(mask), np.float32)
 
 
 def open_edges(edges: Edges | GuidedEdges) -> GuidedEdges | None:
-    """None for "none". ConfigError for what isn't there, MissingExtraError without OpenCV."""
+    """The filter, or None for "none". ConfigError for another name, MissingExtraError without OpenCV."""
     if isinstance(edges, GuidedEdges):
         return edges
     if edges not in get_args(Edges):
@@ -57,7 +57,7 @@ def open_edges(edges: Edges | GuidedEdges) -> GuidedEdges | None:
     return GuidedEdges() if edges == "guided" else None
 
 
-def _ximgproc() -> ModuleType:
+def _import_ximgproc() -> ModuleType:
     what = "--edges guided"
     try:
         from cv2 import ximgproc

@@ -1,4 +1,4 @@
-"""Photos to masks on many machines, by Ray Data. Needs the extra `ray`, and storage that all machines see."""
+"""The verb segment on many machines, by Ray Data: needs the extra `ray` and storage that they share."""
 
 import logging
 import pickle
@@ -15,11 +15,11 @@ from ray.exceptions import RayError
 from redoseg.data.native.sources import absolute_source
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
 from redoseg.models.source import absolute
-from redoseg.segmentation.plan import Job
-from redoseg.segmentation.segment import Failure, Progress, SegmentReport, segment_jobs, segmented
+from redoseg.segmentation.plan import MaskJob
+from redoseg.segmentation.segment import Failure, Progress, Result, SegmentReport, run_jobs, segment_jobs
 from redoseg.segmentation.segmenter import Segmenter
 
-_PHOTOS = 64  # that a worker is given at once, and does again if it dies among them
+_PHOTOS = 64  # in a worker's batch: if the worker dies, the whole batch is done again
 
 Column = NDArray[np.object_]
 
@@ -34,17 +34,19 @@ def segment_on_ray(
     progress: Progress | None = None,
     **options: Any,
 ) -> SegmentReport:
-    """As `segment_files`, the same masks, by the workers of a Ray cluster; `options` as in `from_pretrained`.
+    """As `segment_files`, with the same masks, but done by the workers of a Ray cluster.
 
-    `address` is the cluster's, "auto" the one that this machine belongs to, "local" a new one of this machine
-    alone. `workers` None: as many as there are free CPUs. MODEL, inputs and `out` are paths that all machines
-    know. A worker that dies is replaced, and what it had in hand done again; masks are whole or not there.
-    An archive that is compressed as a whole (.tar.gz) is unpacked for every 64 photos: unpack it before.
-    ConfigError for a cluster that can't be reached, ProcessError for one that gives up.
+    `address` is the cluster's; "auto" is the one that this machine belongs to, "local" a new one of this
+    machine alone. `workers` is how many there are at most; None: one for each CPU. `options` are those of
+    `Segmenter.from_pretrained`. All machines must know `model`, `inputs` and `out` by the same paths.
+
+    A worker that dies is replaced and its photos are done again; no mask is ever written in part. An archive
+    that is compressed as a whole (.tar.gz) is read from its start for every 64 photos: unpack it before.
+    Raises ConfigError for a cluster that can't be reached, ProcessError for one that gives up.
     """
     if options.get("device", "auto") == "auto":
-        options["device"] = "cpu"  # workers are counted by CPUs: on one GPU they would be too many
-    Segmenter.from_pretrained(model, **options)  # what is wrong with it is better said here, once
+        options["device"] = "cpu"  # there is a worker for each CPU: too many to share one GPU
+    Segmenter.from_pretrained(model, **options)  # raises here, once, and not in every worker
     model = absolute(model)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -53,13 +55,13 @@ def segment_on_ray(
             f"--ray {address}: no Ray cluster can be had there ({first_line(error)})"
         ) from error
 
-    def run(jobs: Sequence[Job]) -> Iterator[Job | Failure]:
-        return _results(jobs, workers, {"model": model} | options)
+    def run(jobs: Sequence[MaskJob]) -> Iterator[Result]:
+        return _run_on_cluster(jobs, workers, {"model": model} | options)
 
     try:
         return segment_jobs(run, [absolute_source(source) for source in inputs], out, progress=progress)
     except RayError as error:
-        raise _reported(error) from error
+        raise _find_cause(error) from error
     finally:
         ray.shutdown()
 
@@ -71,12 +73,14 @@ class _Worker:
         self.segmenter = Segmenter.from_pretrained(**options)
 
     def __call__(self, batch: dict[str, Column]) -> dict[str, Column]:
-        done = list(segmented(self.segmenter, [pickle.loads(job) for job in batch["job"]]))
+        done = list(run_jobs(self.segmenter, [pickle.loads(job) for job in batch["job"]]))
         reasons = [one.reason if isinstance(one, Failure) else "" for one in done]
         return {"job": batch["job"], "reason": np.array(reasons, object)}
 
 
-def _results(jobs: Sequence[Job], workers: int | None, options: dict[str, Any]) -> Iterator[Job | Failure]:
+def _run_on_cluster(
+    jobs: Sequence[MaskJob], workers: int | None, options: dict[str, Any]
+) -> Iterator[Result]:
     if not jobs:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -89,12 +93,12 @@ def _results(jobs: Sequence[Job], workers: int | None, options: dict[str, Any]) 
         _Worker, fn_constructor_args=(options,), batch_size=_PHOTOS, num_cpus=1, concurrency=(1, most)
     )
     for row in done.iter_rows():
-        job: Job = pickle.loads(row["job"])
+        job: MaskJob = pickle.loads(row["job"])
         yield Failure(job, row["reason"]) if row["reason"] else job
 
 
-def _reported(error: BaseException) -> RedosegError:
-    """What a worker raised, if it is one of ours, or that the cluster gave up."""
+def _find_cause(error: BaseException) -> RedosegError:
+    """The RedosegError that a worker raised, else a ProcessError which says that the cluster gave up."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RedosegError):

@@ -1,4 +1,4 @@
-"""What there is to segment: photos, and for each the file of its mask, no two the same."""
+"""Which photos there are to segment, and for each the file of its mask, no two the same."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ from redoseg.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MaskJob:
     """A photo and the file of its mask."""
 
     ref: ImageRef
@@ -23,22 +23,22 @@ class Job:
         return named([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
 
 
-def planned(inputs: Sequence[str | Path], out: Path) -> tuple[list[Job], list[tuple[str, str]]]:
-    """A job for every photo in `inputs`, and the inputs that hold none, with reasons.
+def plan_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[list[MaskJob], list[tuple[str, str]]]:
+    """A job for every photo in `inputs`, and (input, reason) of each input without a photo.
 
-    DataError without any input, if `out` lies among the photos, or if masks can't have names of their own.
+    DataError without any input, if `out` lies among the photos, or if two masks would have the same name.
     """
-    listings, failed = _listings(inputs)
+    listings, failed = _list_inputs(inputs)
     for listing in listings:
         _check_apart(listing, out)
-    return _jobs(listings, out), failed
+    return _make_jobs(listings, out), failed
 
 
-def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:
-    """What each input holds, and the inputs that hold nothing, with reasons; one named twice counts once."""
+def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:
+    """The photos of each input, and (input, reason) of those without; an input named twice counts once."""
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
-    sources = {_place(source): source for source in inputs}
+    sources = {_identify(source): source for source in inputs}
     listings, failed = [], []
     for source in sources.values():
         try:
@@ -50,16 +50,16 @@ def _listings(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[t
     return listings, failed
 
 
-def _place(source: str | Path) -> tuple[str, str]:
-    """The same for an input that is named in another way: the set's name or "", and the path."""
+def _identify(source: str | Path) -> tuple[str, str]:
+    """What two spellings of the same input have in common: the data set's name or "", and the real path."""
     name, path = parsed(source) or ("", source)
     return name, os.path.realpath(path)
 
 
 def _check_apart(listing: FolderListing, out: Path) -> None:
-    """DataError if masks in `out` would be taken for photos the next time that `listing` is made.
+    """DataError if masks in `out` would be taken for photos the next time that the input is listed.
 
-    A set in its owner's form has masks of its own there, and keeps its folder to itself.
+    The folder of a data set in its owner's form is refused as a whole: it may hold masks of its own.
     """
     folder = Path(os.path.realpath(listing.path))
     if not folder.is_dir() or not out.is_relative_to(folder):
@@ -67,7 +67,7 @@ def _check_apart(listing: FolderListing, out: Path) -> None:
     if listing.native:
         raise DataError(f"--out {out} lies in the folder of a data set, {listing.path}: choose another --out")
     parts = out.relative_to(folder).parts
-    place, inside = "".join(f"{part}/" for part in parts), _left_out(listing.images[0])
+    place, inside = "".join(f"{part}/" for part in parts), _unnamed_prefix(listing.images[0])
     root = inside.removesuffix("images/") if f"/{inside}".endswith("/images/") else inside
     masks_folder = place.startswith((f"{root}masks/", "masks/"))
     beside_images = root != inside and place.startswith(root) and not place.startswith(inside)
@@ -76,28 +76,30 @@ def _check_apart(listing: FolderListing, out: Path) -> None:
         raise DataError(f"--out {out} is among the photos of {listing.path}: masks would be taken for photos")
 
 
-def _left_out(ref: ImageRef) -> str:
-    """The part of a photo's path that its name leaves out: "", "top/", "images/" or "top/images/"."""
-    return ref.entry.path.removesuffix(_whole(ref))
+def _unnamed_prefix(ref: ImageRef) -> str:
+    """The start of a photo's path that isn't in its name: "", "top/", "images/" or "top/images/"."""
+    return ref.entry.path.removesuffix(_full_name(ref))
 
 
-def _whole(ref: ImageRef) -> str:
-    """The name with its suffix; a listing leaves the suffix in the name where two stems are the same."""
-    whole = f"{ref.name}{ref.suffix}"
-    return whole if ref.entry.path.endswith(whole) else ref.name
+def _full_name(ref: ImageRef) -> str:
+    """The name with its suffix. Where two photos have the same stem, their listing left it in the name."""
+    full = f"{ref.name}{ref.suffix}"
+    return full if ref.entry.path.endswith(full) else ref.name
 
 
-def _jobs(listings: Sequence[FolderListing], out: Path) -> list[Job]:
+def _make_jobs(listings: Sequence[FolderListing], out: Path) -> list[MaskJob]:
     """A file in `out` for every photo, no two the same. DataError if one would replace a photo."""
-    photos = _photos(listings)
-    where = list(photos.values())
-    names = [ref.name for _, _, ref in where]
+    photos = _index_photos(listings)
+    origins = list(photos.values())
+    names = [ref.name for _, _, ref in origins]
     for attempt in range(1, 5):
         counts = Counter(names)
         if len(counts) == len(names):
             break
-        names = [_name(attempt, *where[i]) if counts[name] > 1 else name for i, name in enumerate(names)]
-    jobs = [Job(ref, _target(out, name)) for (_, _, ref), name in zip(where, names, strict=True)]
+        names = [
+            _candidate(attempt, *origins[i]) if counts[name] > 1 else name for i, name in enumerate(names)
+        ]
+    jobs = [MaskJob(ref, _mask_file(out, name)) for (_, _, ref), name in zip(origins, names, strict=True)]
     if len({job.target for job in jobs}) < len(jobs):
         raise DataError("masks of several photos would have the same name: segment the inputs one by one")
     for job in jobs:
@@ -108,10 +110,10 @@ def _jobs(listings: Sequence[FolderListing], out: Path) -> list[Job]:
     return jobs
 
 
-def _photos(listings: Sequence[FolderListing]) -> dict[str, tuple[int, FolderListing, ImageRef]]:
-    """Each photo by its file (in an archive: as if that were a folder), with its input and that one's number.
+def _index_photos(listings: Sequence[FolderListing]) -> dict[str, tuple[int, FolderListing, ImageRef]]:
+    """Input number, input and photo by the photo's path; a path within an archive follows the archive's.
 
-    A photo that several inputs hold counts for the first one.
+    A photo that several inputs hold belongs to the first of them.
     """
     photos: dict[str, tuple[int, FolderListing, ImageRef]] = {}
     for number, listing in enumerate(listings, 1):
@@ -121,16 +123,16 @@ def _photos(listings: Sequence[FolderListing]) -> dict[str, tuple[int, FolderLis
     return photos
 
 
-def _name(attempt: int, number: int, listing: FolderListing, ref: ImageRef) -> str:
-    """Names to try for a mask one after the other; `number` is that of the input."""
+def _candidate(attempt: int, number: int, listing: FolderListing, ref: ImageRef) -> str:
+    """The name of a mask at this attempt, longer each time; `number` is that of the input."""
     single = ref.entry.kind == "file" and listing.path.is_file()
     stem = Path(os.path.realpath(listing.path)).parent.name if single else listing.stem
-    whole = _whole(ref)
-    return (ref.name, whole, f"{stem}/{ref.name}", f"{stem}/{whole}", f"{stem}-{number}/{whole}")[attempt]
+    full = _full_name(ref)
+    return (ref.name, full, f"{stem}/{ref.name}", f"{stem}/{full}", f"{stem}-{number}/{full}")[attempt]
 
 
-def _target(out: Path, name: str) -> Path:
-    """DataError for a name that leads out of `out`: listings have none, but archives come from anywhere."""
+def _mask_file(out: Path, name: str) -> Path:
+    """The file in `out`. DataError for a name that leads out of it, as one in a malicious archive may."""
     target = Path(os.path.abspath(out / f"{name}.png"))
     if not target.is_relative_to(out):
         raise DataError(f"the name {named([name])} leads out of {out}: its archive is not to be trusted")

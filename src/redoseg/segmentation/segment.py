@@ -1,4 +1,4 @@
-"""Files, folders and archives of photos to a folder of masks."""
+"""The function segment_files: files, folders and archives of photos to a folder of masks."""
 
 import errno
 import os
@@ -22,34 +22,38 @@ from redoseg.data.archive import Entry, in_order
 from redoseg.data.images import IMAGE_SUFFIXES, decoding
 from redoseg.errors import DataError
 from redoseg.files import leftovers_of, write_aside
-from redoseg.segmentation.plan import Job, planned
-from redoseg.segmentation.segmenter import Fitted, Masks, Segmenter
+from redoseg.segmentation.plan import MaskJob, plan_jobs
+from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
 
 Progress = Callable[[int, int], None]
 
 _CHUNK = 16  # photos that the network is given at once
-_AHEAD = 2  # chunks at the network, so that it needn't wait while one is put together; one more is read
-_THREADS = min(4, os.cpu_count() or 1)  # for decoding and writing: no more whole photos are in memory
-_PNG: dict[str, int] = {"compress_type": zlib.Z_RLE}  # for masks half the time, and smaller files
-_BIG = 8_000_000  # pixels; bigger masks are made one at a time
+_AHEAD = 2  # chunks waiting for the network, so that it is never idle; one more chunk is being read
+_THREADS = min(4, os.cpu_count() or 1)  # that decode and write: each holds one whole photo in memory
+_PNG: dict[str, int] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
+_BIG = 8_000_000  # pixels: of larger masks one is made at a time, to save memory
 _one_big_mask = threading.Lock()
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # no other mask can be written either
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # after these no other mask can be written either
 
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """`written` masks, and of each photo that `failed` its name, fit to print, and the reason."""
+    """What `segment_files` did: the number of masks `written`, and (name, reason) of each photo that failed.
+
+    An input that doesn't exist or holds no photo is among `failed`, too. All of it is fit to print.
+    """
 
     written: int
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """`content`: the file's, if it is needed again and can't be had again."""
+class _Loaded:
+    """A photo read for the network. `content` are its file's bytes where they are needed again for the edges
+    and can't be read again; else None."""
 
-    job: Job
-    fitted: Fitted
+    job: MaskJob
+    network_input: NetworkInput
     content: bytes | None
 
 
@@ -57,34 +61,38 @@ class _Read:
 class Failure:
     """A photo that got no mask, and why."""
 
-    job: Job
+    job: MaskJob
     reason: str
+
+
+Result = MaskJob | Failure
 
 
 def segment_files(
     segmenter: Segmenter, inputs: Sequence[str | Path], out: str | Path, *, progress: Progress | None = None
 ) -> SegmentReport:
-    """A mask for every photo in `inputs` (images, folders, archives, `lfw:DIR`) as `out`/<relative path>.png.
+    """Write a mask for every photo in `inputs` to the folder `out`, as `out`/<relative path>.png.
 
-    8-bit PNG of the photo's own size: 255 on the object if the model has two regions, else the region's
-    number. Names that would be the same keep their suffix (a.jpg.png) or get their input's name in front.
-    A photo that fails is reported, and so is an input that isn't there or holds no photo; the rest is done.
-    `progress` hears (photos done, photos in all). DataError without any input, if `out` lies among the photos
-    or can't be written to.
+    `inputs` are images, folders, archives and data sets in their owner's form (`lfw:DIR`). Masks are 8-bit
+    PNG files of the photo's own size: 255 on the object and 0 elsewhere for two regions, else the number of
+    the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its input's name
+    is added. A photo that can't be read is reported, and the others are done. `progress` is called with
+    (photos done, photos in all). Raises DataError without any input, or if `out` lies among the photos or
+    can't be written to.
     """
-    return segment_jobs(lambda jobs: segmented(segmenter, jobs), inputs, out, progress=progress)
+    return segment_jobs(lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress)
 
 
 def segment_jobs(
-    run: Callable[[Sequence[Job]], Iterator[Job | Failure]],
+    run: Callable[[Sequence[MaskJob]], Iterator[Result]],
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
     progress: Progress | None = None,
 ) -> SegmentReport:
-    """As `segment_files`, where `run` does the jobs, in any order."""
+    """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
     out = Path(os.path.realpath(out))
-    jobs, failed = planned(inputs, out)
+    jobs, failed = plan_jobs(inputs, out)
     if jobs:
         _make_folder(out)
     written = 0
@@ -95,33 +103,36 @@ def segment_jobs(
             written += 1
         if progress is not None:
             progress(written + len(failed), len(jobs))
-    for left in leftovers_of(job.target for job in jobs):  # by a worker, or an earlier call, that was killed
-        left.unlink(missing_ok=True)
+    for file in leftovers_of(job.target for job in jobs):  # of a worker or an earlier call that was killed
+        file.unlink(missing_ok=True)
     return SegmentReport(written, failed)
 
 
-def segmented(segmenter: Segmenter, jobs: Sequence[Job]) -> Iterator[Job | Failure]:
-    """Every job in its order, done or failed. While the network works, photos are read and masks written.
+def run_jobs(segmenter: Segmenter, jobs: Sequence[MaskJob]) -> Iterator[Result]:
+    """Does the jobs and yields each in its order, done or as a Failure.
 
-    Closed early, by Ctrl-C for one, it finishes what is being written and begins nothing more.
+    While the network works, other photos are read and masks written. If the iterator is closed early, as by
+    Ctrl-C, masks that are being written are finished and no others are begun.
     """
-    contents = _contents(jobs)
+    contents = _iterate_contents(jobs)
     files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_AHEAD)
 
-    def work(reads: Sequence[Future[_Read | Failure]]) -> list[Future[Job | Failure] | Failure]:
-        found = [read.result() for read in reads]
-        masks = iter(segmenter.predict([one.fitted for one in found if isinstance(one, _Read)]))
+    def predict(reading: Sequence[Future[_Loaded | Failure]]) -> list[Future[Result] | Failure]:
+        photos = [future.result() for future in reading]
+        loaded = [photo.network_input for photo in photos if isinstance(photo, _Loaded)]
+        masks = iter(segmenter.predict(loaded))
         return [
-            one if isinstance(one, Failure) else files.submit(_write, segmenter, one, next(masks))
-            for one in found
+            photo if isinstance(photo, Failure) else files.submit(_write_mask, segmenter, photo, next(masks))
+            for photo in photos
         ]
 
-    ahead: deque[Future[list[Future[Job | Failure] | Failure]]] = deque()
+    ahead: deque[Future[list[Future[Result] | Failure]]] = deque()
     try:
         while True:
             chunk = list(islice(contents, _CHUNK))
             if chunk:
-                ahead.append(network.submit(work, [files.submit(_read, segmenter, *item) for item in chunk]))
+                reading = [files.submit(_load, segmenter, *item) for item in chunk]
+                ahead.append(network.submit(predict, reading))
             elif not ahead:
                 return
             if not chunk or len(ahead) > _AHEAD:
@@ -133,63 +144,65 @@ def segmented(segmenter: Segmenter, jobs: Sequence[Job]) -> Iterator[Job | Failu
         files.shutdown()
 
 
-def _read(segmenter: Segmenter, job: Job, content: bytes | Failure | None) -> _Read | Failure:
+def _load(segmenter: Segmenter, job: MaskJob, content: bytes | Failure | None) -> _Loaded | Failure:
     if isinstance(content, Failure):
         return content
     try:
         with _open(job, content) as file:
-            return _Read(job, segmenter.read(file), None if segmenter.edges is None else content)
+            return _Loaded(job, segmenter.read(file), None if segmenter.edges is None else content)
     except (DataError, OSError) as error:
-        return Failure(job, _reason(error))
+        return Failure(job, _error_text(error))
 
 
-def _open(job: Job, content: bytes | None) -> BinaryIO:
+def _open(job: MaskJob, content: bytes | None) -> BinaryIO:
     return job.ref.open() if content is None else BytesIO(content)
 
 
-def _write(segmenter: Segmenter, read: _Read, masks: Masks) -> Job | Failure:
-    job, size = read.job, read.fitted.size
+def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
+    job, size = photo.job, photo.network_input.size
     try:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
-            labels = _regions(segmenter, read, masks)
+            labels = _compute_regions(segmenter, photo, masks)
             image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
-    except (DataError, OSError) as error:  # the photo, where it is read again
-        return Failure(job, _reason(error))
+    except (DataError, OSError) as error:  # from reading the photo a second time
+        return Failure(job, _error_text(error))
     try:
         write_aside(job.target, lambda aside: image.save(aside, "PNG", **_PNG))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        if isinstance(error, OSError) and error.errno in _HOPELESS:
-            raise DataError(f"masks can't be written to {job.target.parent}: {_reason(error)}") from error
-        return Failure(job, f"its mask can't be written: {_reason(error)}")
+        if isinstance(error, OSError) and error.errno in _FATAL:
+            raise DataError(f"masks can't be written to {job.target.parent}: {_error_text(error)}") from error
+        return Failure(job, f"its mask can't be written: {_error_text(error)}")
     return job
 
 
-def _regions(segmenter: Segmenter, read: _Read, masks: Masks) -> NDArray[np.uint8]:
-    """(H, W). For its edges the photo is decoded again, whole: to keep those that wait would take more."""
+def _compute_regions(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> NDArray[np.uint8]:
+    """(H, W), the region of each pixel. Edges need the photo at full size: it is decoded a second time, as
+    keeping every photo that waits for the network would take too much memory."""
+    size = photo.network_input.size
     if segmenter.edges is None:
-        return segmenter.regions(masks, read.fitted.size)
-    with _open(read.job, read.content) as file, decoding(file) as photo:
-        return segmenter.regions(masks, read.fitted.size, photo)
+        return segmenter.regions(masks, size)
+    with _open(photo.job, photo.content) as file, decoding(file) as image:
+        return segmenter.regions(masks, size, image)
 
 
-def _reason(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None]]:
-    """Every job; with the bytes where they can only be had in passing (compressed tars), else None."""
-    packed: dict[str, dict[Entry, Job]] = {}
+def _iterate_contents(jobs: Sequence[MaskJob]) -> Iterator[tuple[MaskJob, bytes | Failure | None]]:
+    """Every job, with its photo's bytes where that lies in a compressed tar, which is read in one pass."""
+    packed: dict[str, dict[Entry, MaskJob]] = {}
     for job in jobs:
         if job.ref.entry.kind == "packed":
             packed.setdefault(job.ref.entry.source, {})[job.ref.entry] = job
         else:
             yield job, None
-    for waiting in packed.values():
+    for remaining in packed.values():
         try:
-            for entry, content in in_order(list(waiting)):
-                yield waiting.pop(entry), content
-        except (DataError, OSError) as error:  # nothing behind the damage can be reached
-            yield from ((job, Failure(job, _reason(error))) for job in waiting.values())
+            for entry, content in in_order(list(remaining)):
+                yield remaining.pop(entry), content
+        except (DataError, OSError) as error:  # the photos behind the damage can't be reached
+            yield from ((job, Failure(job, _error_text(error))) for job in remaining.values())
 
 
 def _make_folder(out: Path) -> None:

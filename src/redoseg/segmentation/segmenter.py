@@ -1,9 +1,8 @@
-"""Photos of any size to soft masks of the same size."""
+"""The Segmenter: photos of any size to soft masks of the same size."""
 
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, overload
@@ -12,47 +11,49 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.data.images import decoding, decoding_sized, to_rgb
+from redoseg.data.images import decoding, decoding_sized
 from redoseg.data.labels import region_map
 from redoseg.errors import DataError, ModelError
 from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.segmentation.edges import Edges, GuidedEdges, open_edges
+from redoseg.segmentation.photo_input import Photo, naming_errors, to_rgb_image
 
 Masks = NDArray[np.float32]
 Backend = Callable[[NDArray[np.float32]], Masks]
-Photo = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
 
-_STEP = 4  # the network's sides are multiples of it,
-_LEAST = 32  # from here
-_LONGEST = 4  # a photo's long side, in units of the model's size; what is longer still is squashed
+_STEP = 4  # the sides of the network's input are multiples of 4,
+_LEAST = 32  # and at least 32
+_LONGEST = 4  # of the model's size: a photo whose long side would be more is squashed to that
 _BATCH_PIXELS = 1 << 18  # in one call of the backend: 16 images at 128 x 128
 _BATCH_IMAGES = 64
-_DRAFT = 4  # a JPEG is decoded at no less than so many times the model's size, as for training
+_DRAFT = 4  # a JPEG is decoded at no less than 4 times the model's size, as for training
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A photo as the network takes it: `pixels` (h, w, 3) uint8; `size` is its own (width, height)."""
+class NetworkInput:
+    """A photo at the network's size: `pixels` (h, w, 3) uint8. `size` is the photo's own (width, height)."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
 
 
 class Segmenter:
-    """Soft masks of photos.
+    """Makes soft masks of photos.
 
-    `segmenter(photo)` gives (n, H, W) float32, the photo's own height and width, in [0, 1] with a sum of one
-    over the n regions; region 0 is the background. A photo is a PIL image, an (H, W, 3) uint8 array or a
-    path; a list of them gives a list. PIL images and arrays are taken as they lie, files as a viewer shows
-    them (EXIF). DataError for what is no photo.
+    `segmenter(photo)` returns (n, H, W) float32: a mask for each of the n regions, as high and wide as the
+    photo, in [0, 1]; the masks of a pixel sum to one. Region 0 is the background. A photo is a PIL image, an
+    (H, W, 3) uint8 array or a path, and a list of photos gives a list of masks. Images and arrays are taken
+    as they are; a file is turned as its EXIF orientation says. Raises DataError for what isn't a photo.
     """
 
     def __init__(self, backend: Backend, *, n: int, size: int, edges: Edges | GuidedEdges = "none") -> None:
-        """`backend`: images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
+        """A segmenter around a function that computes masks; `from_pretrained` makes one from a model.
 
-        h and w are multiples of 4, from 32. It may be called from several threads at once. `size` is the side
-        that the model was trained at. `edges` "guided" moves the masks' borders to the edges in photos that
-        are larger than what the network sees; MissingExtraError without OpenCV.
+        `backend` maps images (B, 3, h, w) float32 in [-1, 1] to masks (B, n, h, w) float32, background first;
+        h and w are multiples of 4 from 32, and several threads may call it at once. `size` is the side that
+        the model was trained at. `edges="guided"` moves the borders of masks to the photo's edges, for photos
+        larger than the network's input. Raises ValueError for n below 2 or a size that isn't a multiple of 4
+        from 32, ConfigError for other `edges`, MissingExtraError if they need OpenCV and it isn't installed.
         """
         if n < 2 or size < _LEAST or size % _STEP:
             raise ValueError(
@@ -71,16 +72,18 @@ class Segmenter:
         backend: BackendName = "auto",
         edges: Edges | GuidedEdges = "none",
     ) -> Self:
-        """`model`: a run, a model's folder, an ONNX file that `redoseg export` wrote, a hub id, or the name
-        of a model that comes with the package (`redoseg models`); a model here of that name goes before it.
+        """A segmenter with a trained model.
 
-        Within a run, `checkpoint` is "last", "label-free", "best" or a step, `weights` "ema" or "raw" (None:
-        EMA if kept).
-        `backend` "onnx" needs no PyTorch; "auto" is the faster one of those that can be had. `edges` as in
-        `Segmenter`. ModelError for a model, ConfigError for a device that can't be used, MissingExtraError
-        without PyTorch or OpenCV where only they will do.
+        `model` is the folder of a run or of a model, an ONNX file that `redoseg export` wrote, a hub id, or
+        the name of a model that comes with the package (`redoseg models` lists them). A folder or file of
+        that name is preferred to a model that comes with the package.
+
+        `checkpoint` and `weights` choose within a run: "last", "label-free", "best" or a step; "ema" or "raw"
+        (None: the moving average if one is kept). `backend="onnx"` needs no PyTorch; "auto" is the fastest
+        one available. `edges` are those of `Segmenter`. Raises ModelError for a model that can't be used,
+        ConfigError for such a device, MissingExtraError where PyTorch or OpenCV is needed and not installed.
         """
-        edges = open_edges(edges) or "none"  # before a model is looked for, downloaded even
+        edges = open_edges(edges) or "none"  # first: a model may have to be downloaded
         opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
         return cls(opened.backend, n=opened.n, size=opened.size, edges=edges)
 
@@ -89,68 +92,73 @@ class Segmenter:
     @overload
     def __call__(self, photo: list[Any] | tuple[Any, ...]) -> list[Masks]: ...
     def __call__(self, photo: Photo | list[Any] | tuple[Any, ...]) -> Masks | list[Masks]:
-        """(n, H, W) float32 for a photo, a list of such for a list of photos. See the class."""
+        """Masks (n, H, W) float32 of a photo, or a list of them for a list of photos. See the class."""
         if not isinstance(photo, list | tuple):
             return self([photo])[0]
-        fitted = [self._fitted(one) for one in photo]
-        masks = self.predict(fitted)
-        return [self._restored(*item) for item in zip(masks, fitted, photo, strict=True)]
+        inputs = [self._prepare(one) for one in photo]
+        masks = self.predict(inputs)
+        return [self._restore_photo(*item) for item in zip(masks, inputs, photo, strict=True)]
 
-    def _fitted(self, photo: object) -> Fitted:
+    def _prepare(self, photo: object) -> NetworkInput:
         if not isinstance(photo, str | os.PathLike):
-            return self.fit(_opened(photo))
-        with _naming(photo) as path:
+            return self.fit(to_rgb_image(photo))
+        with naming_errors(photo) as path:
             return self.read(path)
 
-    def _restored(self, masks: Masks, fitted: Fitted, photo: object) -> Masks:
+    def _restore_photo(self, masks: Masks, prepared: NetworkInput, photo: object) -> Masks:
         if self.edges is None:
-            return self.restore(masks, fitted.size)
+            return self.restore(masks, prepared.size)
         if not isinstance(photo, str | os.PathLike):
-            return self.restore(masks, fitted.size, _opened(photo))
-        with _naming(photo) as path, decoding(path) as image:  # whole now, and only one at a time
-            return self.restore(masks, fitted.size, image)
+            return self.restore(masks, prepared.size, to_rgb_image(photo))
+        with naming_errors(photo) as path, decoding(path) as image:  # again and whole, but one at a time
+            return self.restore(masks, prepared.size, image)
 
-    def read(self, file: BinaryIO | Path) -> Fitted:
-        """The photo in a file at the network's size. A large JPEG is not decoded at its full size.
+    def read(self, file: BinaryIO | Path) -> NetworkInput:
+        """The photo in a file, at the network's size. A large JPEG is not decoded at its full size.
 
-        DataError, without the file's name, if it doesn't decode.
+        Raises DataError, without the file's name, if it can't be decoded.
         """
         with decoding_sized(file, at_least=_DRAFT * self.size) as (image, size):
             return self.fit(image, size)
 
-    def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> Fitted:
-        """An RGB image at the network's size: see `network_size`. S x S comes back bit for bit.
+    def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> NetworkInput:
+        """An RGB image resized to its `network_size`; an image of that size keeps its pixels bit for bit.
 
-        `size`: the photo's own width and height, if `image` shows it smaller.
+        `size` is the photo's own (width, height) where `image` is a smaller copy of it.
         """
         size = size or image.size
         small = image.resize(self.network_size(*size), Image.Resampling.LANCZOS)
-        return Fitted(np.asarray(small), size)
+        return NetworkInput(np.asarray(small), size)
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
-        """The short side becomes the model's size, the long side keeps the shape up to 4 times that."""
-        scale = self.size / min(width, height)
-        return self._side(width * scale), self._side(height * scale)
+        """The (width, height) at which the network is given a photo of this width and height.
 
-    def _side(self, length: float) -> int:
+        The short side becomes the model's size. The long side keeps the photo's shape, up to 4 times that
+        size. Both are rounded to multiples of 4, at least 32.
+        """
+        scale = self.size / min(width, height)
+        return self._round_side(width * scale), self._round_side(height * scale)
+
+    def _round_side(self, length: float) -> int:
         return min(max(_STEP * round(length / _STEP), _LEAST), _LONGEST * self.size)
 
-    def predict(self, fitted: Sequence[Fitted]) -> list[Masks]:
-        """(n, h, w) at the network's size for each, in their order. Images of one size share batches."""
+    def predict(self, inputs: Sequence[NetworkInput]) -> list[Masks]:
+        """Masks (n, h, w) of each input, at its size and in order. Inputs of one size share batches."""
         groups: dict[tuple[int, ...], list[int]] = {}
-        for index, one in enumerate(fitted):
+        for index, one in enumerate(inputs):
             groups.setdefault(one.pixels.shape, []).append(index)
         masks: dict[int, Masks] = {}
         for shape, indices in groups.items():
             batch = min(_BATCH_IMAGES, max(1, _BATCH_PIXELS // (shape[0] * shape[1])))
             for start in range(0, len(indices), batch):
                 part = indices[start : start + batch]
-                masks.update(zip(part, self._batch([fitted[index].pixels for index in part]), strict=True))
-        return [masks[index] for index in range(len(fitted))]
+                pictures = [inputs[index].pixels for index in part]
+                masks.update(zip(part, self._predict_batch(pictures), strict=True))
+        return [masks[index] for index in range(len(inputs))]
 
-    def _batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Masks:
-        """(B, n, h, w) of pictures (h, w, 3)."""
-        images = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C")
+    def _predict_batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Masks:
+        """B pictures (h, w, 3) -> masks (B, n, h, w)."""
+        images = np.stack(pictures).transpose(0, 3, 1, 2).astype(np.float32, order="C")  # (B, 3, h, w)
         images /= np.float32(127.5)
         images -= 1
         masks = self.backend(images)
@@ -161,104 +169,53 @@ class Segmenter:
         return masks
 
     def restore(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None) -> Masks:
-        """Masks (n, h, w) brought bilinearly to `size` (width, height): (n, H, W), sum one over n.
+        """Masks (n, h, w) resized bilinearly to `size` (width, height): (n, H, W) that sum to one over n.
 
-        Where the segmenter has `edges`, they come from `photo`, RGB and of that size. DataError if it isn't.
+        With `edges`, borders move to those of `photo`, an RGB image of that size. Raises DataError if it has
+        another size.
         """
         if size == (masks.shape[2], masks.shape[1]):
             return masks
         restored = np.empty((self.n, size[1], size[0]), np.float32)
-        for r, mask in enumerate(self._objects(masks, size, photo), 1):
+        for r, mask in enumerate(self._resize_objects(masks, size, photo), 1):
             restored[r] = mask
-        # The resize is linear, its weights sum to one: so do its results, and the background is what is left.
+        # Bilinear weights sum to one, so resized masks do, too: the background is what the objects leave.
         np.subtract(1, restored[1:].sum(0), out=restored[0])
         restored.clip(0, 1, out=restored)
-        if self.edges is not None:  # what the filter gave may have lain outside: now the sum is 1 or more
+        if self.edges is not None:  # the filter's results may have been below 0, so the sum is now 1 or more
             restored /= restored.sum(0)
         return restored
 
     def regions(
         self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None
     ) -> NDArray[np.uint8]:
-        """(H, W): the region of each pixel, `region_map` of what `restore` gives."""
+        """The region of each pixel, (H, W): the same as `region_map` of what `restore` returns."""
         if self.n > 2:
             return region_map(self.restore(masks, size, photo))
-        (mask,) = self._objects(masks, size, photo)
+        (mask,) = self._resize_objects(masks, size, photo)
         return (mask > 0.5).view(np.uint8)
 
-    def _objects(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None) -> Iterator[Masks]:
-        """(H, W) of every region but the background, in their order; with `edges` not quite in [0, 1]."""
+    def _resize_objects(
+        self, masks: Masks, size: tuple[int, int], photo: Image.Image | None
+    ) -> Iterator[Masks]:
+        """The mask (H, W) of each region but the background; with `edges` not quite within [0, 1]."""
         factor = math.sqrt(size[0] * size[1] / (masks.shape[1] * masks.shape[2]))
         guided = None
-        if self.edges is not None and photo is not None and factor > 1:  # else f has seen every pixel
-            _check_same(photo, size)
+        if self.edges is not None and photo is not None and factor > 1:  # else the network saw every pixel
+            _check_same_size(photo, size)
             guided = self.edges.along(photo, factor)
         for mask in masks[1:]:
-            resized = _resized(mask, size)
+            resized = _resize_mask(mask, size)
             yield resized if guided is None else guided(resized)
 
 
-def _check_same(photo: Image.Image, size: tuple[int, int]) -> None:
+def _check_same_size(photo: Image.Image, size: tuple[int, int]) -> None:
     if photo.size != size:
         raise DataError(f"it is {photo.width}x{photo.height} and was {size[0]}x{size[1]} a moment ago")
 
 
-def _resized(mask: Masks, size: tuple[int, int]) -> Masks:
-    """(h, w) brought bilinearly to `size` (width, height)."""
+def _resize_mask(mask: Masks, size: tuple[int, int]) -> Masks:
+    """A mask (h, w) resized bilinearly to `size` (width, height)."""
     if size == (mask.shape[1], mask.shape[0]):
         return mask
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
-
-
-@contextmanager
-def _naming(photo: str | os.PathLike[str]) -> Iterator[Path]:
-    """A photo's path for a block; DataErrors in it get the path's name."""
-    path = _existing(Path(photo))
-    try:
-        yield path
-    except DataError as error:
-        raise DataError(f"{path} can't be read: {error}") from error
-
-
-def _opened(photo: object) -> Image.Image:
-    """RGB, at least 1 x 1. DataError, one line, for anything that is no photo."""
-    if isinstance(photo, np.ndarray):
-        return _from_array(photo)
-    if not isinstance(photo, Image.Image):
-        raise DataError(
-            f"{type(photo).__name__} is no photo: give a PIL image, an (H, W, 3) uint8 array or a path"
-        )
-    if 0 in photo.size:
-        raise DataError(f"the image is empty: {photo.width}x{photo.height}")
-    return photo if photo.mode == "RGB" else to_rgb(photo)
-
-
-def _existing(path: Path) -> Path:
-    if path.is_dir():
-        raise DataError(
-            f"{path} is a folder: `redoseg segment` takes one, a Segmenter takes a list of photos"
-        )
-    if not path.exists():
-        raise DataError(f"there is no {path}")
-    return path
-
-
-def _from_array(array: NDArray[np.generic]) -> Image.Image:
-    cure = None
-    if array.dtype != np.uint8:
-        cure = "values must be uint8, 0 to 255"
-    elif array.ndim == 2:
-        cure = "a grey photo becomes RGB by np.stack([photo] * 3, axis=-1)"
-    elif array.ndim == 3 and array.shape[2] == 4:
-        cure = "leave out the alpha channel: photo[..., :3]"
-    elif array.ndim == 3 and array.shape[0] == 3 and array.shape[2] != 3:
-        cure = "channels come last: photo.transpose(1, 2, 0)"
-    elif array.ndim == 4:
-        cure = "give several photos as a list"
-    elif array.ndim != 3 or array.shape[2] != 3:
-        cure = "red, green and blue are the last axis"
-    elif 0 in array.shape:
-        cure = "it is empty"
-    if cure is not None:
-        raise DataError(f"an array photo is (H, W, 3) uint8, this one is {array.shape} {array.dtype}: {cure}")
-    return Image.fromarray(np.ascontiguousarray(array))

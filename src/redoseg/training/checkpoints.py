@@ -11,7 +11,7 @@ from redoseg.data.held_out import unseen
 from redoseg.evaluation.evaluate import score, scoring_split
 from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
-from redoseg.label_free.statistics import Survey
+from redoseg.label_free.statistics import MaskStatistics
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -96,7 +96,7 @@ class RunWriter:
         save_tensors(self.folder.step(step), _weights(learner, _TO_USE), info)
 
     def log_metrics(
-        self, state: State, entry: dict[str, Any], statistics: Survey, *, restarts: int | None
+        self, state: State, entry: dict[str, Any], statistics: MaskStatistics, *, restarts: int | None
     ) -> dict[str, Any]:
         """The log's line for this step, which it returns. `restarts` None: there can't be any."""
         scored = state["step"] % self.config.eval_every == 0

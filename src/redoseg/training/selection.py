@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Split
-from redoseg.evaluation.evaluate import count
+from redoseg.evaluation.evaluate import count_pixels
 from redoseg.evaluation.metrics import per_dataset, per_image
-from redoseg.label_free.signals import Signals, label_free_score, measure, recovered
+from redoseg.label_free.signals import Signals, code_recovery, label_free_score, measure
 from redoseg.networks.mask import MaskNetwork
 from redoseg.training.learner import Learner
 
@@ -35,7 +35,7 @@ class BestCheckpoint:
         """Score f as it is after `step` updates; whether it is the best so far."""
         if self.split is None:
             return False
-        counts = count(f, self.split, SCORED)
+        counts = count_pixels(f, self.split, SCORED)
         rows = {"per_dataset": per_dataset(counts), "per_image": per_image(counts)}
         scores = {name: {"accuracy": row.accuracy, "iou": row.iou} for name, row in rows.items()}
         self.last = {"split": self.name, **scores}
@@ -83,5 +83,5 @@ def checkpoint_signals(config: TrainConfig, learner: Learner, images: Tensor) ->
     if not isinstance(G, nn.ModuleList) or delta is None:
         return signals
     generated = config.delta_input == "generated" or config.redraw == "all"
-    codes = recovered(learner.f, G, delta, images, config.code_size, generated=generated)
+    codes = code_recovery(learner.f, G, delta, images, config.code_size, generated=generated)
     return dataclasses.replace(signals, recovered=codes)

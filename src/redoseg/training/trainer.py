@@ -13,10 +13,10 @@ from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import spread
 from redoseg.errors import CollapseError, ConfigError, DataError
-from redoseg.label_free.statistics import Survey, survey
+from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import flat_moments, flat_weights, load_flat
-from redoseg.tensors import settle, to_tensor
+from redoseg.tensors import synchronize, to_tensor
 from redoseg.training.checkpoints import RunWriter, State
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.interrupts import Interrupts
@@ -50,7 +50,7 @@ class Trainer:
         self.seconds = 0.0
         self.restarts: list[dict[str, Any]] = []
         self.metrics = MeanMetrics()
-        self.measured: tuple[tuple[int, int], Survey] | None = None  # with its attempt and step
+        self.measured: tuple[tuple[int, int], MaskStatistics] | None = None  # with its attempt and step
         self.warned = False
         self.interrupts = Interrupts()
         self.writer: RunWriter | None = None
@@ -84,7 +84,7 @@ class Trainer:
                 self.step += 1
                 due = {name for name in _EVENTS if self.step % getattr(self.config, f"{name}_every") == 0}
                 if due:
-                    settle(self.device)
+                    synchronize(self.device)
                 self.seconds += time.monotonic() - began
                 self._run_due_events(due)
                 self._stop_if_asked()
@@ -113,7 +113,7 @@ class Trainer:
             self.group.barrier()
         self.bar.update(self.step, line, "" if self.writer is None else self.writer.best.text)
 
-    def _write(self, due: set[str], statistics: Survey) -> dict[str, Any] | None:
+    def _write(self, due: set[str], statistics: MaskStatistics) -> dict[str, Any] | None:
         """The files that are due. Returns the log's line, if one was. The other processes write nothing."""
         logged = due & {"collapse", "eval"}
         entry = self.learner.log_entry(self.metrics.means()) if logged else {}
@@ -166,7 +166,7 @@ class Trainer:
 
     # --- collapse
 
-    def _measure_masks(self) -> Survey:
+    def _measure_masks(self) -> MaskStatistics:
         """What f does now, found once for a step. Sets the regions' order, 0 the background, accordingly.
         Done before anything is written: the order in a file is that of the weights beside it.
         DivergenceError if a loss wasn't finite, in any process.
@@ -175,7 +175,7 @@ class Trainer:
         if self.measured is None or self.measured[0] != now:
             learner.check_finite(self.step)
             self.group.barrier()  # for a process that fails here the others wait in vain, and write nothing
-            found = self.group.broadcast(lambda: survey(learner.monitored, self.fixed_images))
+            found = self.group.broadcast(lambda: measure_masks(learner.monitored, self.fixed_images))
             self.measured = now, dataclasses.replace(found, named=learner.channels_named)
             if not np.isfinite(found.sizes).all():
                 raise learner.divergence(f"f's masks are not finite at step {self.step}")
@@ -184,7 +184,7 @@ class Trainer:
             f.get_buffer("order").copy_(order)
         return self.measured[1]
 
-    def _trouble(self, statistics: Survey) -> str | None:
+    def _trouble(self, statistics: MaskStatistics) -> str | None:
         """What says that f has collapsed, in words."""
         return statistics.collapse(self.config.collapse_below, self.config.collapse_variation)
 
@@ -193,7 +193,7 @@ class Trainer:
             self.bar.note(f"warning: step {self.step}: {trouble}")
         self.warned = True
 
-    def _restart(self, trouble: str, statistics: Survey) -> None:
+    def _restart(self, trouble: str, statistics: MaskStatistics) -> None:
         """After a collapse: nothing of the dead attempt is kept but the record of it."""
         event = {"attempt": self.attempt, "step": self.step, "reason": trouble}
         self.restarts.append(event)
