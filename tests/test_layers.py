@@ -144,6 +144,16 @@ def test_every_package_and_module_has_a_level() -> None:
     assert named - units <= TO_COME, "levels without a package"
 
 
+def test_the_page_has_a_row_for_every_package() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.split("| package |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| `([\w./]+)` \|", table, re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted({unit_of(file) for file in files_of(PACKAGE)} - FREE)
+    assert all(unit_of(first) == name and (PACKAGE / first).is_file() for name, first in rows)
+    picture = page.split("```mermaid")[1].split("```")[0]
+    assert [name for name, _ in rows if not re.search(rf"\b{name}\b", picture)] == []
+
+
 def test_imports_go_down() -> None:
     assert not_downward(imports_of(PACKAGE), LEVELS) == []
 

@@ -87,9 +87,12 @@ def test_import_is_instant():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/data.md", "docs/method.md", "docs/models.md"])
-def test_names_in_the_documents_exist(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_names_in_the_documents_exist(page):
+    text = page.read_text(encoding="utf-8")
     for attribute in sorted(set(re.findall(r"\bredoseg\.([A-Za-z_]\w*)\b", text))):
         assert hasattr(redoseg, attribute) or importlib.util.find_spec(f"redoseg.{attribute}"), attribute
 
