@@ -9,8 +9,8 @@ import pytest
 
 from redoseg.config import TrainConfig
 from redoseg.config import train as module
-from redoseg.config.recipes import RECIPES, SETTINGS
 from redoseg.config.checks import free_to_change
+from redoseg.config.recipes import RECIPES, SETTINGS
 from redoseg.errors import ConfigError
 
 FIELDS = {field.name for field in dataclasses.fields(TrainConfig)}
