@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from redoseg.config import TrainConfig
+from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.recipes import DEMO
 from redoseg.evaluation.evaluate import Evaluation
 from redoseg.files import read_json
@@ -77,6 +78,59 @@ def test_trains_help_says_what_every_option_is(command):
         assert name == "data" or f"--{name.replace('_', '-')}" in text
     assert "Print the resolved options and what was found in the data, then stop." in text
     assert "Updates of the generators; each is followed by one of the discriminator. (default: 30000)" in text
+
+
+def boxes(text):
+    """The flags of a help text, by the titles of its boxes, in order."""
+    found = {}
+    for line in text.splitlines():
+        title, flag = line.strip("╭─╮│ "), re.match(r"[│ ] (--[\w-]+)", line)
+        if title.endswith(" options") or title in ("options", "positional arguments"):
+            flags = found[title] = []
+        elif flag:
+            flags.append(flag[1])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "others"),
+    [
+        (
+            "train",
+            "--out --recipe --settings --n --size --batch --steps --minutes --seed --labelled",
+            "data, network, game, loss and optimizer, what f sees: augmentation, checkpoint, machine",
+        ),
+        (
+            "distill",
+            "--out --checkpoint --data --f-width --f-blocks --steps --minutes --batch --seed",
+            "teacher, data, loss and optimizer, what f sees: augmentation, checkpoint, machine",
+        ),
+    ],
+)
+def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch, name, first, others):
+    monkeypatch.setenv("COLUMNS", "100")
+    found = boxes(command(name, "--help")[1])
+    titles = [f"{title} options" for title in others.split(", ")]
+    assert list(found) == ["positional arguments", "options", *titles]
+    own = ("--dry-run", "--tries", "--try-steps")  # no options of a run, but of what is done with it
+    assert [flag for flag in found["options"] if flag not in own] == first.split()
+    flags = [flag for box in found.values() for flag in box]
+    assert len({*flags}) == len(flags)
+    assert not any("." in flag for flag in flags)
+    assert {"--lr", "--shift"} <= {*flags}
+
+
+def test_distill_takes_minutes_and_compile(command, monkeypatch):
+    seen = []
+    monkeypatch.setattr("redoseg.cli.distill._distill", seen.append)
+    monkeypatch.setattr("redoseg.cli.distill.trained", lambda train, out: train() or 0)
+    assert command("distill", "--compile", "off", "run", "--minutes", "2", "--out", "student")[0] == 0
+    config = DistillConfig(run=Path("run"), out=Path("student"), minutes=2.0, compile="off")
+    assert seen == [config]
+    assert_one_line(
+        command("distill", "run", "--out", "student", "--minutes", "0"),
+        "--minutes is 0.0: it must be positive",
+    )
 
 
 def tiny_config():

@@ -49,8 +49,8 @@ def _table(cards: list[Card]) -> "Table":
 
 def _trained(card: Card) -> str:
     distilled = "distilled\n" if card.teacher else ""
-    recipe = card.options["recipe"]
-    return f"{card.size} px, {recipe}\n{distilled}{card.steps} steps\ncheckpoint: {card.rule}"
+    recipe = f", {card.options['recipe']}" if "recipe" in card.options else ""  # a student has none
+    return f"{card.size} px{recipe}\n{distilled}{card.steps} steps\ncheckpoint: {card.rule}"
 
 
 def _score(card: Card, row: str) -> str:

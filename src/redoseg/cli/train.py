@@ -6,10 +6,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import tyro
 
+from redoseg.cli.options import by_group
 from redoseg.cli.terminal import errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.config.recipes import DEMO
@@ -24,10 +25,10 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
     # A name that doesn't exist is left to the parser proper, which lists those that do.
     recipe: Recipe = asked.recipe if asked.recipe in get_args(Recipe) else "default"
     settings: Settings = asked.settings if asked.settings in get_args(Settings) else "none"
-    defaults = TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING)
+    defaults = vars(TrainConfig.of(recipe=recipe, settings=settings, data=tyro.MISSING, out=tyro.MISSING))
 
     def train(
-        config: tyro.conf.OmitArgPrefixes[TrainConfig] = defaults,
+        config: Annotated[TrainConfig, by_group(TrainConfig, defaults)],
         dry_run: bool = False,
         tries: int = 1,
         try_steps: int | None = None,
@@ -35,7 +36,6 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
         """Learn masks from images alone; with --labelled, from a few masks, too (SEMI-SUPERVISED).
 
         Args:
-            config: the run.
             dry_run: Print the resolved options and what was found in the data, then stop.
             tries: Train so many seeds, from --seed on, for --try-steps each; go on with the one whose masks
                 score highest without labels.

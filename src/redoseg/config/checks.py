@@ -1,80 +1,98 @@
-"""What options of a training run can't be, each named with what to give instead."""
+"""What is derived from the fields of `TrainConfig` and `DistillConfig`: their checks and their JSON."""
 
+import dataclasses
 import math
-import re
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
+from redoseg.config.markers import MAY_CHANGE, Bound, Group
 from redoseg.errors import ConfigError
 
-SIZES = (32, 64, 128, 256)
 
-_AT_LEAST = {
-    "n": 2, "batch": 2, "steps": 1, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 0, "code_size": 1,
-    "lr_f_warmup": 0, "f_jitter_fade": 0, "d_updates": 1, "collapse_every": 1, "max_restarts": 0,
-    "eval_every": 1, "r1_every": 1, "sample_every": 1, "save_every": 1, "binarise_from": 1,
-    "threads": 1, "seed": 0,
-}  # fmt: skip
-_NOT_NEGATIVE = (
-    "lambda_z", "weight_decay_f", "ema_half_life", "min_region", "min_region_weight", "binarise",
-    "mask_noise", "r1", "collapse_below", "collapse_variation", "labelled_weight",
-)  # fmt: skip
-_POSITIVE = ("lr", "lr_f", "init_gain")
-_AT_MOST = {"f_jitter": 1.0, "f_jitter_hue": 1.0, "shift": 0.5}
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field, taken apart."""
 
+    kind: Any
+    """Its annotated type, markers included."""
+    parts: tuple[Any, ...]
+    """Its type without markers; of a union or tuple its parts, too."""
+    markers: tuple[Any, ...]
 
-def check(config: Any) -> None:
-    """ConfigError for the first option of a `TrainConfig` that can't be, alone or beside the others."""
-    if not config.data:
-        raise ConfigError("no data: name a folder of images, an archive, 'digits' or 'digit'")
-    if config.size not in SIZES:
-        raise _refused(config, "size", "use 32, 64, 128 or 256")
-    _check_choices(config)
-    _check_numbers(config)
-    _check_together(config)
+    @property
+    def group(self) -> Group:
+        return next((marker for marker in self.markers if isinstance(marker, Group)), Group.FIRST)
 
-
-def _refused(config: Any, name: str, wanted: str) -> ConfigError:
-    return ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: {wanted}")
-
-
-def _check_choices(config: Any) -> None:
-    for name, kind in get_type_hints(type(config)).items():
-        if get_origin(kind) is Literal and getattr(config, name) not in get_args(kind):
-            raise _refused(config, name, f"choose from {', '.join(get_args(kind))}")
-
-
-def _check_numbers(config: Any) -> None:
-    for name, value in vars(config).items():
+    def refusal(self, value: Any) -> str | None:
+        """What has to be given instead of this value. None if it can be."""
+        if value is None and type(None) in self.parts:
+            return None
+        choices = [choice for part in self.parts if get_origin(part) is Literal for choice in get_args(part)]
+        if choices and value not in choices:
+            return f"choose from {', '.join(choices)}"
         if isinstance(value, float) and not math.isfinite(value):
-            raise _refused(config, name, "it must be a finite number")
-    for name, least in _AT_LEAST.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise _refused(config, name, f"it must be at least {least}")
-    for name in _NOT_NEGATIVE:
-        if not getattr(config, name) >= 0:
-            raise _refused(config, name, "it can't be negative")
-    for name in _POSITIVE:
-        if not getattr(config, name) > 0:
-            raise _refused(config, name, "it must be positive")
-    for name, most in _AT_MOST.items():
-        if not 0 <= getattr(config, name) <= most:
-            raise _refused(config, name, f"it must be from 0 to {most:g}")
+            return "it must be a finite number"
+        bounds = (marker for marker in self.markers if isinstance(marker, Bound))
+        return next((bound.wanted for bound in bounds if not bound.allows(value)), None)
+
+    def restored(self, value: Any) -> Any:
+        """The value that JSON had as a string or a list."""
+        if isinstance(value, list) and any(get_origin(part) is tuple for part in self.parts):
+            return tuple(value)
+        return Path(value) if isinstance(value, str) and Path in self.parts else value
 
 
-def _check_together(config: Any) -> None:
-    """What depends on other options, or is no single number."""
-    if config.shift and config.redraw != "one":
-        raise ConfigError("--shift needs --redraw one")
-    if config.minutes is not None and not config.minutes > 0:
-        raise _refused(config, "minutes", "it must be positive")
-    if config.labelled is not None and re.fullmatch(r"\s*|[+-].*|0+", config.labelled):
-        raise _refused(config, "labelled", "give a number of images, at least 1, or a folder with masks/")
-    if config.min_region * config.n > 1:
-        raise _refused(config, "min_region", f"{config.n} regions can't all be that large")
-    if config.delta_input == "generated" and config.redraw == "one":
-        raise ConfigError("--delta-input generated needs --redraw each or all: one region is no whole image")
-    if config.blur is not None and not (
-        0 <= config.blur[0] < config.blur[2] <= 1 and 0 <= config.blur[1] < config.blur[3] <= 1
-    ):
-        raise ConfigError("--blur wants left top right bottom as shares of the side, such as .25 .2 .75 .8")
+def options(config_class: type["Config"]) -> dict[str, Option]:
+    """The options of a configuration by name, in the order of its fields."""
+    found = {}
+    for field in dataclasses.fields(config_class):
+        plain, *markers = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+        found[field.name] = Option(field.type, (plain, *get_args(plain)), tuple(markers))
+    return found
+
+
+def free_to_change(config_class: type["Config"]) -> frozenset[str]:
+    """Options that a continued run may be given anew: but for rounding, none changes what a step learns.
+
+    That data, labelled images and a teacher are the same, wherever they lie, is seen by their fingerprints.
+    """
+    return frozenset(name for name, option in options(config_class).items() if MAY_CHANGE in option.markers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What both configurations share: every copy is checked, and each survives JSON."""
+
+    def __post_init__(self) -> None:
+        """ConfigError for the first option that can't be, alone or beside the others."""
+        for name, option in options(type(self)).items():
+            wanted = option.refusal(getattr(self, name))
+            if wanted is not None:
+                raise self._refused(name, wanted)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """ConfigError for what depends on several options, or has an error of its own wording."""
+
+    def _refused(self, name: str, wanted: str) -> ConfigError:
+        return ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}: {wanted}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Every option as JSON knows it; `from_json` reads it back."""
+        return {
+            name: str(value)
+            if isinstance(value, Path)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for name, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """What `as_json` gave; an option that it lacks has its default. TypeError for one that doesn't exist.
+
+        Raises ConfigError for a value that can't be.
+        """
+        known = options(cls)
+        return cls(**{name: known[name].restored(v) if name in known else v for name, v in content.items()})

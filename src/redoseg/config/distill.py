@@ -1,112 +1,123 @@
 """Every option of `redoseg distill`, declared once: command line, `run.json` and Python all read it."""
 
 import dataclasses
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from redoseg.config.train import TrainConfig
+from redoseg.config.checks import Config
+from redoseg.config.markers import MAY_CHANGE, POSITIVE, Bound, Group, at_least, from_0_to
+from redoseg.config.train import Compile, Precision, TrainConfig
 from redoseg.errors import ConfigError
 
-Precision = Literal["float32", "bfloat16"]
+CONFIDENT = Bound("it must be at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
 @dataclass(frozen=True)
-class DistillConfig:
+class DistillConfig(Config):
     """One student, trained on the masks of one run. `resolved` fills in what depends on that run."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
     """The run whose mask network and generators teach."""
 
-    out: Path
+    out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 
     checkpoint: str = "last"
     """RUN's checkpoint: last, label-free, best (chosen with masks) or a step (which holds no generators)."""
 
-    weights: Literal["ema", "raw"] | None = None
+    weights: Annotated[Literal["ema", "raw"] | None, Group.TEACHER] = None
     """RUN's moving average or its raw weights. None: the average if one is kept."""
 
-    data: tuple[str, ...] = ()
-    """Where RUN's data lies now. None: where it lay when RUN was trained."""
+    data: Annotated[tuple[str, ...], MAY_CHANGE] = ()
+    """Where RUN's data lies now. Not given: where it lay when RUN was trained."""
 
-    f_width: int | None = None
+    f_width: Annotated[int | None, at_least(4)] = None
     """Channels of the student at full size. None: twice RUN's."""
 
-    f_blocks: int = 6
-    """Residual blocks of the student."""
+    f_blocks: Annotated[int, at_least(0)] = 6
+    """Number of residual blocks of the student."""
 
-    steps: int = 2_000
+    steps: Annotated[int, at_least(1), MAY_CHANGE] = 2_000
     """Updates of the student."""
 
-    batch: int = 64
-    """Images in a batch."""
+    minutes: Annotated[float | None, POSITIVE, MAY_CHANGE] = None
+    """Stop after so many minutes of training, restarts and earlier sittings included. None: steps decide."""
 
-    seed: int = 0
-    """Decides initial weights, batches, regions, codes and what is changed at random."""
+    batch: Annotated[int, at_least(2)] = 64
+    """Number of images in a batch."""
 
-    lr: float = 1e-3
-    """Adam's learning rate, constant: the moving average does what a falling rate would."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Decides the initial weights, the batches, the regions redrawn, the codes and all random changes."""
 
-    weight_decay: float = 1e-4
-    """Weight decay (Adam's, as a part of the gradient)."""
+    lr: Annotated[float, POSITIVE, Group.LOSSES] = 1e-3
+    """Adam's learning rate. It stays constant: the moving average does what a falling rate would."""
 
-    ema_half_life: float = 10_000.0
+    weight_decay: Annotated[float, at_least(0), Group.LOSSES] = 1e-4
+    """Weight decay, added to the gradient (Adam, not AdamW)."""
+
+    ema_half_life: Annotated[float, at_least(0), Group.LOSSES] = 10_000.0
     """Half-life, in images, of the moving average of the student's weights. 0: none is kept."""
 
-    confident: float = 0.6
-    """A pixel counts if its largest mask is at least this."""
+    confident: Annotated[float, CONFIDENT, Group.TEACHER] = 0.6
+    """A pixel counts if the largest of its masks is at least this, from 0 to below 1."""
 
-    object_share: tuple[float, float] = (0.02, 0.9)
-    """An image counts if what isn't background covers a share of it between these two."""
+    object_share: Annotated[tuple[float, float], Group.TEACHER] = (0.02, 0.9)
+    """An image counts if the regions that aren't background cover a share of it between these two."""
 
-    synthetic: float | None = None
-    """Share of a batch in which RUN's generators have redrawn a region. None: half; without generators, 0."""
+    synthetic: Annotated[float | None, from_0_to(1), Group.TEACHER] = None
+    """Share of a batch, 0 to 1, in which RUN's generators have redrawn a region. None: half; without
+    generators, 0."""
 
-    mirrored: bool = True
-    """Average RUN's masks of an image and of its mirror image."""
+    mirrored: Annotated[bool, Group.TEACHER] = True
+    """Learn the average of RUN's masks of an image and of its mirror image."""
 
-    calibrate: bool = True
+    calibrate: Annotated[bool, Group.TEACHER] = True
     """Let RUN's object end where its outline fits the images best, in place of where its mask is a half."""
 
-    flip: bool = True
+    flip: Annotated[bool, Group.DATA] = True
     """Mirror training images at random."""
 
-    shift: float = 0.1
-    """Largest random shift of what the student sees, as a share of the side. 0: off."""
+    shift: Annotated[float, from_0_to(0.5), Group.SEEN] = 0.1
+    """Largest random shift of what the student sees, 0 to 0.5, as a share of the side. 0: off."""
 
-    jitter: float = 0.3
-    """Strength, 0 to 1, with which hue, saturation, contrast and light of what the student sees change (at
-    1, half the images have light and dark swapped). 0: off."""
+    jitter: Annotated[float, from_0_to(1), Group.SEEN] = 0.3
+    """Strength, 0 to 1, of random changes of hue, saturation, contrast and light in what the student sees
+    (at 1, half of the images have light and dark swapped). 0: off."""
 
-    log_every: int = 100
+    log_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 100
     """Steps between lines of the log."""
 
-    eval_every: int = 500
-    """Steps between checkpoints that are kept, pictures, and scores on the split 'val' where masks exist."""
+    eval_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 500
+    """Steps between checkpoints that are kept, pictures, and scores on the split 'val' where it has masks."""
 
-    save_every: int = 250
-    """Steps between checkpoints to resume from."""
+    save_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 250
+    """Steps between saves of the whole state, from which a stopped run goes on."""
 
-    device: str = "auto"
+    device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
 
-    precision: Precision | None = None
+    precision: Annotated[Precision | None, Group.MACHINE] = None
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32. None: as
     RUN's."""
 
-    threads: int | None = None
-    """CPU threads. None: PyTorch's choice."""
+    compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
+    """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
+    only, where Triton is installed; on a CPU it measured no gain."""
 
-    cache: Path | None = None
-    """Folder of the resized images. None: as RUN's."""
+    threads: Annotated[int | None, at_least(1), Group.MACHINE, MAY_CHANGE] = None
+    """Number of CPU threads. None: PyTorch's choice."""
 
-    def __post_init__(self) -> None:
-        _check(self)
+    cache: Annotated[Path | None, Group.DATA, MAY_CHANGE] = None
+    """Folder in which the resized images are kept. None: as RUN's."""
+
+    def _check_together(self) -> None:
+        if not 0 <= self.object_share[0] < self.object_share[1] <= 1:
+            raise ConfigError(
+                "--object-share wants the least and the most as shares of an image, such as .02 .9"
+            )
 
     def resolved(self, teacher: TrainConfig, *, generators: bool) -> Self:
         """The same with everything a value. ConfigError for --synthetic without `generators` to draw."""
@@ -126,77 +137,40 @@ class DistillConfig:
         )
 
     def described_as(self, teacher: TrainConfig) -> TrainConfig:
-        """The student's run in the words that every reader of a run knows: the teacher's options, but for
-        what is the student's own. Those of the game (`lambda_z`, `g_width`, ...) it has only inherited.
-        To be asked of resolved options.
+        """The student's run in the options that every reader of a run knows. To be asked of resolved options.
+
+        Of these only `student_options` say something of the student; the others have their defaults.
         """
-        assert self.f_width is not None
-        assert self.precision is not None
-        return dataclasses.replace(
-            teacher,
-            out=self.out,
-            data=self.data,
-            f_width=self.f_width,
-            f_blocks=self.f_blocks,
-            steps=self.steps,
-            minutes=None,
-            batch=self.batch,
-            seed=self.seed,
-            lr_f=self.lr,
-            lr_f_warmup=0,
-            weight_decay_f=self.weight_decay,
-            ema_half_life=self.ema_half_life,
-            flip=self.flip,
-            collapse_every=self.log_every,  # with a line of the log there is a check
-            eval_every=self.eval_every,
-            sample_every=self.eval_every,
-            save_every=self.save_every,
-            device=self.device,
-            precision=self.precision,
-            threads=self.threads,
-            cache=self.cache,
-        )
-
-    def as_json(self) -> dict[str, Any]:
-        """Every option as JSON knows it; `from_json` reads it back."""
-        options: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=str))
-        return options
-
-    @classmethod
-    def from_json(cls, options: dict[str, Any]) -> Self:
-        paths = {name: Path(options[name]) for name in ("run", "out", "cache") if options.get(name)}
-        tuples = {name: tuple(options[name]) for name in ("data", "object_share")}
-        return cls(**options | paths | tuples)
+        own = {name: getattr(self, name) for name in _SAME}
+        own |= {name: getattr(self, mine) for name, mine in _RENAMED.items()}
+        inherited = {name: getattr(teacher, name) for name in _INHERITED}
+        return TrainConfig(**own | inherited | _FIXED)
 
 
-DISTILL_FREE_TO_CHANGE = frozenset({"run", "out", "data", "steps", "device", "threads", "cache"})
-"""Options that a continued student may be given anew; that the teacher is the same is seen by its weights."""
+_SAME = (
+    "data", "out", "batch", "steps", "minutes", "seed", "f_width", "f_blocks", "ema_half_life", "flip",
+    "eval_every", "save_every", "device", "precision", "compile", "threads", "cache",
+)  # fmt: skip
+"""Options that mean the same of a student as of a run of `redoseg train`. `lr` and `shift` don't."""
+
+_RENAMED = {
+    "lr_f": "lr", "weight_decay_f": "weight_decay",
+    "sample_every": "eval_every", "collapse_every": "log_every",
+}  # fmt: skip
+"""What a run of `redoseg train` calls it, and what a student does."""
+
+_INHERITED = (
+    "n", "size", "f_pyramid", "resize", "best_by", "mnist", "blur", "collapse_below", "collapse_variation",
+)  # fmt: skip
+"""Options in which a student is as its teacher: to learn its masks it needs the same regions and images."""
+
+_FIXED = {"lr_f_warmup": 0}
 
 
-def _check(config: DistillConfig) -> None:
-    def refuse(name: str, wanted: str) -> ConfigError:
-        return ConfigError(f"--{name.replace('_', '-')} is {getattr(config, name)}: {wanted}")
+def student_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Of a student's run, described in the options (JSON) of `TrainConfig`, those that are its own.
 
-    for name, choices in (("weights", ("ema", "raw")), ("precision", get_args(Precision))):
-        if getattr(config, name) not in (None, *choices):
-            raise refuse(name, f"choose from {', '.join(choices)}")
-    for name, value in vars(config).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise refuse(name, "it must be a finite number")
-    at_least = {
-        "f_width": 4, "f_blocks": 0, "steps": 1, "batch": 2, "seed": 0, "log_every": 1, "eval_every": 1,
-        "save_every": 1, "threads": 1, "weight_decay": 0, "ema_half_life": 0,
-    }  # fmt: skip
-    for name, least in at_least.items():
-        value = getattr(config, name)
-        if value is not None and value < least:
-            raise refuse(name, f"it must be at least {least}")
-    for name, most in (("synthetic", 1), ("jitter", 1), ("shift", 0.5)):
-        if not 0 <= (getattr(config, name) or 0) <= most:
-            raise refuse(name, f"it must be from 0 to {most:g}")
-    if not config.lr > 0:
-        raise refuse("lr", "it must be positive")
-    if not 0 <= config.confident < 1:
-        raise refuse("confident", "it must be at least 0 and below 1")
-    if not 0 <= config.object_share[0] < config.object_share[1] <= 1:
-        raise ConfigError("--object-share wants the least and the most as shares of an image, such as .02 .9")
+    The others tell how generators and discriminator play, which a student has not done: where they were
+    stated, they were its teacher's. `TrainConfig.from_json` takes the result.
+    """
+    return {name: options[name] for name in options if name in {*_SAME, *_RENAMED, *_INHERITED, *_FIXED}}

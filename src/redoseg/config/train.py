@@ -1,277 +1,282 @@
 """Every option of a training run, declared once: command line, `run.json` and Python all read `TrainConfig`.
 
-Recipes (the algorithm) and settings (a data set's values) are tables of such options, not branches in code.
+A field carries its default, its help text and, as markers, its bounds, its group in --help and whether a
+continued run may change it. Recipes (the algorithm) and settings (a data set's values) are tables of such
+options, not branches in code.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tyro
 
-from redoseg.config.checks import check
+from redoseg.config.checks import Config, options
+from redoseg.config.markers import MAY_CHANGE, NOT_NEGATIVE, POSITIVE, Bound, Group, at_least, from_0_to
 from redoseg.config.recipes import RECIPES, SETTINGS
 from redoseg.errors import ConfigError
 
 Recipe = Literal["default", "paper", "authors"]
 Settings = Literal["none", "lfw", "flowers", "cub", "digits"]
 DiffAugment = Literal["off", "colour", "translation", "cutout", "colour-translation", "all"]
+Precision = Literal["float32", "bfloat16"]
+Compile = Literal["auto", "on", "off"]
 Box = tuple[float, float, float, float]
+
+SIZE = Bound("use 32, 64, 128 or 256", (32, 64, 128, 256).__contains__)
+LABELLED = Bound(
+    "give a number of images, at least 1, or a folder with masks/",
+    lambda text: not re.fullmatch(r"\s*|[+-].*|0+", text),
+)
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Config):
     """One training run. `TrainConfig.of(...)` lays explicit options over settings over a recipe."""
 
-    data: Annotated[tuple[str, ...], tyro.conf.Positional]
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, MAY_CHANGE]
     """Folders or archives (.tar, .zip) of images, or data sets as their owners distribute them (flowers:DIR,
     lfw:DIR, cub:DIR), whose union is trained on; or the drawn scenes 'digits' or 'digit'."""
 
-    out: Path
+    out: Annotated[Path, MAY_CHANGE]
     """Folder of the run. If it holds one already, with the same options, that run is continued."""
 
     recipe: Recipe = "default"
     """The algorithm: 'default' is what measures best here, 'paper' follows the text, 'authors' their code."""
 
     settings: Settings = "none"
-    """The paper's values for a data set: lambda_z, the generators' width, n, size of the code."""
+    """The paper's values for a data set: lambda_z, the generators' width, n and the size of the code."""
 
-    n: int = 2
-    """Regions, background included."""
+    n: Annotated[int, at_least(2)] = 2
+    """Number of regions, the background included."""
 
-    size: int = 128
+    size: Annotated[int, SIZE] = 128
     """Side of the square images in pixels: 32, 64, 128 or 256."""
 
-    batch: int = 25
-    """Images in a batch."""
+    batch: Annotated[int, at_least(2)] = 25
+    """Number of images in a batch."""
 
-    steps: int = 30_000
+    steps: Annotated[int, at_least(1), MAY_CHANGE] = 30_000
     """Updates of the generators; each is followed by one of the discriminator."""
 
-    minutes: float | None = None
+    minutes: Annotated[float | None, POSITIVE, MAY_CHANGE] = None
     """Stop after so many minutes of training, restarts and earlier sittings included. None: steps decide."""
 
-    seed: int = 0
-    """Decides initial weights, batches, regions and codes."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Decides the initial weights, the batches, the regions redrawn and the codes."""
 
-    labelled: str | None = None
+    labelled: Annotated[str | None, LABELLED, MAY_CHANGE] = None
     """SEMI-SUPERVISED: masks ARE read in training. A number K: K images of the split 'train', drawn by
-    --seed, are learned with their masks. A folder or archive of a few images with masks/: all those are.
+    --seed, are learned with their masks. A folder or archive of a few images with masks/: all of them are.
     None: no mask is read in training."""
 
-    labelled_weight: float = 1.0
-    """With --labelled, weight of the cross-entropy between masks and labels."""
+    labelled_weight: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 1.0
+    """With --labelled, the weight of the cross-entropy between masks and labels."""
 
-    width: int | None = None
-    """Channels of D and delta at full size. None: half the size, at most 64."""
+    width: Annotated[int | None, at_least(4), Group.NETWORKS] = None
+    """Channels of the discriminator D and the code encoder delta at full size. None: half of --size, at most
+    64."""
 
-    g_width: int | None = None
-    """Channels of the generators at full size. None: half the size, at most 64."""
+    g_width: Annotated[int | None, at_least(4), Group.NETWORKS] = None
+    """Channels of the generators at full size. None: half of --size, at most 64."""
 
-    f_width: int = 16
-    """Channels of the mask network at full size."""
+    f_width: Annotated[int, at_least(4), Group.NETWORKS] = 16
+    """Channels of the mask network f at full size."""
 
-    f_blocks: int = 3
-    """Residual blocks of the mask network."""
+    f_blocks: Annotated[int, at_least(0), Group.NETWORKS] = 3
+    """Number of residual blocks of the mask network."""
 
-    f_pyramid: bool = True
-    """Pyramid pooling in the mask network."""
+    f_pyramid: Annotated[bool, Group.NETWORKS] = True
+    """Use pyramid pooling in the mask network."""
 
-    code_size: int = 32
-    """Length of a region's code z."""
+    code_size: Annotated[int, at_least(1), Group.NETWORKS] = 32
+    """Length of the code z from which a region is drawn."""
 
-    redraw: Literal["one", "each", "all"] = "one"
-    """Regions redrawn: 'one' at random in each image (the paper), 'each' in turn, so that every image gives n
-    fakes (the authors' code), or 'all' in one image (what the paper rejects)."""
+    redraw: Annotated[Literal["one", "each", "all"], Group.GAME] = "one"
+    """Which regions are redrawn: 'one' at random in each image (the paper), 'each' in turn, so that every
+    image gives n fakes (the authors' code), or 'all' in one image (what the paper rejects)."""
 
-    delta_input: Literal["composed", "generated"] = "composed"
-    """What delta reads codes from: the composed image, or the sum of all regions generated."""
+    delta_input: Annotated[Literal["composed", "generated"], Group.GAME] = "composed"
+    """What delta reads the codes from: the 'composed' image, or the sum of all regions as 'generated'."""
 
-    fakes: Literal["new", "same"] = "new"
-    """The discriminator's fakes: of new images and codes, or the generators' ones drawn again."""
+    fakes: Annotated[Literal["new", "same"], Group.GAME] = "new"
+    """What the discriminator is trained on as fakes: 'new' ones, of other images and codes than the
+    generators' step, or the 'same' images and codes, drawn again."""
 
-    attention: bool = False
-    """Self-attention in G and D."""
+    attention: Annotated[bool, Group.NETWORKS] = False
+    """Use self-attention in the generators and the discriminator."""
 
-    delta_attention: bool = False
-    """Self-attention in delta."""
+    delta_attention: Annotated[bool, Group.NETWORKS] = False
+    """Use self-attention in delta."""
 
-    g_norm: Literal["instance", "batch"] = "instance"
-    """Kind of the conditional normalisation in G."""
+    g_norm: Annotated[Literal["instance", "batch"], Group.NETWORKS] = "instance"
+    """Kind of the conditional normalisation in the generators."""
 
-    init: Literal["pytorch", "orthogonal", "orthogonal-free"] = "pytorch"
-    """Initial weights: the library's; orthogonal everywhere; or orthogonal where no spectral norm is, as
-    the authors' code has it in effect."""
+    init: Annotated[Literal["pytorch", "orthogonal", "orthogonal-free"], Group.NETWORKS] = "pytorch"
+    """Initial weights: PyTorch's own, 'orthogonal' everywhere, or 'orthogonal-free': orthogonal in layers
+    without spectral norm only, which is what the authors' code amounts to."""
 
-    init_gain: float = 0.8
+    init_gain: Annotated[float, POSITIVE, Group.NETWORKS] = 0.8
     """Gain of an orthogonal initialisation."""
 
-    centred_start: bool = True
-    """Start with every mask near 1 / n."""
+    centred_start: Annotated[bool, Group.NETWORKS] = True
+    """Start with every mask near 1 / n at every pixel."""
 
-    lambda_z: float = 10.0
-    """Weight of the code's recovery: lambda_z / (n * code_size) times the squared error."""
+    lambda_z: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 10.0
+    """Weight of the recovery of the code: its squared error counts lambda_z / (n * code_size) times."""
 
-    lr: float = 5e-4
-    """Adam's learning rate of G, D and delta."""
+    lr: Annotated[float, POSITIVE, Group.LOSSES] = 5e-4
+    """Adam's learning rate of the generators, the discriminator and delta."""
 
-    lr_f: float = 2e-4
+    lr_f: Annotated[float, POSITIVE, Group.LOSSES] = 2e-4
     """Adam's learning rate of the mask network."""
 
-    lr_f_warmup: int = 800
-    """Steps over which the mask network's rate grows from 0."""
+    lr_f_warmup: Annotated[int, at_least(0), Group.LOSSES] = 800
+    """Steps over which the mask network's learning rate grows from 0 to --lr-f."""
 
-    weight_decay_f: float = 1e-4
-    """Weight decay of the mask network (Adam's, as a part of the gradient)."""
+    weight_decay_f: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 1e-4
+    """Weight decay of the mask network, added to the gradient (Adam, not AdamW)."""
 
-    d_updates: int = 1
-    """Updates of D for each of G."""
+    d_updates: Annotated[int, at_least(1), Group.GAME] = 1
+    """Updates of the discriminator for each one of the generators."""
 
-    ema_half_life: float = 10_000.0
+    ema_half_life: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 10_000.0
     """Half-life, in images, of the moving average of the mask network's weights. 0: none is kept."""
 
-    min_region: float = 0.0
-    """A region smaller than this share of an image is pushed to grow. 0: off."""
+    min_region: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 0.0
+    """A region that covers less than this share of an image, 0 to 1 / n, is pushed to grow. 0: off."""
 
-    min_region_weight: float = 1.0
-    """Weight of that push."""
+    min_region_weight: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 1.0
+    """Weight of the term by which --min-region pushes."""
 
-    mask_noise: float = 0.0
-    """Deviation of noise on the masks' logits in training; grows with f's rate. Half-transparent masks then
-    show in the redrawn image, so f must decide. 0: off."""
+    mask_noise: Annotated[float, NOT_NEGATIVE, Group.GAME] = 0.0
+    """Standard deviation of noise on the masks' logits in training; it grows along with f's learning rate.
+    Half-transparent masks then show in the redrawn image, so f has to decide. 0: off."""
 
-    binarise: float = 0.0
+    binarise: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 0.0
     """Weight of the term that draws masks towards 0 and 1. 0: off."""
 
-    binarise_from: int = 1_000
-    """Step from which it grows, over as many steps again, to its full weight."""
+    binarise_from: Annotated[int, at_least(1), Group.LOSSES] = 1_000
+    """Step from which the weight of --binarise grows from 0; it is full after as many steps again."""
 
-    flip: bool = True
+    flip: Annotated[bool, Group.DATA] = True
     """Mirror training images at random."""
 
-    f_jitter: float = 1.0
-    """Strength, 0 to 1, with which light and contrast of what f sees in training change (at 1, half the
-    images have light and dark swapped), so that f can't split by brightness. The image that is redrawn stays
-    as it is. 0: off."""
+    f_jitter: Annotated[float, from_0_to(1), Group.SEEN] = 1.0
+    """Strength, 0 to 1, of random changes of light and contrast in what f sees in training, so that f can't
+    split images by brightness (at 1, half of the images have light and dark swapped). The image that is
+    redrawn stays as it is. 0: off."""
 
-    f_jitter_hue: float = 0.0
-    """Share of --f-jitter's strength, 0 to 1, with which hue and saturation change, too: where colour tells
-    the object, as with flowers, they had better not."""
+    f_jitter_hue: Annotated[float, from_0_to(1), Group.SEEN] = 0.0
+    """Share, 0 to 1, of --f-jitter's strength with which hue and saturation change, too. Better left at 0
+    where colour tells the object, as with flowers."""
 
-    f_jitter_fade: int = 0
-    """Step at which --f-jitter has faded to 0, linearly from the start. 0: it stays."""
+    f_jitter_fade: Annotated[int, at_least(0), Group.SEEN] = 0
+    """Step at which --f-jitter has faded to 0, linearly from the start. 0: it doesn't fade."""
 
-    shift: float = 0.0
-    """Largest random shift of the redrawn region, as a share of the side (with --redraw one). 0: off."""
+    shift: Annotated[float, from_0_to(0.5), Group.GAME] = 0.0
+    """Largest random shift of the redrawn region, 0 to 0.5, as a share of the side (with --redraw one). 0:
+    off."""
 
-    diffaugment: DiffAugment = "off"
-    """What is changed at random in all that D is shown, real or fake: colours, place, a square cut out."""
+    diffaugment: Annotated[DiffAugment, Group.GAME] = "off"
+    """What is changed at random in all images that the discriminator is shown, real or fake: their colours,
+    their place (translation), or a square cut out (cutout)."""
 
-    r1: float = 0.0
-    """Gamma of R1, the penalty on D's gradient at real images. 0: off."""
+    r1: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 0.0
+    """Gamma of R1, the penalty on the discriminator's gradient at real images. 0: off."""
 
-    r1_every: int = 16
-    """Steps between R1's updates; each weighs as much more."""
+    r1_every: Annotated[int, at_least(1), Group.LOSSES] = 16
+    """R1 is computed every so many steps, and then weighs so many times as much."""
 
-    resize: Literal["antialias", "nearest"] = "antialias"
-    """How photos are brought to size."""
+    resize: Annotated[Literal["antialias", "nearest"], Group.DATA] = "antialias"
+    """How photos are brought to --size."""
 
-    collapse_below: float = 0.01
-    """The run starts again when a region's mean size on a fixed set of images falls below this share."""
+    collapse_below: Annotated[float, NOT_NEGATIVE, Group.GAME] = 0.01
+    """The run starts again if a region covers less than this share, on average over a fixed set of images."""
 
-    collapse_variation: float = 1e-3
-    """It does, too, when masks vary less than this between images (mean deviation of a pixel's mask)."""
+    collapse_variation: Annotated[float, NOT_NEGATIVE, Group.GAME] = 1e-3
+    """The run starts again, too, if masks hardly differ between images: if a pixel's mask deviates by less
+    than this from image to image, on average over pixels."""
 
-    collapse_every: int = 100
-    """Steps between these checks."""
+    collapse_every: Annotated[int, at_least(1), Group.GAME] = 100
+    """Steps between these two checks."""
 
-    max_restarts: int = 5
-    """Restarts after which the run gives up."""
+    max_restarts: Annotated[int, at_least(0), Group.GAME] = 5
+    """Number of restarts after which the run gives up."""
 
-    eval_every: int = 500
-    """Steps between checkpoints that are kept, and scores on the split 'val' where masks exist."""
+    eval_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 500
+    """Steps between checkpoints that are kept, and between scores on the split 'val' where it has masks."""
 
-    sample_every: int = 500
+    sample_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 500
     """Steps between pictures of samples."""
 
-    save_every: int = 250
-    """Steps between checkpoints to resume from."""
+    save_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 250
+    """Steps between saves of the whole state, from which a stopped run goes on."""
 
-    best_by: Literal["per_dataset", "per_image"] = "per_dataset"
-    """The matching whose IoU on 'val' decides which checkpoint is 'best'."""
+    best_by: Annotated[Literal["per_dataset", "per_image"], Group.CHECKPOINTS] = "per_dataset"
+    """How regions are matched with labels for the IoU on 'val' that decides which checkpoint is 'best'."""
 
-    device: str = "auto"
+    device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Annotated[Precision, Group.MACHINE] = "float32"
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32."""
 
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Compile both updates (minutes at the start, and a C++ compiler on the CPU). 'auto': on CUDA only,
-    where Triton is installed; on a CPU it measured no gain."""
+    compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
+    """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
+    only, where Triton is installed; on a CPU it measured no gain."""
 
-    threads: int | None = None
-    """CPU threads. None: PyTorch's choice."""
+    threads: Annotated[int | None, at_least(1), Group.MACHINE, MAY_CHANGE] = None
+    """Number of CPU threads. None: PyTorch's choice."""
 
-    cache: Path | None = None
-    """Folder of the resized images. None: the user's cache folder."""
+    cache: Annotated[Path | None, Group.DATA, MAY_CHANGE] = None
+    """Folder in which the resized images are kept. None: the user's cache folder."""
 
-    mnist: Path | None = None
+    mnist: Annotated[Path | None, Group.DATA] = None
     """Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'."""
 
-    blur: Box | None = None
-    """Box (left, top, right, bottom, as shares of the side) to blur in pictures of photos: faces."""
+    blur: Annotated[Box | None, Group.CHECKPOINTS] = None
+    """Box to blur in pictures of photos, to hide faces: left, top, right and bottom as shares of the side."""
 
-    def __post_init__(self) -> None:
-        check(self)
+    def _check_together(self) -> None:
+        if not self.data:
+            raise ConfigError("no data: name a folder of images, an archive, 'digits' or 'digit'")
+        if self.shift and self.redraw != "one":
+            raise ConfigError("--shift needs --redraw one")
+        if self.min_region * self.n > 1:
+            raise self._refused("min_region", f"{self.n} regions can't all be that large")
+        if self.delta_input == "generated" and self.redraw == "one":
+            raise ConfigError(
+                "--delta-input generated needs --redraw each or all: one region is no whole image"
+            )
+        if self.blur is not None and not (
+            0 <= self.blur[0] < self.blur[2] <= 1 and 0 <= self.blur[1] < self.blur[3] <= 1
+        ):
+            raise ConfigError(
+                "--blur wants left top right bottom as shares of the side, such as .25 .2 .75 .8"
+            )
 
     @classmethod
-    def of(cls, *, recipe: Recipe = "default", settings: Settings = "none", **options: Any) -> Self:
-        """The recipe, the data set's settings over it, explicit options over both."""
+    def of(cls, *, recipe: Recipe = "default", settings: Settings = "none", **given: Any) -> Self:
+        """The recipe, the data set's settings over it, options `given` over both."""
         if recipe not in RECIPES:
             raise ConfigError(f"no recipe '{recipe}': there are {', '.join(RECIPES)}")
         if settings not in SETTINGS:
             raise ConfigError(f"no settings '{settings}': there are {', '.join(SETTINGS)}")
-        known = {field.name for field in dataclasses.fields(cls)}
-        for name in options:
+        known = options(cls)
+        for name in given:
             if name not in known:
                 raise ConfigError(f"no option '{name}'")
-        if isinstance(options.get("data"), str):
-            options["data"] = (options["data"],)
-        for name in ("out", "cache", "mnist"):
-            if isinstance(options.get(name), str):
-                options[name] = Path(options[name])
-        if options.get("labelled") is not None:
-            options["labelled"] = str(options["labelled"])
-        table = RECIPES[recipe] | SETTINGS[settings] | options
-        return cls(recipe=recipe, settings=settings, **table)
+        if isinstance(given.get("data"), str):
+            given["data"] = (given["data"],)
+        if given.get("labelled") is not None:
+            given["labelled"] = str(given["labelled"])
+        table = {"recipe": recipe, "settings": settings} | RECIPES[recipe] | SETTINGS[settings] | given
+        return cls.from_json(table)
 
     def resolved(self) -> Self:
         """The same with every width a number: what is saved in `run.json`."""
         half = min(self.size // 2, 64)
         return dataclasses.replace(self, width=self.width or half, g_width=self.g_width or half)
-
-    def as_json(self) -> dict[str, Any]:
-        """Every option as JSON knows it; `from_json` reads it back."""
-        return {
-            name: str(value)
-            if isinstance(value, Path)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in dataclasses.asdict(self).items()
-        }
-
-    @classmethod
-    def from_json(cls, options: dict[str, Any]) -> Self:
-        paths = {name: Path(options[name]) for name in ("out", "cache", "mnist") if options.get(name)}
-        blur = tuple(options["blur"]) if options.get("blur") else None
-        return cls(**options | paths | {"data": tuple(options["data"]), "blur": blur})
-
-
-FREE_TO_CHANGE = frozenset(
-    {"data", "labelled", "out", "steps", "minutes", "device", "compile", "threads", "cache"}
-)
-"""Options that a continued run may be given anew: but for rounding, none changes what a step learns. That the
-data and the labelled images are the same, wherever they lie, is seen by their fingerprints."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.distill import student_options
 from redoseg.data.dataset import scored_name
 from redoseg.data.native.sources import parsed
 from redoseg.errors import ModelError
@@ -45,8 +46,9 @@ def card_of_run(
     described = read_json(run.description)
     config, begun = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
-    lines, teacher = [], None
+    lines, teacher, options = [], None, without_paths(config, out)
     if isinstance(begun, DistillConfig):
+        options = student_options(options)
         taught = described.get("teacher") or {}
         teacher = {"rule": taught.get("rule"), "steps": taught.get("step"), "ema": taught.get("ema")}
         lines += _teachers_line(begun, f"{out}-teacher", teacher)
@@ -55,9 +57,9 @@ def card_of_run(
         lines.append(train_line(config, out=out, steps=_end(run, config, chosen)))
     return Card(
         name=name,
-        subject=_subject(config),
+        subject=_subject(config, begun),
         data=_data(config, described),
-        options=without_paths(config, out),
+        options=options,
         rule=model.rule,
         steps=model.step,
         ema=model.ema,
@@ -94,9 +96,12 @@ def _teachers_line(config: DistillConfig, out: str, chosen: dict[str, Any]) -> l
     return [train_line(teacher, out=out, steps=_end(run, teacher, chosen))]
 
 
-def _subject(config: TrainConfig) -> str:
+def _subject(config: TrainConfig, begun: TrainConfig | DistillConfig) -> str:
+    """What the data's names and the settings say; of a student the settings are its teacher's."""
     native = [parsed(source) or (Path(source).name.lower(), None) for source in config.data]
-    names = [config.settings, *(name for name, _ in native)]
+    taught_by = RunFolder(begun.run) if isinstance(begun, DistillConfig) else None
+    settings = taught_by.config().settings if taught_by and taught_by.exists else config.settings
+    names = [settings, *(name for name, _ in native)]
     found = {subject for name in names for start, subject in _SUBJECTS.items() if name.startswith(start)}
     return found.pop() if len(found) == 1 else ""
 

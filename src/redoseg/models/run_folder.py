@@ -11,8 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from redoseg.config import DistillConfig, TrainConfig
-from redoseg.config.distill import DISTILL_FREE_TO_CHANGE
-from redoseg.config.train import FREE_TO_CHANGE
+from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import leftovers, read_json
 
@@ -122,8 +121,7 @@ class RunFolder:
                 f"{self.path} is a run of `redoseg {command}`: choose another --out (`redoseg resume "
                 f"{self.path}` goes on with it)"
             )
-        free = FREE_TO_CHANGE if isinstance(config, TrainConfig) else DISTILL_FREE_TO_CHANGE
-        self.refuse_changes(begun.as_json(), config.as_json(), free)
+        self.refuse_changes(begun.as_json(), config.as_json(), free_to_change(type(config)))
 
     def refuse_tries(self) -> None:
         """ConfigError if it is no run yet, but will be one."""

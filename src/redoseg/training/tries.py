@@ -11,7 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 
 from redoseg.config import TrainConfig
-from redoseg.config.train import FREE_TO_CHANGE
+from redoseg.config.checks import free_to_change
 from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
 from redoseg.files import read_json, write_aside, write_folder_aside, write_json
 from redoseg.models.run_folder import RunFolder
@@ -164,7 +164,7 @@ def _plan(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
     original = Tries.read(folder)
     if not original.scores and not RunFolder(folder.try_folder(original.seeds[0])).last.is_file():
         return planned  # nothing is trained yet: a mistake found at the first steps may be mended
-    folder.refuse_changes(_options(original), _options(planned), FREE_TO_CHANGE)
+    folder.refuse_changes(_options(original), _options(planned), free_to_change(TrainConfig))
     return dataclasses.replace(original, config=config)
 
 
