@@ -1,7 +1,7 @@
 """Segmentation by inpainting error, after Savarese et al., CVPR 2021 (arXiv 2012.07287): nothing is learned.
 
-An object is what can't be guessed from its surroundings, nor they from it. Written from the paper, not after
-its code; docs/baselines.md says what was chosen where the paper leaves it open.
+An object is what can't be guessed from its surroundings, nor they from it. Written from the paper's idea, not
+after its code; docs/baselines.md says what was chosen where the idea leaves it open.
 
 x (S, S, 3) is the image as float32 in [0, 1], its mean colour subtracted; m (S, S) float32 is 1 on the object
 and 0 elsewhere; "outside" is 1 - m.

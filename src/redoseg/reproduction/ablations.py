@@ -11,7 +11,14 @@ from redoseg.reproduction.plots import plot_ablations
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import read_log, train_all
 from redoseg.reproduction.scoring import labelled_splits, score_run
-from redoseg.reproduction.tables import DASH, score_cells, summarize, to_markdown, write_results
+from redoseg.reproduction.tables import (
+    DASH,
+    score_cells,
+    summarize,
+    summarize_scores,
+    to_markdown,
+    write_results,
+)
 
 BASE = "base"
 
@@ -128,9 +135,7 @@ def _summarize_arm(
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
         **{
-            matching: {
-                metric: summarize([row[matching][metric] for row in rows]) for metric in ("iou", "accuracy")
-            }
+            matching: summarize_scores([row[matching] for row in rows], ("iou", "accuracy"))
             for matching in ("per_dataset", "per_image")
         },
         "smallest_region": summarize([min(end["region_sizes"]) for end in ends]),

@@ -71,6 +71,8 @@ def summarize(values: Sequence[float]) -> dict[str, Any] | None:
     return {"mean": mean(values), "deviation": deviation, "values": list(values)}
 
 
-def summarize_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def summarize_scores(
+    scores: Sequence[Mapping[str, float]], metrics: Sequence[str] = METRICS
+) -> dict[str, Any]:
     """By metric the summary of several scores: of the seeds or of the draws."""
-    return {metric: summarize([score[metric] for score in scores]) for metric in METRICS}
+    return {metric: summarize([score[metric] for score in scores]) for metric in metrics}
