@@ -73,8 +73,7 @@ _NO_RESTART = {"collapse_below": 0.0, "collapse_variation": 0.0}
 
 def ablations(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
-    paper_sets = [SETS[name] for name in experiment.sets or ("lfw",)]
-    runs = {paper_set.name: _arm_runs(experiment, paper_set) for paper_set in paper_sets}
+    runs = {name: _arm_runs(experiment, SETS[name]) for name in experiment.sets or ("lfw",)}
     seed_by_seed = [
         seeds[seed]
         for seed in range(experiment.seeds)
@@ -82,12 +81,9 @@ def ablations(experiment: Experiment) -> Path:
         for seeds in by_arm.values()
     ]
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
-    result = {
-        "sets": {paper_set.name: _score_arms(paper_set, runs[paper_set.name]) for paper_set in paper_sets}
-    }
-    folder = experiment.folder("ablations")
-    write_results(folder, result=experiment.describe("ablations") | result, table=make_table(result["sets"]))
-    plot_ablations(result["sets"], folder / "figure.png")
+    sets = {name: _score_arms(SETS[name], by_arm) for name, by_arm in runs.items()}
+    folder = write_results(experiment, "ablations", {"sets": sets}, make_table(sets))
+    plot_ablations(sets, folder / "figure.png")
     return folder
 
 

@@ -35,10 +35,9 @@ def figure4(experiment: Experiment) -> Path:
     paper_sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
     runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}}
-    folder = experiment.folder("figure4")
-    write_results(folder, result=experiment.describe("figure4") | result, table=make_table(result["sets"]))
-    plot_figure4(result["sets"], folder / "figure.png")
+    sets = {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}
+    folder = write_results(experiment, "figure4", {"sets": sets}, make_table(sets))
+    plot_figure4(sets, folder / "figure.png")
     return folder
 
 

@@ -30,11 +30,9 @@ def semi_supervised(experiment: Experiment) -> Path:
     runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     runs += [run for by_number in labelled.values() for seeds in by_number.values() for run in seeds]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {one.name: _fit_and_score(experiment, one, labelled[one.name]) for one in paper_sets}}
-    folder = experiment.folder("semi-supervised")
-    asked = experiment.describe("semi-supervised")
-    write_results(folder, result=asked | result, table=make_table(result["sets"]))
-    plot_semi_supervised(result["sets"], folder / "figure.png")
+    sets = {name: _fit_and_score(experiment, SETS[name], by_number) for name, by_number in labelled.items()}
+    folder = write_results(experiment, "semi-supervised", {"sets": sets}, make_table(sets))
+    plot_semi_supervised(sets, folder / "figure.png")
     return folder
 
 
