@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.baselines.iem import STARTS, Inpainter, climb, square
-from redoseg.baselines.score import evenly
+from redoseg.baselines.score import evenly_spaced
 from redoseg.data.dataset import open_dataset
 from redoseg.evaluation.metrics import confusion, per_dataset
 
@@ -29,7 +29,7 @@ def measured(images: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, A
     masks = np.empty((len(STARTS), *truth.shape), np.uint8)
     found, true = np.empty((len(STARTS), len(images))), np.empty(len(images))
     for k, image in enumerate(images):
-        inpainter = Inpainter.of(image)
+        inpainter = Inpainter.for_image(image)
         true[k] = inpainter.error((truth[k] == 1).astype(np.float32))
         for start, share in enumerate(STARTS):
             mask, errors = climb(inpainter, square(len(image), share))
@@ -61,7 +61,7 @@ def main() -> None:
     asked = parser.parse_args()
     dataset = open_dataset([asked.data], size=asked.size)
     split = dataset.split(asked.split)
-    chosen = evenly(split.labelled, asked.most)
+    chosen = evenly_spaced(split.labelled, asked.most)
     result = measured(split.images(chosen), split.labels(chosen))
     told = {"data": dataset.name, "split": asked.split, "size": asked.size, "images": len(chosen)} | result
     rounded = json.loads(json.dumps(told), parse_float=lambda text: round(float(text), 5))

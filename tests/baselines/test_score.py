@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="the extra `baselines` isn't installed")
 
 from bare_python import WITHOUT
 from redoseg.baselines import iem, kmeans
-from redoseg.baselines.score import METHODS, NAMES, evenly, find, score_baseline
+from redoseg.baselines.score import METHODS, NAMES, evenly_spaced, score_baseline, segment_images
 from redoseg.data.dataset import Split, open_dataset
 from redoseg.evaluation.metrics import as_labelled, confusion, per_dataset, per_image
 from redoseg.evaluation.trivial import disc, fixed_mask
@@ -73,14 +73,14 @@ def test_a_disc_off_the_middle_is_found(name: str, val: Split) -> None:
     truth = val.labels(val.labelled)
     trivial = disc(truth, 2)
     assert trivial is not None
-    found = find(name, val, val.labelled)[0]
+    found = segment_images(name, val, val.labelled)[0]
     assert as_labelled(confusion(found, truth, 2)).iou > max(0.85, trivial.iou + 0.2)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_again(name: str, val: Split) -> None:
-    first, seconds = find(name, val, val.labelled[:3], seed=3)
-    np.testing.assert_array_equal(first, find(name, val, val.labelled[:3], seed=3)[0])
+    first, seconds = segment_images(name, val, val.labelled[:3], seed=3)
+    np.testing.assert_array_equal(first, segment_images(name, val, val.labelled[:3], seed=3)[0])
     assert first.shape == (3, S, S)
     assert first.dtype == np.uint8
     assert set(np.unique(first)) == {0, 1}
@@ -144,12 +144,14 @@ def test_the_error_is_that_of_a_slow_computation(
 ) -> None:
     image, scattered = small
     for m in (scattered, iem.square(20, 0.5), iem.square(20, 0.8)):
-        assert iem.Inpainter.of(image).error(m) == pytest.approx(slow_error(image, m.astype(float)), rel=1e-4)
+        assert iem.Inpainter.for_image(image).error(m) == pytest.approx(
+            slow_error(image, m.astype(float)), rel=1e-4
+        )
 
 
 def test_gains_are_the_slow_errors_slope(small: tuple[NDArray[np.uint8], NDArray[np.float32]]) -> None:
     image, m = small
-    gains = iem.Inpainter.of(image).gains(m)
+    gains = iem.Inpainter.for_image(image).gains(m)
     for y, x in ((0, 0), (3, 11), (10, 10), (13, 6), (19, 7)):
         bump = np.zeros((20, 20))
         bump[y, x] = 1e-5
@@ -160,7 +162,7 @@ def test_gains_are_the_slow_errors_slope(small: tuple[NDArray[np.uint8], NDArray
 @pytest.mark.parametrize("share", [0.4, 0.8])
 def test_the_error_never_falls(share: float) -> None:
     for image in (drawn(0)[0], np.random.default_rng(0).integers(0, 256, (S, S, 3), dtype=np.uint8)):
-        inpainter = iem.Inpainter.of(image)
+        inpainter = iem.Inpainter.for_image(image)
         mask, errors = iem.climb(inpainter, iem.square(S, share))
         assert len(errors) > 2
         assert np.diff(errors).min() > 0
@@ -169,7 +171,7 @@ def test_the_error_never_falls(share: float) -> None:
 
 def test_the_best_end_of_all_starts_is_taken() -> None:
     image = drawn(2)[0]
-    inpainter = iem.Inpainter.of(image)
+    inpainter = iem.Inpainter.for_image(image)
     best = max(iem.climb(inpainter, iem.square(S, share))[1][-1] for share in iem.STARTS)
     assert inpainter.error(iem.segment(image, 0).astype(np.float32)) == best
 
@@ -183,7 +185,7 @@ def test_the_command_scores_as_evaluation_does(name: str, run: Command, val: Spl
     assert (code, said) == (0, "")
     result = json.loads(output)
     chosen = val.labelled[[0, 2, 4, 6]]
-    found, truth = find(name, val, chosen)[0], val.labels(chosen)
+    found, truth = segment_images(name, val, chosen)[0], val.labels(chosen)
     counts = confusion(found, truth, 2)
     assert result["per_dataset"] == per_dataset(counts).as_dict()
     assert result["per_image"] == per_image(counts).as_dict()
@@ -246,11 +248,11 @@ def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
         assert (report.images, report.labelled) == (COUNT - 1, COUNT)
 
 
-def test_evenly() -> None:
+def test_evenly_spaced() -> None:
     indices = np.arange(10, 31)
-    assert evenly(indices, 3).tolist() == [10, 20, 30]
-    assert evenly(indices, 1).tolist() == [10]
-    assert evenly(indices, 21) is evenly(indices, None) is indices
+    assert evenly_spaced(indices, 3).tolist() == [10, 20, 30]
+    assert evenly_spaced(indices, 1).tolist() == [10]
+    assert evenly_spaced(indices, 21) is evenly_spaced(indices, None) is indices
 
 
 # What can't be

@@ -25,7 +25,7 @@ from redoseg.reproduction.catalogue import EXPERIMENTS
 from redoseg.reproduction.digits import digits
 from redoseg.reproduction.figure4 import figure4, find_crossing
 from redoseg.reproduction.fits import draw_places
-from redoseg.reproduction.protocol import SCALES, SETS, Experiment, locate, run_config
+from redoseg.reproduction.protocol import SCALES, SETS, Experiment, locate
 from redoseg.reproduction.semi_supervised import semi_supervised
 from redoseg.reproduction.splits import divide_labelled, person_of
 from redoseg.reproduction.table1 import table1
@@ -183,7 +183,8 @@ def test_the_sets_own_files_come_before_an_archive(root, tmp_path):
 @pytest.mark.parametrize("name", SETS)
 def test_every_arm_is_a_training_that_can_be(root, tmp_path, name, scale, recipe):
     how = dataclasses.replace(SCALES[scale], recipe=recipe)
-    base = run_config(SETS[name], how, root=root, out=tmp_path, seed=3)
+    asked = Experiment(root, tmp_path, how, seeds=1)
+    base = asked.run_config(SETS[name], "base", 3)
     assert (base.recipe, base.seed, base.best_by) == (recipe, 3, "per_image")
     if scale == "paper":
         assert (base.size, base.batch) == (128, 25)
@@ -191,7 +192,7 @@ def test_every_arm_is_a_training_that_can_be(root, tmp_path, name, scale, recipe
         assert recipe != "paper" or base.g_width == (64 if name == "lfw" else 32)
     names = set()
     for arm, change in arms(base).items():
-        changed = run_config(SETS[name], how, root=root, out=tmp_path, seed=3, **change.options)
+        changed = asked.run_config(SETS[name], "base", 3, **change.options)
         names |= {arm} if arm == "base" or changed != base or "0.8" in arm else set()
     assert names == set(arms(base)), "an arm that changes nothing"
 

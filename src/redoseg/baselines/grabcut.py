@@ -1,4 +1,4 @@
-"""GrabCut (Rother, Kolmogorov and Blake 2004), as OpenCV has it: what is within a rectangle, by colour."""
+"""GrabCut (Rother, Kolmogorov and Blake 2004), as OpenCV has it: finds an object in a rectangle by colour."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from numpy.typing import NDArray
 
 MARGIN = 10  # the rectangle leaves out a tenth of the side, on each side
 ITERATIONS = 5
-SMALLEST = 128  # pixels a side: what OpenCV's smoothness, a weight a pixel, is still fit for
+SMALLEST = (
+    128  # pixels a side: OpenCV weighs smoothness by the pixel, which suits images of this size or more
+)
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """Regions (S, S), 1 the object, of one RGB image (S, S, 3): GrabCut from the image's inner part.
 
-    A smaller image is enlarged by a whole number to 128 pixels or more. Outside of the rectangle everything
-    is background for good. Where nothing is left of the object, none is found, and that is scored; so it is
-    in an image of a single colour, which can't be split.
+    A smaller image is enlarged by a whole factor to 128 pixels or more. Outside of the rectangle everything
+    stays background. The result may have no object, and is scored so; an image of a single colour, which
+    can't be split, has none.
     """
     if (image == image[0, 0]).all():
         return np.zeros(image.shape[:2], np.uint8)
@@ -26,8 +28,8 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     margin = round(side / MARGIN)
     inner = (margin, margin, side - 2 * margin, side - 2 * margin)
     mask, outer_model, inner_model = np.zeros((side, side), np.uint8), np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(seed)  # its mixtures of Gaussians begin with k-means
+    cv2.setRNGSeed(seed)  # its mixtures of Gaussians start from k-means
     cv2.grabCut(large, mask, inner, outer_model, inner_model, ITERATIONS, cv2.GC_INIT_WITH_RECT)
-    found = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    # The middle of each pixel's enlarged square; of the four about the middle of an even one, the last.
-    return found[factor // 2 :: factor, factor // 2 :: factor]
+    regions = np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    # The middle of each pixel's enlarged square; if it has no middle pixel, the last of the four around it.
+    return regions[factor // 2 :: factor, factor // 2 :: factor]

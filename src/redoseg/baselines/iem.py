@@ -1,7 +1,7 @@
 """Segmentation by inpainting error, after Savarese et al., CVPR 2021 (arXiv 2012.07287): nothing is learned.
 
 An object is what can't be guessed from its surroundings, nor they from it. Written from the paper's idea, not
-after its code; where it says less than a program needs, docs/baselines.md tells what was chosen.
+after its code; docs/baselines.md says what was chosen where the idea leaves it open.
 
 x (S, S, 3) is the image as float32 in [0, 1], its mean colour subtracted; m (S, S) float32 is 1 on the object
 and 0 elsewhere; "outside" is 1 - m.
@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 ITERATIONS = 150
-STARTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # sides of the centred squares to begin with, as shares of the image's
-SIGMA = 5 / 128  # of the Gaussian, as a share of the side; it ends at one sigma and is applied twice
+STARTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # sides of the centred squares to start from, as shares of the image's
+SIGMA = 5 / 128  # of the Gaussian, as a share of the side; it is cut off at one sigma and applied twice
 PRIOR = 0.01  # what the image's mean colour weighs in a prediction; the Gaussian's weights sum to one
-_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pixels that would gain, the best: how many change sides at once
+_SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pixels that would gain, how many change sides at once, best first
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Regions (S, S), 1 the object, of one RGB image (S, S, 3): of all starts' ends that of most error.
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
 
-    Nothing in it is random: `seed` changes nothing.
+    The search is made from each of STARTS, and the mask with the largest error is taken. Nothing is random:
+    `seed` changes nothing.
     """
-    inpainter = Inpainter.of(image)
+    inpainter = Inpainter.for_image(image)
     ends = [climb(inpainter, square(len(image), share)) for share in STARTS]
     mask, _ = max(ends, key=lambda end: end[1][-1])
     return mask.astype(np.uint8)
@@ -39,17 +40,17 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Inpainter:
-    """Predicts each pixel from those of the other side near it: normalised convolution with a Gaussian.
+    """Predicts each pixel from nearby pixels of the other side: normalised convolution with a Gaussian.
 
-    A pixel with nothing of the other side in reach is predicted to have the image's mean colour, 0.
+    Where no pixel of the other side is in reach, the image's mean colour, 0, is predicted.
     """
 
     x: Floats
     kernel: Floats
 
     @classmethod
-    def of(cls, image: NDArray[np.uint8]) -> Self:
-        """For an RGB image (S, S, 3)."""
+    def for_image(cls, image: NDArray[np.uint8]) -> Self:
+        """The inpainter of an RGB image (S, S, 3)."""
         x = image.astype(np.float32) / 255
         sigma = SIGMA * len(image)
         reach = max(1, round(sigma))
@@ -60,16 +61,18 @@ class Inpainter:
     def error(self, m: Floats) -> float:
         """Mean L1 error of the object predicted from outside, plus that of the outside from the object."""
         return sum(
-            float((side * _total(np.abs(self._predicted(1 - side)[0] - self.x))).sum() / max(side.sum(), 1))
+            float(
+                (side * _sum_channels(np.abs(self._predict(1 - side)[0] - self.x))).sum() / max(side.sum(), 1)
+            )
             for side in (m, 1 - m)
         )
 
     def gains(self, m: Floats) -> Floats:
-        """(S, S): what `error` gains, to first order, by each pixel's change of sides."""
+        """(S, S): how much `error` grows, to first order, when a pixel changes sides."""
         slope = self._slope(m) - self._slope(1 - m)
         return np.where(m > 0, -slope, slope).astype(np.float32)
 
-    def _predicted(self, known: Floats) -> tuple[Floats, Floats]:
+    def _predict(self, known: Floats) -> tuple[Floats, Floats]:
         """(S, S, 3) from the known pixels (S, S), and the weight that each prediction was divided by."""
         blurred = self._blur(self.x * known[..., None], known)
         weight = blurred[..., 3:] + PRIOR
@@ -77,29 +80,29 @@ class Inpainter:
 
     def _slope(self, side: Floats) -> Floats:
         """(S, S): the derivative of one side's mean error by `side`, the other being 1 - side."""
-        predicted, weight = self._predicted(1 - side)
+        predicted, weight = self._predict(1 - side)
         difference = predicted - self.x
-        errors, size = _total(np.abs(difference)), max(float(side.sum()), 1.0)
+        errors, size = _sum_channels(np.abs(difference)), max(float(side.sum()), 1.0)
         pull = np.sign(difference) * (side[..., None] / weight)
         # A pixel that leaves the other side takes its share from all predictions that it had a part in.
-        taken = self._blur(pull, _total(pull * predicted))
-        indirect = taken[..., 3] - _total(taken[..., :3] * self.x)
+        taken = self._blur(pull, _sum_channels(pull * predicted))
+        indirect = taken[..., 3] - _sum_channels(taken[..., :3] * self.x)
         return np.asarray((errors + indirect - float((side * errors).sum()) / size) / size, np.float32)
 
-    def _blur(self, three: Floats, one: Floats) -> Floats:
+    def _blur(self, colours: Floats, weight: Floats) -> Floats:
         """(S, S, 4): three channels and one more, blurred together; beyond the image all is 0."""
-        channels = np.empty((*one.shape, 4), np.float32)
-        channels[..., :3], channels[..., 3] = three, one
+        channels = np.empty((*weight.shape, 4), np.float32)
+        channels[..., :3], channels[..., 3] = colours, weight
         blurred = cv2.sepFilter2D(channels, -1, self.kernel, self.kernel, borderType=cv2.BORDER_CONSTANT)
         return np.asarray(blurred, np.float32)
 
 
 def climb(inpainter: Inpainter, m: Floats) -> tuple[Floats, list[float]]:
-    """Moves the mask's border until the error grows no more: the mask, and the error after each step.
+    """Move the mask's border until the error grows no more: the mask, and the error after each step.
 
-    A step: pixels at the border, on both sides, change sides where that gains; then the border is smoothed,
-    unless all that was gained is lost by that. If the error doesn't grow, fewer pixels, the best, change.
-    The first of the errors is that at the beginning; each is above the one before.
+    In a step, those pixels at the border, inside or outside, change sides that make the error grow; then the
+    border is smoothed, unless the error falls back by that. If the error doesn't grow at all, fewer pixels
+    change, the best ones. The first of the errors is the start's; each is above the one before.
     """
     errors = [inpainter.error(m)]
     for _ in range(ITERATIONS):
@@ -112,19 +115,20 @@ def climb(inpainter: Inpainter, m: Floats) -> tuple[Floats, list[float]]:
 
 
 def square(side: int, share: float) -> Floats:
-    """(side, side): 1 on a centred square with so large a share of the side."""
+    """(side, side): 1 on a centred square whose side is `share` of the image's."""
     margin = round(side * (1 - share) / 2)
     m = np.zeros((side, side), np.float32)
     m[margin : side - margin, margin : side - margin] = 1
     return m
 
 
-def _total(channels: Floats) -> Floats:
+def _sum_channels(channels: Floats) -> Floats:
     """(S, S, 3) summed over the channels; numpy's sum over so short an axis takes several times as long."""
     return channels[..., 0] + channels[..., 1] + channels[..., 2]
 
 
 def _step(inpainter: Inpainter, m: Floats, error: float) -> tuple[Floats, float] | None:
+    """A mask of larger error than `error`, and its error; None where no change of the border gives one."""
     gains = inpainter.gains(m)
     changing = _border(m) & (gains > 0)
     if not changing.any():
@@ -132,20 +136,20 @@ def _step(inpainter: Inpainter, m: Floats, error: float) -> tuple[Floats, float]
     for share in _SHARES:
         least = np.quantile(gains[changing], 1 - share)
         changed = np.where(changing & (gains >= least), 1 - m, m)
-        for proposed in (_smoothed(changed), changed):
-            found = inpainter.error(proposed) if 0 < proposed.mean() < 1 else -1.0
-            if found > error:
-                return proposed, found
+        for proposed in (_smooth(changed), changed):
+            new_error = inpainter.error(proposed) if 0 < proposed.mean() < 1 else -1.0
+            if new_error > error:
+                return proposed, new_error
     return None
 
 
 def _border(m: Floats) -> NDArray[np.bool_]:
-    """Pixels with one of the other side above, below or beside them."""
+    """Pixels with a pixel of the other side above, below or beside them."""
     sides = m.astype(np.uint8)
     larger = cv2.dilate(sides, _CROSS, borderType=cv2.BORDER_REPLICATE)
     return np.asarray(larger != cv2.erode(sides, _CROSS, borderType=cv2.BORDER_REPLICATE))
 
 
-def _smoothed(m: Floats) -> Floats:
-    """Every pixel on the side of most of the 3 x 3 around it."""
+def _smooth(m: Floats) -> Floats:
+    """Each pixel goes to the side of the majority of the 3 x 3 pixels around it."""
     return (cv2.blur(m, (3, 3), borderType=cv2.BORDER_REPLICATE) > 0.5).astype(np.float32)

@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-POSITION = 0.5  # the spread of rows and of columns; that of the colour channel that varies most is 1
+POSITION = 0.5  # standard deviation of rows and of columns; the colour channel that varies most has 1
 STARTS = 4
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
 
-    A pixel is its colour in CIELAB and its place. The cluster with more of the outermost pixels is 0.
+    A pixel is described by its colour in CIELAB and its place. The cluster with more of the outermost pixels
+    is 0, the background.
     """
     side = len(image)
-    pixels = KMeans(2, n_init=STARTS, random_state=seed).fit_predict(_features(image))
-    clusters = pixels.reshape(side, side)
+    clusters = KMeans(2, n_init=STARTS, random_state=seed).fit_predict(_features(image)).reshape(side, side)
     border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
     background = 2 * np.count_nonzero(border) > border.size
     return np.asarray(clusters != background, np.uint8)

@@ -1,7 +1,7 @@
-"""Other ways to find an object without a network, scored as a model is: extra `baselines`.
+"""Score ways to find an object without a network, as a model is scored: extra `baselines`.
 
 `fixed-mask` and `disc` are CHOSEN WITH LABELS and look at no image; the others see one image at a time, and
-no label. All are for two regions, 0 the background by construction.
+no label. All find two regions, and 0 is the background by construction.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ _READ_AT_ONCE = 64
 class BaselineReport:
     """What `redoseg baseline` reports. Scores are means over images, in [0, 1].
 
-    `images` were scored, of `labelled` in the split. `region_sizes` (background, object) and `seconds` of
-    processor time for an image, in one thread, are None for what is chosen with labels; its row is the same
-    under both matchings, as it needs none. `fixed_mask` and `disc` are None with fewer than two images.
+    `images` were scored, of `labelled` in the split. `region_sizes` (background, object) and `seconds`, an
+    image's processor time in one thread, are None for a baseline that is chosen with labels. Such a one needs
+    no matching: its scores are the same under both. `fixed_mask` and `disc` are None with fewer than two
+    images.
     """
 
     name: str
@@ -74,11 +75,11 @@ def score_baseline(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> BaselineReport:
-    """Score one of NAMES on the labelled images of a split, or on `most` of them, evenly spread.
+    """Score the baseline `name`, one of NAMES, on the labelled images of a split, or on `most` of them.
 
-    DataError if no mask of them labels a pixel, or if what is chosen with labels has fewer than two images.
+    DataError if their masks label no pixel, or if a baseline that is chosen with labels has fewer than two.
     """
-    chosen = evenly(split.labelled, most)
+    chosen = evenly_spaced(split.labelled, most)
     truth = split.labels(chosen)
     if not (truth != UNLABELLED).any():
         raise DataError("no mask of this split labels a pixel: there is nothing to score")
@@ -92,7 +93,7 @@ def score_baseline(
             )
         images = int(np.count_nonzero((truth != UNLABELLED).any((1, 2))))
         return report(images=images, chosen_with_labels=True, per_dataset=row, per_image=row)
-    regions, seconds = find(name, split, chosen, seed=seed, progress=progress)
+    regions, seconds = segment_images(name, split, chosen, seed=seed, progress=progress)
     counts = confusion(regions, truth, 2)
     size = float(regions.mean())
     return report(
@@ -105,7 +106,7 @@ def score_baseline(
     )
 
 
-def find(
+def segment_images(
     name: str,
     split: Split,
     indices: NDArray[np.int64],
@@ -113,13 +114,13 @@ def find(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[NDArray[np.uint8], list[float]]:
-    """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each took.
+    """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each image took.
 
-    One thread, one image at a time; seconds of processor time, so that other work of the machine doesn't
-    count. `progress` hears (images done, images in all).
+    One image at a time in one thread. Seconds are of processor time, so that other work of the machine
+    doesn't count. `progress` is called with (images done, images in all).
     """
     regions, seconds = [], []
-    with _one_thread():
+    with _limit_to_one_thread():
         for part in np.array_split(indices, -(-len(indices) // _READ_AT_ONCE)):
             for image in split.images(part):
                 begun = time.process_time()
@@ -130,15 +131,15 @@ def find(
     return np.stack(regions), seconds
 
 
-def evenly(indices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
-    """At most so many of the indices, evenly spread, the first and the last among them."""
+def evenly_spaced(indices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
+    """At most `most` of the indices, evenly spaced, the first and the last among them."""
     if most is None or len(indices) <= most:
         return indices
     return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def _limit_to_one_thread() -> Iterator[None]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -150,12 +151,12 @@ def _one_thread() -> Iterator[None]:
 
 def baseline_table(report: BaselineReport) -> Table:
     """A baseline's rows and the trivial ones; the title says what was scored and how long an image took."""
-    of = "" if report.images == report.labelled else f" of {report.labelled}"
+    total = "" if report.images == report.labelled else f" of {report.labelled}"
     if report.seconds is None:
-        title = f"{report.images}{of} images scored; {report.name}: CHOSEN WITH LABELS"
+        title = f"{report.images}{total} images scored; {report.name}: CHOSEN WITH LABELS"
     else:
         title = (
-            f"{report.images}{of} images scored; an image takes {report.seconds['median']:.3f} s (median; "
+            f"{report.images}{total} images scored; an image takes {report.seconds['median']:.3f} s (median; "
             f"mean {report.seconds['mean']:.3f}) in one thread"
         )
     rows = TRIVIAL if report.chosen_with_labels else ROWS

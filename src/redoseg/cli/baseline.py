@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from redoseg.baselines.score import BaselineReport
 
 Name = Literal["fixed-mask", "disc", "grabcut", "kmeans", "iem"]
-_SMALLEST = 16  # pixels: below, there is no inner part to begin with
+_SMALLEST = 16  # pixels: a smaller image has no inner part for a method to start from
 
 
 def baseline(
@@ -52,7 +52,7 @@ def baseline(
             "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
         )
     try:
-        name_of_set, report = _scored(name, data, split, size, most, seed, cache)
+        name_of_set, report = _open_and_score(name, data, split, size, most, seed, cache)
     except ModuleNotFoundError as error:
         missing = missing_extra("redoseg baseline", error, "baselines")
         if missing is None:
@@ -68,7 +68,7 @@ def baseline(
     return 0
 
 
-def _scored(
+def _open_and_score(
     name: Name,
     data: tuple[str, ...],
     split: str,
@@ -89,6 +89,6 @@ def _scored(
             bar.update(task, completed=done, total=total)
 
         dataset = open_dataset(data, size=size, cache=cache, progress=progress)
-        found = dataset.split(split)
+        images = dataset.split(split)
         bar.update(task, description=name, completed=0, total=None)
-        return dataset.name, score_baseline(name, found, most=most, seed=seed, progress=progress)
+        return dataset.name, score_baseline(name, images, most=most, seed=seed, progress=progress)

@@ -49,12 +49,13 @@ def reproduce(
 
     if jobs < 1 or (seeds is not None and seeds < 1):
         raise ConfigError(f"--jobs is {jobs}, --seeds {seeds}: both must be at least 1")
-    how, make = SCALES[scale], EXPERIMENTS[name]
-    if recipe is not None and recipe != how.recipe:
-        how = dataclasses.replace(how, recipe=recipe)
-        out = out / recipe  # runs of another recipe are others
-    usual = 1 if scale == "small" and name in ("ablations", "semi-supervised") else how.seeds
-    folder = make(Experiment(root, out, how, seeds or usual, sets, jobs, device, errors))
+    chosen = SCALES[scale]
+    if recipe is not None and recipe != chosen.recipe:
+        chosen = dataclasses.replace(chosen, recipe=recipe)
+        out = out / recipe  # runs of different recipes must not share a folder
+    usual = 1 if scale == "small" and name in ("ablations", "semi-supervised") else chosen.seeds
+    experiment = Experiment(root, out, chosen, seeds or usual, sets, jobs, device, errors)
+    folder = EXPERIMENTS[name](experiment)
     print((folder / "table.md").read_text(encoding="utf-8"))
     for file in sorted(folder.iterdir()):
         if not file.name.startswith("."):

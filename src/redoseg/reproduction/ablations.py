@@ -11,7 +11,14 @@ from redoseg.reproduction.plots import plot_ablations
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import read_log, train_all
 from redoseg.reproduction.scoring import labelled_splits, score_run
-from redoseg.reproduction.tables import DASH, score_cells, summarize, to_markdown, write_results
+from redoseg.reproduction.tables import (
+    DASH,
+    score_cells,
+    summarize,
+    summarize_scores,
+    to_markdown,
+    write_results,
+)
 
 BASE = "base"
 
@@ -66,8 +73,7 @@ _NO_RESTART = {"collapse_below": 0.0, "collapse_variation": 0.0}
 
 def ablations(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
-    paper_sets = [SETS[name] for name in experiment.sets or ("lfw",)]
-    runs = {paper_set.name: _arm_runs(experiment, paper_set) for paper_set in paper_sets}
+    runs = {name: _arm_runs(experiment, SETS[name]) for name in experiment.sets or ("lfw",)}
     seed_by_seed = [
         seeds[seed]
         for seed in range(experiment.seeds)
@@ -75,12 +81,9 @@ def ablations(experiment: Experiment) -> Path:
         for seeds in by_arm.values()
     ]
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
-    result = {
-        "sets": {paper_set.name: _score_arms(paper_set, runs[paper_set.name]) for paper_set in paper_sets}
-    }
-    folder = experiment.folder("ablations")
-    write_results(folder, result=experiment.describe("ablations") | result, table=make_table(result["sets"]))
-    plot_ablations(result["sets"], folder / "figure.png")
+    sets = {name: _score_arms(SETS[name], by_arm) for name, by_arm in runs.items()}
+    folder = write_results(experiment, "ablations", {"sets": sets}, make_table(sets))
+    plot_ablations(sets, folder / "figure.png")
     return folder
 
 
@@ -128,9 +131,7 @@ def _summarize_arm(
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
         **{
-            matching: {
-                metric: summarize([row[matching][metric] for row in rows]) for metric in ("iou", "accuracy")
-            }
+            matching: summarize_scores([row[matching] for row in rows], ("iou", "accuracy"))
             for matching in ("per_dataset", "per_image")
         },
         "smallest_region": summarize([min(end["region_sizes"]) for end in ends]),

@@ -27,9 +27,8 @@ def digits(experiment: Experiment) -> Path:
     """Train, score and write. Returns the folder of result.json, table.md and figure.png."""
     runs = [_run_config(experiment, seed) for seed in range(experiment.seeds)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {"digits": score_runs("colored-2-MNIST", {}, runs)}}
-    folder = experiment.folder("digits")
-    write_results(folder, result=experiment.describe("digits") | result, table=make_table(result["sets"]))
+    sets = {"digits": score_runs("colored-2-MNIST", {}, runs)}
+    folder = write_results(experiment, "digits", {"sets": sets}, make_table(sets))
     completed = next((run for run in runs if failure_reason(run.out) is None), None)
     if completed is not None:
         picture = _make_picture(completed, open_data(completed))

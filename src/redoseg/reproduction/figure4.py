@@ -17,7 +17,14 @@ from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import failure_reason, train_all
 from redoseg.reproduction.splits import Part, divide_labelled
 from redoseg.reproduction.table1 import base_runs
-from redoseg.reproduction.tables import METRICS, score_cells, summarize_scores, to_markdown, write_results
+from redoseg.reproduction.tables import (
+    DASH,
+    METRICS,
+    score_cells,
+    summarize_scores,
+    to_markdown,
+    write_results,
+)
 from redoseg.tensors import pick_device
 
 _COLUMNS = ("set", "row", "labelled images", "accuracy", "IoU", "IoU reached by f with so many labels")
@@ -28,10 +35,9 @@ def figure4(experiment: Experiment) -> Path:
     paper_sets = [SETS[name] for name in experiment.sets or experiment.scale.labelled_sets]
     runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}}
-    folder = experiment.folder("figure4")
-    write_results(folder, result=experiment.describe("figure4") | result, table=make_table(result["sets"]))
-    plot_figure4(result["sets"], folder / "figure.png")
+    sets = {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}
+    folder = write_results(experiment, "figure4", {"sets": sets}, make_table(sets))
+    plot_figure4(sets, folder / "figure.png")
     return folder
 
 
@@ -113,26 +119,20 @@ def find_crossing(
 
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set what needs no label, f with N labels, and the fixed mask."""
-    records: list[dict[str, Any]] = []
+    records = []
     for result in sets.values():
         rows = [
-            {
-                "row": name,
-                "labelled images": 0,
-                _COLUMNS[-1]: _format_crossing(result["crossings"][name]["iou"]),
-            }
-            | score_cells(level, accuracy="accuracy")
+            (name, "0", level, _format_crossing(result["crossings"][name]["iou"]))
             for name, level in result["unsupervised"].items()
         ]
-        rows += [
-            {"row": "f alone, SUPERVISED", "labelled images": str(n)}
-            | score_cells(means, accuracy="accuracy")
-            for n, means in result["supervised"].items()
-        ]
+        rows += [("f alone, SUPERVISED", str(n), means, DASH) for n, means in result["supervised"].items()]
         if result["fixed_mask"]:
-            fixed = score_cells(result["fixed_mask"], accuracy="accuracy")
-            rows.append({"row": "trivial: one fixed mask, chosen with labels"} | fixed)
-        records += [{"set": result["title"]} | row for row in rows]
+            rows += [("trivial: one fixed mask, chosen with labels", DASH, result["fixed_mask"], DASH)]
+        records += [
+            {"set": result["title"], "row": row, "labelled images": n, _COLUMNS[-1]: crossing}
+            | score_cells(scores, accuracy="accuracy")
+            for row, n, scores, crossing in rows
+        ]
     return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
 
 

@@ -126,9 +126,7 @@ def write_figure(
 
     Returns their folder.
     """
-    folder = experiment.folder(name)
-    result = experiment.describe(name) | {"seeds": 1, "sets": sets, "failed": failed}
-    write_results(folder, result=result, table=table)
+    folder = write_results(experiment, name, {"seeds": 1, "sets": sets, "failed": failed}, table)
     if pictures:
         page = few_colours(stacked(pictures))
         write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))

@@ -150,29 +150,6 @@ def _locate_part(part: str, root: Path) -> str:
     )
 
 
-def run_config(
-    paper_set: PaperSet,
-    scale: Scale,
-    *,
-    root: Path,
-    out: Path,
-    seed: int,
-    device: str = "auto",
-    **changes: Any,
-) -> TrainConfig:
-    """The options of one training on a set. `changes` override the scale's options."""
-    settings: Settings = paper_set.settings if scale.recipe != "default" else "none"
-    options = {"best_by": "per_image", "blur": paper_set.blur, "device": device} | dict(scale.options)
-    return TrainConfig.of(
-        recipe=scale.recipe,
-        settings=settings,
-        data=locate(paper_set, root),
-        out=out,
-        seed=seed,
-        **options | changes,
-    ).resolved()
-
-
 @dataclass(frozen=True)
 class Experiment:
     """How to make a table or a figure: where the data lies, where results go, at which scale.
@@ -195,11 +172,22 @@ class Experiment:
         return self.out / f"{name}-{self.scale.name}"
 
     def run_config(self, paper_set: PaperSet, arm: str, seed: int, **changes: Any) -> TrainConfig:
-        """A training with the scale's options and `changes`, in a folder named after set, arm and seed."""
-        out = self.out / "runs" / self.scale.name / paper_set.name / arm / f"seed-{seed}"
-        return run_config(
-            paper_set, self.scale, root=self.root, out=out, seed=seed, device=self.device, **changes
+        """A training with the scale's options and `changes`, in a folder named after set, arm and seed.
+
+        `changes` override the scale's options. ConfigError if the data isn't there.
+        """
+        scale = self.scale
+        options = {"best_by": "per_image", "blur": paper_set.blur, "device": self.device} | dict(
+            scale.options
         )
+        return TrainConfig.of(
+            recipe=scale.recipe,
+            settings=paper_set.settings if scale.recipe != "default" else "none",
+            data=locate(paper_set, self.root),
+            out=self.out / "runs" / scale.name / paper_set.name / arm / f"seed-{seed}",
+            seed=seed,
+            **options | changes,
+        ).resolved()
 
     def describe(self, name: str) -> dict[str, Any]:
         """What was asked for, as result.json has it."""

@@ -30,11 +30,9 @@ def semi_supervised(experiment: Experiment) -> Path:
     runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     runs += [run for by_number in labelled.values() for seeds in by_number.values() for run in seeds]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {one.name: _fit_and_score(experiment, one, labelled[one.name]) for one in paper_sets}}
-    folder = experiment.folder("semi-supervised")
-    asked = experiment.describe("semi-supervised")
-    write_results(folder, result=asked | result, table=make_table(result["sets"]))
-    plot_semi_supervised(result["sets"], folder / "figure.png")
+    sets = {name: _fit_and_score(experiment, SETS[name], by_number) for name, by_number in labelled.items()}
+    folder = write_results(experiment, "semi-supervised", {"sets": sets}, make_table(sets))
+    plot_semi_supervised(sets, folder / "figure.png")
     return folder
 
 
@@ -103,28 +101,27 @@ def _score_labelled_runs(
 
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set and N f alone and with ReDO; ReDO alone; the fixed mask."""
-    records: list[dict[str, Any]] = []
+    records = []
     for result in sets.values():
         rows = [
-            {"labelled images": str(n), "row": text} | _summary_cells(by_row[name])
+            (str(n), label, by_row[name])
             for n, by_row in result["labels"].items()
-            for name, text in (("alone", "N labels alone"), ("with ReDO", "N labels + ReDO"))
+            for name, label in (("alone", "N labels alone"), ("with ReDO", "N labels + ReDO"))
         ]
-        rows += [
-            {"labelled images": 0, "row": f"{name}, alone"} | _summary_cells(level)
-            for name, level in result["unsupervised"].items()
-        ]
+        rows += [("0", f"{name}, alone", level) for name, level in result["unsupervised"].items()]
         if result["fixed_mask"]:
-            fixed = score_cells(result["fixed_mask"], accuracy="accuracy")
-            rows.append({"labelled images": "all", "row": "trivial: one fixed mask"} | fixed)
-        records += [{"set": result["title"]} | row for row in rows]
+            rows += [("all", "trivial: one fixed mask", result["fixed_mask"])]
+        records += [
+            {"set": result["title"], "labelled images": n, "row": row, "runs": _count_runs(scores["iou"])}
+            | score_cells(scores, accuracy="accuracy")
+            for n, row, scores in rows
+        ]
     return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
 
 
-def _summary_cells(summaries: Mapping[str, Any]) -> dict[str, Any]:
-    """Mean scores, and of how many runs."""
-    iou = summaries["iou"]
-    return {"runs": None if iou is None else len(iou["values"])} | score_cells(summaries, accuracy="accuracy")
+def _count_runs(iou: dict[str, Any] | float | None) -> int | None:
+    """How many runs a summary is of; None for the fixed mask's score, which is of no run."""
+    return len(iou["values"]) if isinstance(iou, dict) else None
 
 
 def _make_notes(sets: Mapping[str, dict[str, Any]]) -> str:

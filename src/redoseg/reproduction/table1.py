@@ -33,10 +33,9 @@ def table1(experiment: Experiment) -> Path:
     runs = {name: base_runs(experiment, SETS[name]) for name in experiment.sets or SETS}
     seed_by_seed = list(chain.from_iterable(zip(*runs.values(), strict=True)))
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
-    result = {"sets": {name: score_runs(SETS[name].title, SETS[name].paper, runs[name]) for name in runs}}
-    folder = experiment.folder("table1")
-    write_results(folder, result=experiment.describe("table1") | result, table=make_table(result["sets"]))
-    plot_table1(result["sets"], folder / "figure.png")
+    sets = {name: score_runs(SETS[name].title, SETS[name].paper, runs[name]) for name in runs}
+    folder = write_results(experiment, "table1", {"sets": sets}, make_table(sets))
+    plot_table1(sets, folder / "figure.png")
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from redoseg.files import write_aside, write_json
+from redoseg.reproduction.protocol import Experiment
 from redoseg.version import __version__
 
 DASH = "-"
@@ -16,10 +17,12 @@ DASH = "-"
 METRICS = ("accuracy", "iou")
 
 
-def write_results(folder: Path, *, result: dict[str, Any], table: str) -> None:
-    """Write result.json and table.md, each whole or not at all."""
-    write_json(folder / "result.json", {"redoseg": __version__} | result)
+def write_results(experiment: Experiment, name: str, result: dict[str, Any], table: str) -> Path:
+    """Write result.json and table.md, each whole or not at all. Returns their folder."""
+    folder = experiment.folder(name)
+    write_json(folder / "result.json", {"redoseg": __version__} | experiment.describe(name) | result)
     write_aside(folder / "table.md", lambda aside: aside.write_text(table, encoding="utf-8"))
+    return folder
 
 
 def to_markdown(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -71,6 +74,8 @@ def summarize(values: Sequence[float]) -> dict[str, Any] | None:
     return {"mean": mean(values), "deviation": deviation, "values": list(values)}
 
 
-def summarize_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+def summarize_scores(
+    scores: Sequence[Mapping[str, float]], metrics: Sequence[str] = METRICS
+) -> dict[str, Any]:
     """By metric the summary of several scores: of the seeds or of the draws."""
-    return {metric: summarize([score[metric] for score in scores]) for metric in METRICS}
+    return {metric: summarize([score[metric] for score in scores]) for metric in metrics}
