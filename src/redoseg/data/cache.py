@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from redoseg.data.archive import in_order
 from redoseg.data.folder import ImageRef
@@ -102,10 +103,10 @@ class Rows:
 
 
 def default_cache() -> Path:
-    """`$REDOSEG_CACHE`, else `$XDG_CACHE_HOME/redoseg`, else `~/.cache/redoseg`."""
-    if own := os.environ.get("REDOSEG_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoseg"
+    """`$REDOSEG_CACHE`, else the system's place for caches: on Linux `$XDG_CACHE_HOME/redoseg` or
+    `~/.cache/redoseg`."""
+    own = os.environ.get("REDOSEG_CACHE")
+    return Path(own) if own else user_cache_path("redoseg", appauthor=False)
 
 
 def is_kept(folder: Path, key: str) -> bool:
