@@ -18,9 +18,9 @@ from rich.console import Console
 
 pytest.importorskip("pooch", reason="the extra `data` isn't installed")
 
-from redoseg.data.download.catalogue import SETS, DataSet, RemoteFile
+from redoseg.data.download.catalogue import SETS, DownloadableSet, RemoteFile
 from redoseg.data.download.download import download
-from redoseg.data.download.fetch import Bar, Fetching, NoRoomError
+from redoseg.data.download.fetch import Bar, Fetcher, NoRoomError
 
 
 @dataclass
@@ -85,8 +85,8 @@ def said() -> io.StringIO:
 
 
 @pytest.fixture
-def fetching(said: io.StringIO) -> Fetching:
-    return Fetching(Console(file=said), tries=3, wait=0)
+def fetcher(said: io.StringIO) -> Fetcher:
+    return Fetcher(Console(file=said), tries=3, wait=0)
 
 
 CONTENT = bytes(range(256)) * 4000
@@ -113,7 +113,7 @@ def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
-def a_set(*files: RemoteFile) -> DataSet:
+def a_set(*files: RemoteFile) -> DownloadableSet:
     return replace(SETS["flowers"], name="roses", files=files)
 
 
@@ -138,10 +138,10 @@ def tree(root: Path) -> dict[str, bytes]:
 # what goes well
 
 
-def test_files_are_fetched_verified_and_unpacked(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_files_are_fetched_verified_and_unpacked(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     """Of an archive only what is needed; twice is as once."""
     data = a_set(plain(server), packed(server))
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     expected = {
         "roses/list.txt": CONTENT,
         "roses/photos/jpg/a.jpg": b"one",
@@ -149,67 +149,65 @@ def test_files_are_fetched_verified_and_unpacked(tmp_path: Path, server: Server,
         "roses/downloads/photos.tgz": PHOTOS,
     }
     assert tree(tmp_path) == expected
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     assert server.asked == ["list.txt", "photos.tgz"]
     shutil.rmtree(tmp_path / "roses" / "downloads")
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     assert len(server.asked) == 2
 
 
 def test_what_is_missing_comes_from_the_archive_that_is_there(
-    tmp_path: Path, server: Server, fetching: Fetching
+    tmp_path: Path, server: Server, fetcher: Fetcher
 ) -> None:
     data = a_set(packed(server))
-    download(data, tmp_path, fetching)
+    download(data, tmp_path, fetcher)
     shutil.rmtree(tmp_path / "roses" / "photos")
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     assert (tmp_path / "roses" / "photos" / "jpg" / "a.jpg").read_bytes() == b"one"
     assert server.asked == ["photos.tgz"]
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_file_put_into_downloads_is_used(
-    tmp_path: Path, server: Server, fetching: Fetching, known: bool
+    tmp_path: Path, server: Server, fetcher: Fetcher, known: bool
 ) -> None:
     data = a_set(plain(server, known=known), packed(server, known=known))
     (tmp_path / "roses" / "downloads").mkdir(parents=True)
     for name, content in server.files.items():
         (tmp_path / "roses" / "downloads" / name).write_bytes(content)
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     assert server.asked == []
     assert (tmp_path / "roses" / "list.txt").read_bytes() == CONTENT
     assert (tmp_path / "checksums.json").exists() != known
 
 
-def test_digits_packed_anew_are_as_good(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_digits_packed_anew_are_as_good(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = replace(plain(server, "digits.gz", gzip.compress(CONTENT, 9)), inside=md5(CONTENT))
     again = gzip.compress(CONTENT, 1)
     assert md5(again) != file.sum
     (tmp_path / "roses").mkdir()
     (tmp_path / "roses" / "digits.gz").write_bytes(again)
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert server.asked == []
     (tmp_path / "roses" / "digits.gz").write_bytes(again[:-9])
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert server.asked == ["digits.gz"]
     assert tree(tmp_path) == {"roses/digits.gz": server.files["digits.gz"]}
 
 
-def test_a_server_that_says_tgz_is_a_compressed_tar(
-    tmp_path: Path, server: Server, fetching: Fetching
-) -> None:
+def test_a_server_that_says_tgz_is_a_compressed_tar(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     """As some do: unpacked on the way, the file would have another sum."""
     file = packed(server)
     server.headers[file.name] = {"Content-Encoding": "x-gzip"}
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert (tmp_path / "roses" / "downloads" / file.name).read_bytes() == PHOTOS
 
 
-def test_a_list_that_is_compressed_on_the_way(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_a_list_that_is_compressed_on_the_way(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = plain(server)
     server.files[file.name] = gzip.compress(CONTENT)
     server.headers[file.name] = {"Content-Encoding": "gzip"}
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert tree(tmp_path) == {"roses/list.txt": CONTENT}
 
 
@@ -218,79 +216,79 @@ def test_a_list_that_is_compressed_on_the_way(tmp_path: Path, server: Server, fe
 
 @pytest.mark.parametrize("silent", [False, True], ids=["said how long", "didn't say"])
 def test_a_broken_download_is_fetched_again(
-    tmp_path: Path, server: Server, fetching: Fetching, silent: bool
+    tmp_path: Path, server: Server, fetcher: Fetcher, silent: bool
 ) -> None:
     file = plain(server)
     server.breaks[file.name] = 1
     server.silent |= {file.name} if silent else set()
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert tree(tmp_path) == {"roses/list.txt": CONTENT}
     assert server.asked == [file.name] * 2
 
 
-def test_a_short_file_is_never_left(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_a_short_file_is_never_left(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file, fine = packed(server), plain(server)
     server.breaks[file.name] = 99
-    (line,) = download(a_set(file, fine), tmp_path, fetching)
+    (line,) = download(a_set(file, fine), tmp_path, fetcher)
     assert f"{server.url(file.name)}: the connection broke off" in line
     assert f"get {file.name} elsewhere ({file.sum}), put it into {tmp_path}/roses/downloads" in line
     assert server.asked == [file.name] * 3 + [fine.name]
     assert tree(tmp_path) == {"roses/list.txt": CONTENT}
     server.breaks.clear()
-    assert download(a_set(file, fine), tmp_path, fetching) == []
+    assert download(a_set(file, fine), tmp_path, fetcher) == []
 
 
 def test_a_busy_server_is_asked_again_a_missing_file_is_not(
-    tmp_path: Path, server: Server, fetching: Fetching
+    tmp_path: Path, server: Server, fetcher: Fetcher
 ) -> None:
     busy, gone = plain(server, "busy.txt"), plain(server, "gone.txt")
     server.errs["busy.txt"] = [503, 429]
     del server.files["gone.txt"]
-    (line,) = download(a_set(busy, gone), tmp_path, fetching)
+    (line,) = download(a_set(busy, gone), tmp_path, fetcher)
     assert f"{server.url('gone.txt')}: the server says 404" in line
     assert "\n" not in line
     assert server.asked == ["busy.txt"] * 3 + ["gone.txt"]
 
 
-def test_mirrors_are_tried_in_order(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_mirrors_are_tried_in_order(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = plain(server)
     server.files["other"] = b"something else"
     urls = (server.url("none"), "http://127.0.0.1:9/refused", server.url("other"), *file.urls)
-    assert download(a_set(replace(file, urls=urls)), tmp_path, fetching) == []
+    assert download(a_set(replace(file, urls=urls)), tmp_path, fetcher) == []
     assert list(dict.fromkeys(server.asked)) == ["none", "other", file.name]
     assert tree(tmp_path) == {"roses/list.txt": CONTENT}
 
 
-def test_no_network(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_no_network(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = replace(plain(server), urls=("http://127.0.0.1:9/list.txt",))
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert "http://127.0.0.1:9/list.txt: can't be reached (is there a network?)" in line
 
 
-def test_a_wrong_file_is_named_and_removed(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_a_wrong_file_is_named_and_removed(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = plain(server)
     server.files[file.name] = b"another"
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert f"sent another file: its sum is {md5(b'another')}, not {file.sum}; it was removed" in line
     assert tree(tmp_path) == {}
 
 
 def test_a_wrong_file_in_place_is_replaced_only_by_the_right_one(
-    tmp_path: Path, server: Server, fetching: Fetching, said: io.StringIO
+    tmp_path: Path, server: Server, fetcher: Fetcher, said: io.StringIO
 ) -> None:
     file = plain(server)
     (tmp_path / "roses").mkdir()
     (tmp_path / "roses" / file.name).write_bytes(b"mine")
     server.errs[file.name] = [404]
-    assert len(download(a_set(file), tmp_path, fetching)) == 1
+    assert len(download(a_set(file), tmp_path, fetcher)) == 1
     assert tree(tmp_path) == {"roses/list.txt": b"mine"}
     assert f"{tmp_path}/roses/list.txt is not the set's file" in said.getvalue()
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert tree(tmp_path) == {"roses/list.txt": CONTENT}
 
 
 def test_a_full_disk_ends_it(
-    tmp_path: Path, server: Server, fetching: Fetching, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: Server, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = plain(server)
 
@@ -299,7 +297,7 @@ def test_a_full_disk_ends_it(
 
     monkeypatch.setattr(Bar, "update", full)
     with pytest.raises(NoRoomError, match=r"no room is left in .*free some or give another --root") as caught:
-        download(a_set(file, plain(server, "b.txt")), tmp_path, fetching)
+        download(a_set(file, plain(server, "b.txt")), tmp_path, fetcher)
     assert server.url(file.name) in str(caught.value)
     assert server.asked == [file.name]
     assert tree(tmp_path) == {}
@@ -307,7 +305,7 @@ def test_a_full_disk_ends_it(
 
 @pytest.mark.parametrize("where", ["redoseg.data.download.fetch.Bar.update", "tarfile.TarFile.extract"])
 def test_ctrl_c_leaves_nothing_half(
-    tmp_path: Path, server: Server, fetching: Fetching, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: Path, server: Server, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     data = a_set(packed(server))
 
@@ -317,63 +315,61 @@ def test_ctrl_c_leaves_nothing_half(
     with monkeypatch.context() as patched:
         patched.setattr(where, stop)
         with pytest.raises(KeyboardInterrupt):
-            download(data, tmp_path, fetching)
+            download(data, tmp_path, fetcher)
     assert set(tree(tmp_path)) <= {"roses/downloads/photos.tgz"}
-    assert download(data, tmp_path, fetching) == []
+    assert download(data, tmp_path, fetcher) == []
     assert (tmp_path / "roses" / "photos" / "jpg" / "more" / "b.jpg").read_bytes() == b"two"
 
 
-def test_what_a_killed_process_left_is_cleared(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_what_a_killed_process_left_is_cleared(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     (tmp_path / "roses" / "downloads").mkdir(parents=True)
     (tmp_path / "roses" / ".photos.tgz.4711" / "jpg").mkdir(parents=True)
     (tmp_path / "roses" / "downloads" / ".photos.tgz.4711").write_bytes(PHOTOS[:50])
-    assert download(a_set(packed(server)), tmp_path, fetching) == []
+    assert download(a_set(packed(server)), tmp_path, fetcher) == []
     assert sorted(path.name for path in (tmp_path / "roses").rglob(".*")) == []
 
 
 # sums that nobody publishes
 
 
-def test_an_unknown_sum_is_recorded_and_holds(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_an_unknown_sum_is_recorded_and_holds(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = plain(server, known=False)
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     recorded = json.loads((tmp_path / "checksums.json").read_text())
     assert recorded == {"roses/list.txt": f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"}
     (tmp_path / "roses" / file.name).unlink()
     server.files[file.name] = b"it changed"
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert f"delete roses/list.txt in {tmp_path}/checksums.json" in line
     (tmp_path / "checksums.json").unlink()
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert (tmp_path / "roses" / file.name).read_bytes() == b"it changed"
 
 
-def test_a_page_is_no_file(tmp_path: Path, server: Server, fetching: Fetching) -> None:
+def test_a_page_is_no_file(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     """What a network's login page sends, with status 200."""
     file = plain(server, content=b"\n<!DOCTYPE html><html>log in", known=False)
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert "sent a web page or nothing instead of the file" in line
     assert tree(tmp_path) == {}
 
 
-def test_a_short_archive_of_unknown_sum_is_removed(
-    tmp_path: Path, server: Server, fetching: Fetching
-) -> None:
+def test_a_short_archive_of_unknown_sum_is_removed(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     file = packed(server, known=False)
     server.silent.add(file.name)
     server.breaks[file.name] = 1
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert "photos.tgz is not a whole archive" in line
     assert "it was removed: run this again" in line
     assert tree(tmp_path) == {}
-    assert download(a_set(file), tmp_path, fetching) == []
+    assert download(a_set(file), tmp_path, fetcher) == []
     assert "roses/photos.tgz" in json.loads((tmp_path / "checksums.json").read_text())
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"roses/list.txt": 1}'])
-def test_a_broken_record_is_named(tmp_path: Path, server: Server, fetching: Fetching, text: str) -> None:
+def test_a_broken_record_is_named(tmp_path: Path, server: Server, fetcher: Fetcher, text: str) -> None:
     (tmp_path / "checksums.json").write_text(text)
-    (line,) = download(a_set(plain(server, known=False)), tmp_path, fetching)
+    (line,) = download(a_set(plain(server, known=False)), tmp_path, fetcher)
     assert f"{tmp_path}/checksums.json" in line
     assert "delete it, or mend it" in line
     assert (tmp_path / "checksums.json").read_text() == text
@@ -399,12 +395,12 @@ def test_a_broken_record_is_named(tmp_path: Path, server: Server, fetching: Fetc
 def test_an_archive_that_reaches_outside_is_refused(
     tmp_path: Path,
     server: Server,
-    fetching: Fetching,
+    fetcher: Fetcher,
     member: tuple[str, bytes | tarfile.TarInfo],
     kind: str,
 ) -> None:
     file = packed(server, tar(("jpg/a.jpg", b"one"), member))
-    (line,) = download(a_set(file), tmp_path / "root", fetching)
+    (line,) = download(a_set(file), tmp_path / "root", fetcher)
     assert kind in line
     assert "nothing was unpacked" in line
     assert tree(tmp_path) == {}
@@ -420,14 +416,14 @@ def test_an_archive_that_reaches_outside_is_refused(
     ids=["none", "half", "another"],
 )
 def test_an_archive_that_is_none(
-    tmp_path: Path, server: Server, fetching: Fetching, content: bytes, why: str
+    tmp_path: Path, server: Server, fetcher: Fetcher, content: bytes, why: str
 ) -> None:
     """Put there by hand: it is named, not deleted."""
     file = packed(server, content)
     there = tmp_path / "roses" / "downloads" / file.name
     there.parent.mkdir(parents=True)
     there.write_bytes(content)
-    (line,) = download(a_set(file), tmp_path, fetching)
+    (line,) = download(a_set(file), tmp_path, fetcher)
     assert f"{there} {why}" in line
     assert "delete it and run this again" in line
     assert tree(tmp_path) == {f"roses/downloads/{file.name}": content}
@@ -440,7 +436,7 @@ def test_an_archive_that_is_none(
 def test_the_bar_shows_on_a_terminal_only(tmp_path: Path, server: Server, terminal: bool) -> None:
     file, shown = plain(server), io.StringIO()
     console = Console(file=shown, force_terminal=terminal, width=100)
-    assert download(a_set(file), tmp_path, Fetching(console, wait=0)) == []
+    assert download(a_set(file), tmp_path, Fetcher(console, wait=0)) == []
     assert ("1.0/1.0 MB" in shown.getvalue()) == terminal
     assert f"fetching {server.url(file.name)}" in shown.getvalue()
 

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from redoseg.baselines import grabcut, iem, kmeans
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Scores, confusion, per_dataset, per_image, scored
 from redoseg.evaluation.tables import ROW_LABELS, rows_table
@@ -77,7 +78,7 @@ def score_baseline(
 
     DataError if no mask of them labels a pixel, or if what is chosen with labels has fewer than two images.
     """
-    chosen = evenly(split.labelled, most)
+    chosen = split.labelled[evenly_spaced(len(split.labelled), most)]
     truth = split.labels(chosen)
     if not (truth != UNLABELLED).any():
         raise DataError("no mask of this split labels a pixel: there is nothing to score")
@@ -127,13 +128,6 @@ def find(
                 if progress is not None:
                     progress(len(regions), len(indices))
     return np.stack(regions), seconds
-
-
-def evenly(indices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
-    """At most so many of the indices, evenly spread, the first and the last among them."""
-    if most is None or len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 @contextmanager

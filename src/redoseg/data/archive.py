@@ -58,19 +58,19 @@ class Entry:
         if self.kind == "file":
             return open(os.path.join(self.source, self.path), "rb")
         if self.kind == "zip":
-            return io.BytesIO(_from_zip(self))
-        with _tar_bytes(self.source) as file:
-            return io.BytesIO(_from_tar(file, self))
+            return io.BytesIO(_read_from_zip(self))
+        with _open_tar(self.source) as file:
+            return io.BytesIO(_read_from_tar(file, self))
 
 
-def in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
+def read_in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
     """Entries of one compressed tar with their content, in a single pass and so in the archive's order."""
     ordered = sorted(entries, key=lambda entry: entry.offset)
     if not ordered:
         return
-    with _tar_bytes(ordered[0].source) as file:
+    with _open_tar(ordered[0].source) as file:
         for entry in ordered:
-            yield entry, _from_tar(file, entry)
+            yield entry, _read_from_tar(file, entry)
 
 
 def list_folder(root: Path) -> list[Entry]:
@@ -79,7 +79,7 @@ def list_folder(root: Path) -> list[Entry]:
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, above = pending.pop()
-        for item in _items(root, folder):
+        for item in _list_items(root, folder):
             path = f"{folder}{item.name}"
             try:
                 status = item.stat()
@@ -94,7 +94,7 @@ def list_folder(root: Path) -> list[Entry]:
     return entries
 
 
-def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
+def _list_items(root: Path, folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(root / folder) as found:
             return [item for item in found if _is_wanted(item.name)]
@@ -111,13 +111,13 @@ def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
     DataError if it is neither or damaged, OSError if it can't be read.
     """
 
-    def listed() -> bytes:
-        return json.dumps([astuple(entry)[1:] for entry in _members(path)]).encode()
+    def list_members() -> bytes:
+        return json.dumps([astuple(entry)[1:] for entry in _list_members(path)]).encode()
 
-    return [Entry(str(path), *row) for row in json.loads(kept(index, path, "entries", listed))]
+    return [Entry(str(path), *row) for row in json.loads(indexed(index, path, "entries", list_members))]
 
 
-def kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
+def indexed(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
     """What `make` finds in the archive `path`, kept in `index` while path, size and time are the same."""
     if index is None:
         return make()
@@ -139,7 +139,7 @@ def kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -
     return content
 
 
-def _members(path: Path) -> list[Entry]:
+def _list_members(path: Path) -> list[Entry]:
     try:
         members = list(_list_zip(path) if zipfile.is_zipfile(path) else _list_tar(path))
     except _DAMAGED as error:
@@ -154,17 +154,17 @@ def _is_wanted(path: str) -> bool:
     return not any(part.startswith(".") or part in ("", "__MACOSX") for part in path.split("/"))
 
 
-def _clean(path: str) -> str:
+def _clean_path(path: str) -> str:
     return path.removeprefix("./").lstrip("/")
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
-    kind: Literal["packed", "tar"] = "tar" if _packing(path) is None else "packed"
-    with _tar_bytes(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+    kind: Literal["packed", "tar"] = "tar" if _compression(path) is None else "packed"
+    with _open_tar(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
             if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) and not member.issparse():
-                name = _clean(member.name)
+                name = _clean_path(member.name)
                 yield Entry(str(path), name, member.size, int(member.mtime), kind, member.offset_data)
 
 
@@ -172,12 +172,12 @@ def _list_zip(path: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16):
-                name = _clean(member.filename.replace("\\", "/"))
+                name = _clean_path(member.filename.replace("\\", "/"))
                 where = (member.header_offset, member.compress_size)
                 yield Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
 
 
-def _packing(path: str | Path) -> str | None:
+def _compression(path: str | Path) -> str | None:
     """How a tar is compressed, by its first bytes."""
     with open(path, "rb") as file:
         start = file.read(10)
@@ -186,9 +186,9 @@ def _packing(path: str | Path) -> str | None:
     return next((name for name, magic in known.items() if re.match(magic, start, re.DOTALL)), None)
 
 
-def _tar_bytes(path: str | Path) -> IO[bytes]:
+def _open_tar(path: str | Path) -> IO[bytes]:
     """The bytes of a tar, unpacked in passing where it is compressed."""
-    match _packing(path):
+    match _compression(path):
         case "gzip":
             return cast(IO[bytes], gzip.open(path))
         case "bzip2":
@@ -199,7 +199,7 @@ def _tar_bytes(path: str | Path) -> IO[bytes]:
             return open(path, "rb")
 
 
-def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
+def _read_from_tar(file: IO[bytes], entry: Entry) -> bytes:
     try:
         file.seek(entry.offset)
         content = file.read(entry.size)
@@ -210,7 +210,7 @@ def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
     return content
 
 
-def _from_zip(entry: Entry) -> bytes:
+def _read_from_zip(entry: Entry) -> bytes:
     """Reads one member by its position; `zipfile` would go through the whole directory for each."""
     with open(entry.source, "rb") as file:
         file.seek(entry.offset)

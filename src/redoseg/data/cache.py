@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from redoseg.data.archive import in_order
+from redoseg.data.archive import read_in_order
 from redoseg.data.folder import ImageRef
 from redoseg.errors import DataError
 
@@ -109,12 +109,12 @@ def default_cache() -> Path:
     return Path(own) if own else user_cache_path("redoseg", appauthor=False)
 
 
-def is_kept(folder: Path, key: str) -> bool:
+def is_cached(folder: Path, key: str) -> bool:
     """Whether the array of that key has been built."""
     return (folder / key / "meta.json").is_file()
 
 
-def obtain(folder: Path, task: Task, progress: Progress) -> Store:
+def load_or_build(folder: Path, task: Task, progress: Progress) -> Store:
     """The array of `task.key` in `folder`, built if it isn't there.
 
     It is built aside and renamed: a killed build leaves nothing that could be taken for a cache, and of two
@@ -126,7 +126,7 @@ def obtain(folder: Path, task: Task, progress: Progress) -> Store:
         part = folder / f"{task.key}.{uuid.uuid4().hex[:8]}.part"
         try:
             part.mkdir(parents=True)
-            _sweep(folder)
+            _remove_abandoned(folder)
             _build(part, task, progress)
             _publish(part, folder / task.key, task)
         except OSError as error:
@@ -151,14 +151,14 @@ def _load(folder: Path, task: Task) -> Store | None:
         notes = np.load(folder / "notes.npy")
         if notes.shape != (len(task.refs), task.note):
             return None
-        if any(_can_be_read(task.refs[index]) for index in meta["unread"]):
+        if any(_is_readable(task.refs[index]) for index in meta["unread"]):
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     return Store(rows, notes, failed)
 
 
-def _can_be_read(ref: ImageRef) -> bool:
+def _is_readable(ref: ImageRef) -> bool:
     try:
         with ref.open() as file:
             file.read(1)
@@ -171,7 +171,7 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
     failed: dict[int, str] = {}
     unread: list[int] = []
     notes = np.zeros((len(task.refs), task.note), np.int64)
-    with open(folder / "rows.npy", "wb") as file, closing(_results(task)) as results:
+    with open(folder / "rows.npy", "wb") as file, closing(_process_all(task)) as results:
         shape = (len(task.refs), *task.shape)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
@@ -192,13 +192,13 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _results(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
+def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
     """In any order. Threads are enough: Pillow decodes and resizes without Python's lock."""
-    workers = min(_cores(), 16)
+    workers = min(_count_cores(), 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for index, content in _contents(task.refs):
-            waiting.append((index, pool.submit(_one, task, index, content)))
+        for index, content in _read_contents(task.refs):
+            waiting.append((index, pool.submit(_process, task, index, content)))
             if len(waiting) > 4 * workers:  # bounded: the files' bytes wait here
                 index, done = waiting.popleft()
                 yield index, done.result()
@@ -206,20 +206,20 @@ def _results(task: Task) -> Generator[tuple[int, Row | DataError | OSError], Non
             yield index, done.result()
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     """Those this process may use, where the system says."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
+def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
     """Every index; with the bytes where they can only be had in passing, else None."""
     packed = {ref.entry: index for index, ref in enumerate(refs) if ref.entry.kind == "packed"}
-    for entry, content in in_order(packed):
+    for entry, content in read_in_order(packed):
         yield packed[entry], content
     yield from ((index, None) for index, ref in enumerate(refs) if ref.entry.kind != "packed")
 
 
-def _one(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
+def _process(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
     try:
         with task.refs[index].open() if content is None else BytesIO(content) as file:
             return task.work(index, file)
@@ -237,7 +237,7 @@ def _publish(part: Path, final: Path, task: Task) -> None:
             shutil.rmtree(final / "damaged", ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_abandoned(folder: Path) -> None:
     """Removes what killed builds left."""
     for part in folder.glob("*.part"):
         rows = part / "rows.npy"

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.config import TrainConfig
-from redoseg.data.cache import Progress, default_cache, is_kept
+from redoseg.data.cache import Progress, default_cache, is_cached
 from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
-from redoseg.data.native.sources import listed
-from redoseg.data.photos import fingerprint, keys, open_photos
+from redoseg.data.native.sources import list_source
+from redoseg.data.photos import cache_keys, fingerprint, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
 
@@ -128,7 +128,7 @@ def open_data(
     )
 
 
-def scored_name(labelled: Callable[[str], bool]) -> str | None:
+def choose_scored_split(labelled: Callable[[str], bool]) -> str | None:
     """The split that scores are made on: the first of 'val' and 'train' that is `labelled`, if one is."""
     return next((name for name in ("val", "train") if labelled(name)), None)
 
@@ -151,26 +151,26 @@ def _open_folders(
     folder: Path,
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
-    listings = [listed(source, index=folder) for source in data]
-    planned = _planned(folder, size, resize, listings, progress)
+    listings = [list_source(source, index=folder) for source in data]
+    planned = _plan_progress(folder, size, resize, listings, progress)
     sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     if len(sets) == 1:
         found: Mapping[str, Split] = sets[0].splits(n)
-        return Dataset(name, size, n, _in_order(found), fingerprint(listings[0], size, resize), skipped)
-    prefixes = _prefixes([listing.stem for listing in listings])
+        return Dataset(name, size, n, _sort_splits(found), fingerprint(listings[0], size, resize), skipped)
+    prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
         for split_name, split in photos.splits(n).items():
             parts.setdefault(split_name, []).append((prefix, split))
     prints = [fingerprint(listing, size, resize) for listing in listings]
     key = hashlib.sha256(repr([prefixes, prints]).encode())
-    splits = _in_order({split_name: UnionSplit(split) for split_name, split in parts.items()})
+    splits = _sort_splits({split_name: UnionSplit(split) for split_name, split in parts.items()})
     return Dataset(name, size, n, splits, key.hexdigest()[:32], skipped)
 
 
-def _planned(
+def _plan_progress(
     folder: Path,
     size: int,
     resize: Resize,
@@ -180,19 +180,21 @@ def _planned(
     """Knows of all files that are not in the cache yet."""
     planned = Progress(progress)
     for listing in listings:
-        for key, files in zip(keys(listing, size, resize), (listing.images, listing.masks), strict=True):
-            if not is_kept(folder, key):
+        for key, files in zip(
+            cache_keys(listing, size, resize), (listing.images, listing.masks), strict=True
+        ):
+            if not is_cached(folder, key):
                 planned.plan(key, len(files))
     return planned
 
 
-def _prefixes(stems: Sequence[str]) -> list[str]:
+def _unique_prefixes(stems: Sequence[str]) -> list[str]:
     """The stems; with their place in the row where they are equal."""
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else f"{stem}-{index}" for index, stem in enumerate(stems)]
 
 
-def _in_order(splits: Mapping[str, Split]) -> dict[str, Split]:
+def _sort_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
     order = [*_USUAL, *sorted(splits.keys() - set(_USUAL))]
     return {name: splits[name] for name in order if name in splits}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from redoseg.data.archive import Entry, kept, list_archive, list_folder
+from redoseg.data.archive import Entry, indexed, list_archive, list_folder
 from redoseg.data.images import IMAGE_SUFFIXES, LABELS, MASK_SUFFIXES, MaskRule
 from redoseg.errors import DataError
 
@@ -70,18 +70,18 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
     """
     path = Path(path)
     try:
-        entries = _entries(path, index)
+        entries = _list_entries(path, index)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
     photos = [entry for entry in entries if _is_image(entry)]
     root = _top_folder(photos)
-    images = _images(photos, root)
+    images = _find_images(photos, root)
     if not images:
         raise DataError(f"{path} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
     if not sidecars:
         return FolderListing(path, images)
-    masks = _masks(path, entries, root, images)
-    return FolderListing(path, images, masks, _splits(path, entries, root, images, index))
+    masks = _find_masks(path, entries, root, images)
+    return FolderListing(path, images, masks, _find_splits(path, entries, root, images, index))
 
 
 def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
@@ -97,7 +97,7 @@ def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> st
     return key.hexdigest()[:32]
 
 
-def named(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Some names for a message on one line: the first five, then how many more there are."""
     # names come from file systems and archives: line breaks and stray bytes are written as escapes
     shown = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in names[:_NAMED]]
@@ -105,7 +105,7 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(shown) + more
 
 
-def _entries(path: Path, index: Path | None) -> list[Entry]:
+def _list_entries(path: Path, index: Path | None) -> list[Entry]:
     """All files there, with absolute places: the working directory may change."""
     path = path.absolute()
     if path.is_dir():
@@ -138,7 +138,7 @@ def _top_folder(photos: Sequence[Entry]) -> str:
     return f"{folders.pop()}/"
 
 
-def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
+def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
     """Sorted by name; of names that would be the same, each keeps its suffix."""
     inside = f"{root}images/"
     found = [entry for entry in photos if entry.path.startswith(inside)]
@@ -157,7 +157,7 @@ def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
     return sorted(refs, key=lambda ref: ref.name)
 
 
-def _masks(
+def _find_masks(
     path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef]
 ) -> dict[str, ImageRef]:
     found: dict[str, ImageRef] = {}
@@ -173,15 +173,15 @@ def _masks(
         elif name not in found or suffix.lower() == ".png":
             found[name] = ImageRef(name, suffix, entry)
     if others:
-        _log.warning("%s: masks must be PNG, left out: %s", path, named(others))
-    masks = _matched(found, root, images, stems=False)
+        _log.warning("%s: masks must be PNG, left out: %s", path, join_names(others))
+    masks = _match_to_images(found, root, images, stems=False)
     lost = sorted(found.keys() - {mask.name for mask in masks.values()})
     if lost:
-        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), named(lost))
+        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), join_names(lost))
     return masks
 
 
-def _splits(
+def _find_splits(
     path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef], index: Path | None
 ) -> dict[str, str]:
     """The split of every image, or {} without a splits.csv."""
@@ -189,16 +189,19 @@ def _splits(
     entry = by_path.get(f"{root}splits.csv") or by_path.get("splits.csv")
     if entry is None:
         return {}
-    splits = _matched(_read_splits(path, entry, index), root, images, stems=True)
+    splits = _match_to_images(_read_splits(path, entry, index), root, images, stems=True)
     unnamed = [ref.name for ref in images if ref.name not in splits]
     if unnamed:
         _log.warning(
-            "%s: splits.csv doesn't name %d images, now in `train`: %s", path, len(unnamed), named(unnamed)
+            "%s: splits.csv doesn't name %d images, now in `train`: %s",
+            path,
+            len(unnamed),
+            join_names(unnamed),
         )
     return {ref.name: splits.get(ref.name, "train") for ref in images}
 
 
-def _matched(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
+def _match_to_images(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
     """`found` by the names of images: also where they were written with the suffix or the top folder.
 
     `stems`: of images that share a stem, each may be named by it.
@@ -221,7 +224,9 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
             return file.read()
 
     try:
-        text = (kept(index, path, entry.path, read) if entry.kind == "packed" else read()).decode("utf-8-sig")
+        text = (indexed(index, path, entry.path, read) if entry.kind == "packed" else read()).decode(
+            "utf-8-sig"
+        )
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -234,5 +239,7 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
         if not name or not split:
             raise DataError(f"{path}: splits.csv, row {number}, lacks a name or a split")
         if splits.setdefault(name, split) != split:
-            raise DataError(f"{path}: splits.csv gives {named([name])} two splits: {splits[name]}, {split}")
+            raise DataError(
+                f"{path}: splits.csv gives {join_names([name])} two splits: {splits[name]}, {split}"
+            )
     return splits

@@ -84,7 +84,7 @@ def decoding_sized(
     file: BinaryIO | Path, at_least: int | None = None
 ) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
     """As `decoding`, with the width and height that `decode_image` would give."""
-    with _opened(file) as image:
+    with _open(file) as image:
         width, height = image.size
         if at_least is not None:
             image.draft(None, (at_least, at_least))
@@ -99,7 +99,7 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
     DataError (one line, without the file's name) if it doesn't decode, has labels above 255 or is coloured.
     """
-    with _opened(file) as image:
+    with _open(file) as image:
         image.load()
         if image.mode in ("L", "P"):
             return np.array(image, dtype=np.uint8)
@@ -121,7 +121,7 @@ def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
     16 bits are scaled to 8. DataError (one line, without the file's name) if it doesn't decode.
     """
-    with _opened(file) as image:
+    with _open(file) as image:
         image.load()
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return _to_bytes(np.asarray(image), image.mode)
@@ -171,16 +171,16 @@ def _centre(width: int, height: int) -> tuple[int, int, int, int]:
 
 
 @contextmanager
-def _opened(file: BinaryIO | Path) -> Iterator[Image.Image]:
+def _open(file: BinaryIO | Path) -> Iterator[Image.Image]:
     """The image, not yet decoded; whatever Pillow raises about it in the block becomes a DataError."""
     try:
         with Image.open(file, formats=_FORMATS) as image:
             yield image
     except _UNREADABLE as error:
-        raise DataError(_one_line(error)) from error
+        raise DataError(_describe_error(error)) from error
 
 
-def _one_line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or damaged from its first bytes on"
     if isinstance(error, MemoryError):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.data import cache
-from redoseg.data.folder import FolderListing, ImageRef, digest, named
+from redoseg.data.folder import FolderListing, ImageRef, digest, join_names
 from redoseg.data.images import MaskRule, Resize, decoding, fit_image, fit_label
 from redoseg.data.labels import LabelMap
 from redoseg.errors import DataError
@@ -94,7 +94,7 @@ class PhotoSplit:
         return labels
 
 
-def keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
+def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
     """Of the arrays of images and of masks. The images' one doesn't depend on the masks."""
     # in an archive times may all be 0, so its own counts here, but not in a fingerprint
     status = listing.path.stat() if listing.path.is_file() else None
@@ -120,46 +120,48 @@ def open_photos(
 
     DataError if not one photo decodes. What is left out is named in one warning for photos, one for masks.
     """
-    image_key, mask_key = keys(listing, size, resize)
+    image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
-    images = _obtain(
-        folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_photo, size, resize)), progress
+    images = _load_or_build(
+        folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize)), progress
     )
-    lost = _reasons(refs, images.failed)
+    lost = _describe_failures(refs, images.failed)
     if len(lost) == len(refs):
-        raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {named(lost)}")
+        raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {join_names(lost)}")
     if lost:
-        _log.warning("%s: %d images don't decode and are left out: %s", listing.path, len(lost), named(lost))
+        _log.warning(
+            "%s: %d images don't decode and are left out: %s", listing.path, len(lost), join_names(lost)
+        )
     rows = [row for row, ref in enumerate(refs) if ref.name in listing.masks and row not in images.failed]
     if not rows:
         return PhotoSet(listing, size, images, None, [], lost)
     refs = [listing.masks[refs[row].name] for row in rows]
-    work = partial(_mask, size, listing.rule, images.notes[rows])
-    masks = _obtain(folder, cache.Task(mask_key, refs, (size, size), 4, work), progress)
-    bad = _reasons(refs, masks.failed)
+    work = partial(_read_mask, size, listing.rule, images.notes[rows])
+    masks = _load_or_build(folder, cache.Task(mask_key, refs, (size, size), 4, work), progress)
+    bad = _describe_failures(refs, masks.failed)
     if bad:
         text = "%s: %d masks can't be used, their images count as unlabelled: %s"
-        _log.warning(text, listing.path, len(bad), named(bad))
+        _log.warning(text, listing.path, len(bad), join_names(bad))
     return PhotoSet(listing, size, images, masks, rows, [*lost, *bad])
 
 
-def _obtain(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
+def _load_or_build(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
     with warnings.catch_warnings():  # Pillow's remarks on a file; it decodes, or it is named
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        return cache.obtain(folder, task, progress)
+        return cache.load_or_build(folder, task, progress)
 
 
-def _reasons(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> list[str]:
+def _describe_failures(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> list[str]:
     return [f"{refs[row].entry.path} ({reason})" for row, reason in failed.items()]
 
 
-def _photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
+def _read_photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
     """The photo and its own width and height (or a fraction of them)."""
     with decoding(file, at_least=_DRAFT * size if resize == "antialias" else None) as image:
         return fit_image(image, size, resize), np.array(image.size, np.int64)
 
 
-def _mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
+def _read_mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
     """The labels, and the values in them as 256 bits. DataError if the mask hasn't the photo's shape."""
     label = rule.read(file)
     height, width = label.shape

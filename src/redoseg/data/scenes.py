@@ -50,18 +50,18 @@ class SceneSplit:
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B, S, S, 3) uint8."""
-        return self.draw(indices)[0]
+        return self.render(indices)[0]
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(B, S, S) uint8: 0 background; `digits`: 1 even, 2 odd; `digit`: 1 the digit."""
-        return self.draw(indices)[1]
+        return self.render(indices)[1]
 
-    def draw(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def render(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Images (B, S, S, 3) uint8 and labels (B, S, S) uint8 of some scenes."""
         u = self._u[np.asarray(indices, dtype=np.int64)]  # (B, 16)
-        yellow, blue = _between(u[:, 0], 0.33, 0.66), _between(u[:, 1], 0.33, 0.66)
+        yellow, blue = _scale(u[:, 0], 0.33, 0.66), _scale(u[:, 1], 0.33, 0.66)
         images = np.empty((len(u), self.size, self.size, 3), np.uint8)
-        images[:] = _bytes(np.stack([yellow, yellow, blue], axis=1))[:, None, None, :]
+        images[:] = _to_bytes(np.stack([yellow, yellow, blue], axis=1))[:, None, None, :]
         labels = np.zeros((len(u), self.size, self.size), np.uint8)
         for layer in self._layers(u):  # the second one occludes the first
             for image, label, (digit, y, x, *rgb, region) in zip(images, labels, layer.tolist(), strict=True):
@@ -76,19 +76,24 @@ class SceneSplit:
         coin = u[:, 2:3] < 0.5
         if self.kind == "digit":
             return [
-                self._layer(u[:, 3:8], self._pools["any"], np.where(coin, _even(u[:, 3:]), _odd(u[:, 3:])), 1)
+                self._layer(
+                    u[:, 3:8],
+                    self._pools["any"],
+                    np.where(coin, _even_colour(u[:, 3:]), _odd_colour(u[:, 3:])),
+                    1,
+                )
             ]
-        even = self._layer(u[:, 3:8], self._pools["even"], _even(u[:, 3:]), 1)
-        odd = self._layer(u[:, 8:13], self._pools["odd"], _odd(u[:, 8:]), 2)
+        even = self._layer(u[:, 3:8], self._pools["even"], _even_colour(u[:, 3:]), 1)
+        odd = self._layer(u[:, 8:13], self._pools["odd"], _odd_colour(u[:, 8:]), 2)
         return [np.where(coin, even, odd), np.where(coin, odd, even)]
 
     def _layer(
         self, u: NDArray[np.float64], pool: NDArray[np.int64], rgb: NDArray[np.float64], region: int
     ) -> NDArray[np.int64]:
         """(B, 7): digit, y, x, red, green, blue, region; u (B, 5): two for the colour, one for each other."""
-        digit = pool[_index(u[:, 2], len(pool))]
-        yx = _index(u[:, 3:5], self.size - self._side + 1)
-        return np.column_stack([digit, yx, _bytes(rgb), np.full(len(u), region)]).astype(np.int64)
+        digit = pool[_to_index(u[:, 2], len(pool))]
+        yx = _to_index(u[:, 3:5], self.size - self._side + 1)
+        return np.column_stack([digit, yx, _to_bytes(rgb), np.full(len(u), region)]).astype(np.int64)
 
     def _stroke(self, digit: int) -> NDArray[np.bool_]:
         """(side, side) bool; made once, then kept at 8 pixels a byte (all of MNIST at S = 128: 22 MB)."""
@@ -132,26 +137,26 @@ def open_scenes(kind: str, size: int, mnist: Path | None) -> tuple[dict[str, Sce
     ]
 
 
-def _between(u: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def _scale(u: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     return low + (high - low) * u
 
 
-def _even(u: NDArray[np.float64]) -> NDArray[np.float64]:
+def _even_colour(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """(B, 3) in [0, 1] from the first two columns of `u`: hardly red, dark."""
-    red, rest = _between(u[:, 0], 0, 0.33), _between(u[:, 1], 0, 0.33)
+    red, rest = _scale(u[:, 0], 0, 0.33), _scale(u[:, 1], 0, 0.33)
     return np.stack([red, rest, rest], axis=1)
 
 
-def _odd(u: NDArray[np.float64]) -> NDArray[np.float64]:
+def _odd_colour(u: NDArray[np.float64]) -> NDArray[np.float64]:
     """(B, 3) in [0, 1] from the first two columns of `u`: bright."""
-    rest, green = _between(u[:, 0], 0.66, 1), _between(u[:, 1], 0.66, 1)
+    rest, green = _scale(u[:, 0], 0.66, 1), _scale(u[:, 1], 0.66, 1)
     return np.stack([rest, green, rest], axis=1)
 
 
-def _index(u: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+def _to_index(u: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     """Whole numbers from 0 to count - 1."""
     return np.floor(u * count).astype(np.int64)
 
 
-def _bytes(colour: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _to_bytes(colour: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(colour * 255).astype(np.uint8)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.data.archive import Entry, in_order
+from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.images import IMAGE_SUFFIXES, decoding
 from redoseg.errors import DataError
 from redoseg.files import leftovers_of, write_aside
@@ -105,7 +105,7 @@ def segmented(segmenter: Segmenter, jobs: Sequence[Job]) -> Iterator[Job | Failu
 
     Closed early, by Ctrl-C for one, it finishes what is being written and begins nothing more.
     """
-    contents = _contents(jobs)
+    contents = _read_contents(jobs)
     files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_AHEAD)
 
     def work(reads: Sequence[Future[_Read | Failure]]) -> list[Future[Job | Failure] | Failure]:
@@ -176,7 +176,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None]]:
+def _read_contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None]]:
     """Every job; with the bytes where they can only be had in passing (compressed tars), else None."""
     packed: dict[str, dict[Entry, Job]] = {}
     for job in jobs:
@@ -186,7 +186,7 @@ def _contents(jobs: Sequence[Job]) -> Iterator[tuple[Job, bytes | Failure | None
             yield job, None
     for waiting in packed.values():
         try:
-            for entry, content in in_order(list(waiting)):
+            for entry, content in read_in_order(list(waiting)):
                 yield waiting.pop(entry), content
         except (DataError, OSError) as error:  # nothing behind the damage can be reached
             yield from ((job, Failure(job, _reason(error))) for job in waiting.values())

@@ -39,7 +39,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class DownloadableSet:
     """One of the paper's sets; a union has `parts` and no files of its own."""
 
     name: str
@@ -56,15 +56,15 @@ class DataSet:
     parts: tuple[str, ...] = ()
 
 
-def _at(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _urls(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(f"{server}{name}" for server in servers)
 
 
-def _digits(name: str, size: int, packed: str, inside: str) -> RemoteFile:
-    return RemoteFile(name, _at(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
+def _digit_file(name: str, size: int, packed: str, inside: str) -> RemoteFile:
+    return RemoteFile(name, _urls(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
 
 
-_FLOWERS = DataSet(
+_FLOWERS = DownloadableSet(
     name="flowers",
     what="Oxford Flowers-102: flowers, masks made by a program",
     images=8189,
@@ -76,23 +76,23 @@ _FLOWERS = DataSet(
     files=(
         RemoteFile(
             "102flowers.tgz",
-            _at(_OXFORD, "102flowers.tgz"),
+            _urls(_OXFORD, "102flowers.tgz"),
             344_862_509,
             "md5:52808999861908f626f3c1f4e79d11fa",
             unpacked={"jpg": "jpg"},
         ),
         RemoteFile(
             "102segmentations.tgz",
-            _at(_OXFORD, "102segmentations.tgz"),
+            _urls(_OXFORD, "102segmentations.tgz"),
             203_577_493,
             "md5:51375996b6c4f367a4b9f4492d7ecef5",
             unpacked={"segmim": "segmim"},
         ),
-        RemoteFile("setid.mat", _at(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
+        RemoteFile("setid.mat", _urls(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
     ),
 )
 
-_LFW = DataSet(
+_LFW = DownloadableSet(
     name="lfw",
     what="Labeled Faces in the Wild, funneled, with its part labels",
     images=13233,
@@ -115,15 +115,15 @@ _LFW = DataSet(
         ),
         RemoteFile(
             "parts_lfw_funneled_gt_images.tgz",
-            _at(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
+            _urls(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
             sum="md5:3e7e26e801c3081d651c8c2ef3c45cfc",
             unpacked={"parts_lfw_funneled_gt_images": "parts_lfw_funneled_gt_images"},
         ),
-        *(RemoteFile(name, _at(_PARTS, name)) for name in _PART_LISTS),
+        *(RemoteFile(name, _urls(_PARTS, name)) for name in _PART_LISTS),
     ),
 )
 
-_CUB = DataSet(
+_CUB = DownloadableSet(
     name="cub",
     what="Caltech-UCSD Birds-200-2011, with its segmentations",
     images=11788,
@@ -151,7 +151,7 @@ _CUB = DataSet(
     ),
 )
 
-_MNIST_SET = DataSet(
+_MNIST_SET = DownloadableSet(
     name="mnist",
     what="handwritten digits, for colored-2-MNIST",
     images=70_000,
@@ -161,25 +161,25 @@ _MNIST_SET = DataSet(
     words=("digits", "--n", "3", "--mnist", "{}"),
     splits="55,000 train and 5,000 val of MNIST's train, test its own",
     files=(
-        _digits(
+        _digit_file(
             "train-images-idx3-ubyte.gz",
             9_912_422,
             "f68b3c2dcbeaaa9fbdd348bbdeb94873",
             "6bbc9ace898e44ae57da46a324031adb",
         ),
-        _digits(
+        _digit_file(
             "train-labels-idx1-ubyte.gz",
             28_881,
             "d53e105ee54ea40749a09fcbcd1e9432",
             "a25bea736e30d166cdddb491f175f624",
         ),
-        _digits(
+        _digit_file(
             "t10k-images-idx3-ubyte.gz",
             1_648_877,
             "9fb629c4189551a2d022fa330f9573f3",
             "2646ac647ad5339dbf082846283269ea",
         ),
-        _digits(
+        _digit_file(
             "t10k-labels-idx1-ubyte.gz",
             4_542,
             "ec29112dd5afa0611ce80d1b7f02629c",
@@ -188,7 +188,7 @@ _MNIST_SET = DataSet(
     ),
 )
 
-_UNION = DataSet(
+_UNION = DownloadableSet(
     name="flowers+lfw",
     what="Flowers and LFW as one set, which has no labels of its own",
     images=_FLOWERS.images + _LFW.images,
@@ -200,4 +200,4 @@ _UNION = DataSet(
     parts=("flowers", "lfw"),
 )
 
-SETS: dict[str, DataSet] = {found.name: found for found in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}
+SETS: dict[str, DownloadableSet] = {found.name: found for found in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}

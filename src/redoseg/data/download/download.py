@@ -5,8 +5,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from redoseg.data.download.catalogue import DataSet, RemoteFile
-from redoseg.data.download.fetch import Fetching, NoRoomError, fits, full, sum_of
+from redoseg.data.download.catalogue import DownloadableSet, RemoteFile
+from redoseg.data.download.fetch import Fetcher, NoRoomError, compute_sum, disk_full, matches_sum
 from redoseg.data.download.unpack import unpack
 from redoseg.errors import DataError, ModelError
 from redoseg.files import leftovers, read_json, write_json
@@ -15,7 +15,7 @@ DOWNLOADS = "downloads"
 SUMS = "checksums.json"
 
 
-def download(data: DataSet, root: Path, fetching: Fetching) -> list[str]:
+def download(data: DownloadableSet, root: Path, fetcher: Fetcher) -> list[str]:
     """Bring all files of `data`, which is no union, to `root`/NAME; those that are there stay.
 
     Returns a line for each file that could not be had, and goes on with the next. NoRoomError ends it.
@@ -29,7 +29,7 @@ def download(data: DataSet, root: Path, fetching: Fetching) -> list[str]:
     failures = []
     for file in data.files:
         try:
-            _Place(file, folder, fetching).fill()
+            _Target(file, folder, fetcher).fill()
         except NoRoomError:
             raise
         except DataError as error:
@@ -38,12 +38,12 @@ def download(data: DataSet, root: Path, fetching: Fetching) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Target:
     """Where a file of a set belongs."""
 
     file: RemoteFile
     folder: Path
-    fetching: Fetching
+    fetcher: Fetcher
 
     @property
     def packed(self) -> Path:
@@ -58,19 +58,19 @@ class _Place:
         if self.file.unpacked:
             if not all((self.folder / place).exists() for place in self.file.unpacked.values()):
                 self._unpack()
-        elif not self._usable(self.own):
-            self._bring()
+        elif not self._is_usable(self.own):
+            self._fetch()
             os.replace(self.packed, self.own)
         if not self.file.unpacked and self._expected() is None:
             self._record(self.own)
 
     def _unpack(self) -> None:
-        fetched = self._bring()
-        self._say(f"unpacking {self.packed}")
+        fetched = self._fetch()
+        self._print(f"unpacking {self.packed}")
         try:
             unpack(self.packed, self.folder, self.file.unpacked)
         except OSError as error:
-            raise full(error, self.folder, f"{self.packed} could not be unpacked") from error
+            raise disk_full(error, self.folder, f"{self.packed} could not be unpacked") from error
         except DataError as error:
             if not fetched:
                 raise DataError(f"{error}; delete it and run this again") from error
@@ -79,13 +79,13 @@ class _Place:
         if self._expected() is None:
             self._record(self.packed)
 
-    def _bring(self) -> bool:
+    def _fetch(self) -> bool:
         """The file is in downloads/; was it fetched just now?"""
-        if self._usable(self.packed):
+        if self._is_usable(self.packed):
             return False
         expected = self._expected()
         try:
-            self.fetching.fetch(self.file, self.packed, expected)
+            self.fetcher.fetch(self.file, self.packed, expected)
         except DataError as error:
             if expected is None or expected == self.file.sum:
                 raise
@@ -95,11 +95,11 @@ class _Place:
             ) from error
         return True
 
-    def _usable(self, path: Path) -> bool:
+    def _is_usable(self, path: Path) -> bool:
         expected = self._expected()
-        if not path.is_file() or expected is None or fits(path, self.file, expected):
+        if not path.is_file() or expected is None or matches_sum(path, self.file, expected):
             return path.is_file()
-        self._say(f"{path} is not the set's file, its sum differs from {expected}: fetching it anew")
+        self._print(f"{path} is not the set's file, its sum differs from {expected}: fetching it anew")
         return False
 
     @property
@@ -111,16 +111,16 @@ class _Place:
         return f"{self.folder.name}/{self.file.name}"
 
     def _expected(self) -> str | None:
-        return self.file.sum or _recorded(self._sums).get(self._key)
+        return self.file.sum or _read_sums(self._sums).get(self._key)
 
     def _record(self, path: Path) -> None:
-        write_json(self._sums, _recorded(self._sums) | {self._key: sum_of(path)})
+        write_json(self._sums, _read_sums(self._sums) | {self._key: compute_sum(path)})
 
-    def _say(self, text: str) -> None:
-        self.fetching.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _print(self, text: str) -> None:
+        self.fetcher.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _recorded(path: Path) -> dict[str, str]:
+def _read_sums(path: Path) -> dict[str, str]:
     """File -> sum, of files whose sum was not known before."""
     if not path.exists():
         return {}

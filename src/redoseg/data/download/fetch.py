@@ -42,7 +42,7 @@ class _FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class Fetching:
+class Fetcher:
     """How to fetch: `tries` for each server, the n-th after n times `wait` seconds more."""
 
     console: Console
@@ -59,7 +59,7 @@ class Fetching:
         for url in file.urls:
             self.console.print(f"fetching {url}", markup=False, highlight=False, soft_wrap=True)
             try:
-                return self._from(url, file, target, expected)
+                return self._fetch_from(url, file, target, expected)
             except _FailedError as failed:
                 failures.append(f"{url}: {failed}")
         with_sum = f" ({expected})" if expected else ""
@@ -68,12 +68,12 @@ class Fetching:
             f"{target.parent} and run this again"
         )
 
-    def _from(self, url: str, file: RemoteFile, target: Path, expected: str | None) -> None:
+    def _fetch_from(self, url: str, file: RemoteFile, target: Path, expected: str | None) -> None:
         seen: str | None = None
         for attempt in range(self.tries):
             time.sleep(attempt * self.wait)
             try:
-                return write_aside(target, lambda aside: self._once(url, file, aside, expected))
+                return write_aside(target, lambda aside: self._fetch_once(url, file, aside, expected))
             except _FailedError as failed:
                 # the same wrong sum twice: it is a wrong file, not a broken one
                 last = attempt == self.tries - 1 or not failed.again
@@ -83,23 +83,23 @@ class Fetching:
                 self.console.print(f"again: {failed}", markup=False, highlight=False, soft_wrap=True)
         raise ValueError("tries must be at least 1")
 
-    def _once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
+    def _fetch_once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
         with Bar(self.console, file.name) as bar:
             try:
-                _downloader(file, bar)(url, str(aside), None)
+                _make_downloader(file, bar)(url, str(aside), None)
             except HTTPError as error:
                 status = 0 if error.response is None else error.response.status_code
                 # "404 Client Error: Not Found for url: ...", of which the URL is named already
                 said = first_line(error).partition(" for url")[0]
                 raise _FailedError(f"the server says {said}", status in _BUSY or status >= 500) from error
             except RequestException as error:
-                unreachable = _caused_by(error, NewConnectionError)
+                unreachable = _is_caused_by(error, NewConnectionError)
                 said = "can't be reached (is there a network?)" if unreachable else "the connection broke off"
                 raise _FailedError(said, not unreachable) from error
             except ConnectionFault as error:
                 raise _FailedError("the connection broke off", again=True) from error
             except OSError as error:
-                raise full(error, aside.parent, f"{url} could not be kept") from error
+                raise disk_full(error, aside.parent, f"{url} could not be kept") from error
         check_content(aside, file, expected)
 
 
@@ -110,25 +110,25 @@ def check_content(path: Path, file: RemoteFile, expected: str | None) -> None:
             start = stream.read(64).lstrip()
         if not start or start.startswith(b"<"):
             raise _FailedError("sent a web page or nothing instead of the file")
-    elif not fits(path, file, expected):
-        found = sum_of(path, expected.partition(":")[0])
+    elif not matches_sum(path, file, expected):
+        found = compute_sum(path, expected.partition(":")[0])
         why = f"sent another file: its sum is {found}, not {expected}; it was removed"
         raise _FailedError(why, again=True, sum_=found)
 
 
-def fits(path: Path, file: RemoteFile, expected: str) -> bool:
+def matches_sum(path: Path, file: RemoteFile, expected: str) -> bool:
     """Is it the file, by its sum or by that of what it holds?"""
-    if sum_of(path, expected.partition(":")[0]) == expected:
+    if compute_sum(path, expected.partition(":")[0]) == expected:
         return True
-    return file.inside is not None and _sum_inside(path, file.inside.partition(":")[0]) == file.inside
+    return file.inside is not None and _compute_inner_sum(path, file.inside.partition(":")[0]) == file.inside
 
 
-def sum_of(path: Path, algorithm: str = "sha256") -> str:
+def compute_sum(path: Path, algorithm: str = "sha256") -> str:
     """`algorithm:hexadecimal`."""
     return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
 
 
-def _sum_inside(path: Path, algorithm: str) -> str | None:
+def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
     """Of what a gzip file holds; None if it is none, or broken."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     try:
@@ -140,7 +140,7 @@ def _sum_inside(path: Path, algorithm: str) -> str | None:
     return f"{algorithm}:{found.hexdigest()}"
 
 
-def full(error: OSError, folder: Path, what: str) -> OSError | DataError:
+def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
     """What to raise for `error`: a full disk has a cure, the rest is the system's to explain."""
     if error.errno not in _FULL:
         return error
@@ -150,7 +150,7 @@ def full(error: OSError, folder: Path, what: str) -> OSError | DataError:
     )
 
 
-def _downloader(file: RemoteFile, bar: "Bar") -> Any:
+def _make_downloader(file: RemoteFile, bar: "Bar") -> Any:
     # A server's transport compression is undone, but not the file's own.
     is_packed = file.name.endswith((".gz", ".tgz"))
     return pooch.HTTPDownloader(
@@ -158,16 +158,16 @@ def _downloader(file: RemoteFile, bar: "Bar") -> Any:
         chunk_size=_CHUNK,
         timeout=30,
         headers={"User-Agent": f"redoseg/{__version__}", "Accept-Encoding": "identity"},
-        hooks={"response": _as_stored} if is_packed else {},
+        hooks={"response": _keep_compressed} if is_packed else {},
     )
 
 
-def _as_stored(response: Response, *_: object, **__: object) -> None:
+def _keep_compressed(response: Response, *_: object, **__: object) -> None:
     """A .tgz that a server labels as a compressed .tar is kept compressed: the sums are those of the .tgz."""
     response.raw.headers.discard("content-encoding")
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
     """Is it, or what it was raised for, of this kind? requests hides the reason in its arguments."""
     while error is not None:
         reasons = [error, *error.args, getattr(error.args[0] if error.args else None, "reason", None)]

@@ -38,14 +38,14 @@ def _extract(archive: Path, into: Path, wanted: list[PurePosixPath]) -> None:
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
-                path = _safe(member, archive)
+                path = _check_member(member, archive)
                 if any(path == name or name in path.parents for name in wanted) and _is_content(path):
                     tar.extract(member, into, filter="data")
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole archive ({first_line(error)})") from error
 
 
-def _safe(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
     """The member's path. tarfile's filter would mend absolute paths in silence and allow links within."""
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or PurePath(member.name).drive

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from redoseg.data.folder import FolderListing, ImageRef
 from redoseg.data.images import MaskRule, decode_image
-from redoseg.data.native.layout import completed, found, joined, pieces
+from redoseg.data.native.layout import check_files, complete_splits, find_files, invert_splits
 from redoseg.errors import DataError
 
 NAME = "flowers"
@@ -33,37 +33,37 @@ _UNREADABLE = (
 )
 
 
-def listing(root: Path, *, sidecars: bool) -> FolderListing:
+def list_images(root: Path, *, sidecars: bool) -> FolderListing:
     """The photos `image_00001` ..., which are all of `root`/jpg; DataError without one.
 
     `sidecars`: also the segmentations, where there are any, and the paper's splits from setid.mat; without
     that file all is `train`.
     """
-    images = _photos(root)
+    images = _find_photos(root)
     if not images:
         raise DataError(f"{root} holds no jpg/image_00001.jpg or the like: unpack {PHOTOS} there")
     if not sidecars:
         return FolderListing(root, list(images.values()), native=NAME)
-    masks = {name: ref for name, ref in _segmentations(root).items() if name in images}
+    masks = {name: ref for name, ref in _find_masks(root).items() if name in images}
     file, splits = root / "setid.mat", {}
     if file.exists():
-        splits = completed(root, "setid.mat", read_setid(file), images)
+        splits = complete_splits(root, "setid.mat", read_setid(file), images)
     else:
         _log.warning("%s has no setid.mat: all its images are in `train`, which is not the paper's", root)
     return FolderListing(root, list(images.values()), masks, splits, NAME, RULE)
 
 
-def missing(root: Path) -> list[str]:
+def find_missing(root: Path) -> list[str]:
     """A line for each thing that `root` lacks of the whole set."""
-    images = _photos(root)
-    lines = pieces(root / "jpg", "photos image_*.jpg", images, IMAGES, f"unpack {PHOTOS} in {root}")
+    images = _find_photos(root)
+    lines = check_files(root / "jpg", "photos image_*.jpg", images, IMAGES, f"unpack {PHOTOS} in {root}")
     cure = f"unpack 102segmentations.tgz in {root}"
-    masks = _segmentations(root)
-    lines += pieces(root / "segmim", "segmentations segmim_*.jpg", masks, IMAGES, cure, list(images))
-    return lines + _wrong_splits(root / "setid.mat")
+    masks = _find_masks(root)
+    lines += check_files(root / "segmim", "segmentations segmim_*.jpg", masks, IMAGES, cure, list(images))
+    return lines + _check_splits(root / "setid.mat")
 
 
-def _wrong_splits(file: Path) -> list[str]:
+def _check_splits(file: Path) -> list[str]:
     if not file.exists():
         return [f"{file} is not there: fetch setid.mat of Flowers-102 and put it there"]
     try:
@@ -76,13 +76,13 @@ def _wrong_splits(file: Path) -> list[str]:
     return [f"{file} gives {counts}, and the set's own {SPLITS}: fetch setid.mat of Flowers-102 anew"]
 
 
-def _photos(root: Path) -> dict[str, ImageRef]:
-    return found(root / "jpg", r"(?P<name>image_\d{5})\.jpg")
+def _find_photos(root: Path) -> dict[str, ImageRef]:
+    return find_files(root / "jpg", r"(?P<name>image_\d{5})\.jpg")
 
 
-def _segmentations(root: Path) -> dict[str, ImageRef]:
+def _find_masks(root: Path) -> dict[str, ImageRef]:
     """By the names of their photos."""
-    masks = found(root / "segmim", r"seg(?P<name>mim_\d{5})\.jpg")
+    masks = find_files(root / "segmim", r"seg(?P<name>mim_\d{5})\.jpg")
     return {name.replace("mim", "image", 1): ref for name, ref in masks.items()}
 
 
@@ -99,10 +99,10 @@ def read_setid(file: Path) -> dict[str, str]:
         raise DataError(
             f"{file} is not the setid.mat of Flowers-102, with trnid, valid and tstid: fetch it anew"
         ) from error
-    return joined(file, parts)
+    return invert_splits(file, parts)
 
 
-def flower(file: BinaryIO) -> NDArray[np.uint8]:
+def read_flower(file: BinaryIO) -> NDArray[np.uint8]:
     """(H, W) uint8 of a segmentation: 0 where it is blue, within what JPEG does to that, 1 elsewhere."""
     pixels = np.asarray(decode_image(file), np.int32)
     distance = np.square(pixels - _BLUE).sum(axis=2)
@@ -110,4 +110,4 @@ def flower(file: BinaryIO) -> NDArray[np.uint8]:
     return away.astype(np.uint8)
 
 
-RULE = MaskRule("flowers 1", flower)
+RULE = MaskRule("flowers 1", read_flower)

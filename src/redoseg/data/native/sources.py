@@ -16,11 +16,11 @@ from redoseg.errors import DataError
 class Reader(Protocol):
     """What each of this folder's files is."""
 
-    def listing(self, root: Path, *, sidecars: bool) -> FolderListing:
+    def list_images(self, root: Path, *, sidecars: bool) -> FolderListing:
         """The images in the folder `root` (absolute); with `sidecars` masks and splits, too."""
         ...
 
-    def missing(self, root: Path) -> list[str]:
+    def find_missing(self, root: Path) -> list[str]:
         """What the folder `root` (absolute) lacks of the whole set, in lines that say what to do."""
         ...
 
@@ -29,7 +29,7 @@ _READERS: Mapping[str, Reader] = {flowers.NAME: flowers, lfw.NAME: lfw, cub.NAME
 NAMES = tuple(_READERS)
 
 
-def parsed(source: str | Path) -> tuple[str, Path] | None:
+def parse_native(source: str | Path) -> tuple[str, Path] | None:
     """Name and folder of DATA like `lfw:DIR`; None for a path, as every Path and `./lfw:DIR` is."""
     name, _, folder = str(source).partition(":")
     if isinstance(source, Path) or not folder or name not in _READERS:
@@ -39,34 +39,34 @@ def parsed(source: str | Path) -> tuple[str, Path] | None:
 
 def absolute_source(source: str | Path) -> str | Path:
     """DATA for another working directory: `lfw:/all/of/DIR`, or a Path."""
-    native = parsed(source)
+    native = parse_native(source)
     return Path(source).absolute() if native is None else f"{native[0]}:{native[1].absolute()}"
 
 
-def listed(source: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
+def list_source(source: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
     """The images of one DATA that is no drawn scene: `scan` of a path, `listing` of NAME:DIR. DataError."""
-    native = parsed(source)
+    native = parse_native(source)
     if native is None:
         return scan(source, sidecars=sidecars, index=index)
-    return listing(*native, sidecars=sidecars)
+    return list_images(*native, sidecars=sidecars)
 
 
-def listing(name: str, root: str | Path, *, sidecars: bool = True) -> FolderListing:
+def list_images(name: str, root: str | Path, *, sidecars: bool = True) -> FolderListing:
     """The images of the set `name` in the folder `root`, all of them or some; no image is read.
 
     `sidecars`: look at masks and splits, too. How splits came about, if not as in the paper, is a warning.
     DataError (one line) for a folder that isn't the set's, or if its lists are broken.
     """
-    return _READERS[name].listing(_folder(name, root), sidecars=sidecars)
+    return _READERS[name].list_images(_folder(name, root), sidecars=sidecars)
 
 
-def missing(name: str, root: str | Path) -> list[str]:
+def find_missing(name: str, root: str | Path) -> list[str]:
     """What `root` lacks of the whole set `name`, or has that doesn't fit together; [] if it is complete.
 
     Each is a line that says what to do about it. Files are counted and lists read, no image is.
     """
     try:
-        return _READERS[name].missing(_folder(name, root))
+        return _READERS[name].find_missing(_folder(name, root))
     except DataError as error:
         return [str(error)]
 
