@@ -1,4 +1,4 @@
-"""The action on the paper's data sets: list, download, check."""
+"""The command `redoseg data`: lists, downloads or checks the paper's data sets."""
 
 import shlex
 import sys
@@ -54,13 +54,13 @@ def _print_sets() -> int:
 
 
 def _describe(found: DownloadableSet) -> str:
-    """What takes more room than a table has."""
+    """What a table has no room for: the set, its home page, its terms, its splits."""
     home = f"\n  {found.home}" if found.home else ""
     return f"{found.name}: {found.what}{home}\n  terms: {found.terms}\n  splits: {found.splits}"
 
 
 def _format_size(found: DownloadableSet) -> str:
-    """In all; a file whose size nobody states counts nothing."""
+    """The size of all files, in MB; "> " before it if some file's size isn't known."""
     files = [file for part in _parts(found) for file in part.files]
     total = sum(file.size or 0 for file in files) / 1e6
     more = "> " if None in (file.size for file in files) else ""
@@ -84,7 +84,7 @@ def _download(found: DownloadableSet, root: Path) -> list[str]:
 
 
 def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
-    """What couldn't be had, what is missing, or what to train with; 0 if the set can be used."""
+    """Print what failed and what is missing, or how to train; the exit code is 0 if the set is complete."""
     for line in failures:
         print(f"redoseg: {' '.join(line.split())}", file=sys.stderr)
     lacking = [line for part in _parts(found) for line in _find_missing(part, root / part.name)]
@@ -99,7 +99,7 @@ def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
 
 
 def _find_missing(found: DownloadableSet, folder: Path) -> list[str]:
-    """A line for each thing that isn't as it should be in the set's folder."""
+    """A line for each thing that is missing or broken in the set's folder."""
     if found.name == "mnist":
         return _find_missing_digits(found, folder)
     from redoseg.data.native.sources import find_missing
@@ -111,11 +111,10 @@ def _find_missing_digits(found: DownloadableSet, folder: Path) -> list[str]:
     from redoseg.data.mnist import load
 
     names = [file.name for file in found.files]
-    there = [any((folder / form).is_file() for form in (name, name.removesuffix(".gz"))) for name in names]
-    if not all(there):
-        return [
-            f"{folder / name} is missing" for name, is_there in zip(names, there, strict=True) if not is_there
-        ]
+    forms = {name: (folder / name, folder / name.removesuffix(".gz")) for name in names}
+    lost = [name for name, files in forms.items() if not any(file.is_file() for file in files)]
+    if lost:
+        return [f"{folder / name} is missing" for name in lost]
     try:
         load(folder)
     except DataError as error:

@@ -13,7 +13,7 @@ _CHUNK = 256  # images or masks that are read at once
 
 
 class HeldOutSplit:
-    """A split in which images that were trained on with their masks count as unlabelled.
+    """A `Split` in which images that were trained on with their masks count as unlabelled.
 
     Scoring them would inflate the score.
     """
@@ -34,11 +34,9 @@ class HeldOutSplit:
         return len(self._split)
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S, 3) uint8."""
         return self._split.images(indices)
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S) uint8, as the split has them."""
         return self._split.labels(indices)
 
 

@@ -37,16 +37,15 @@ class LabelMap:
         binary = set(values.tolist()) <= {0, 255}
         self._labels = np.minimum(np.arange(256), 1 if n == 2 else 255).astype(np.uint8)
         self._labels[255] = 1 if binary else UNLABELLED
-        unknown = [] if binary or n == 2 else [int(value) for value in values if n <= value < 255]
-        self._error = ""
-        if unknown:
-            self._error = (
-                f"{where}: its masks hold labels {join_names([str(value) for value in unknown])}, but {n} "
-                f"regions are 0 to {n - 1}: give --n {max(unknown) + 1}, or 255 (unlabelled) for the others"
-            )
+        self._unknown = [] if binary or n == 2 else [int(value) for value in values if n <= value < 255]
+        self._n, self._where = n, where
 
     def __call__(self, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The labels, in the shape of `values`. DataError if the set's masks hold values from n to 254."""
-        if self._error:
-            raise DataError(self._error)
+        if self._unknown:
+            labels, n = join_names([str(value) for value in self._unknown]), self._n
+            raise DataError(
+                f"{self._where}: its masks hold labels {labels}, but {n} regions are 0 to {n - 1}: "
+                f"give --n {max(self._unknown) + 1}, or 255 (unlabelled) for the others"
+            )
         return self._labels[values]

@@ -1,10 +1,10 @@
-"""The paper's data sets, as their owners distribute them: files, sums, terms. Nothing of them is shipped."""
+"""The paper's data sets at their owners': files, sums, terms. None of their data comes with this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _OXFORD = ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "https://thor.robots.ox.ac.uk/flowers/102/")
-# The owner's server has often been unreachable since 2025; what a web archive keeps of it is asked next.
+# The owner's server has often been unreachable since 2025, so a web archive's copy is asked next.
 _PARTS = tuple(
     f"{before}http://vis-www.cs.umass.edu/lfw/part_labels/"
     for before in ("", "https://web.archive.org/web/2020id_/")
@@ -29,18 +29,18 @@ class RemoteFile:
     name: str
     urls: tuple[str, ...]
     size: int | None = None
-    """Bytes, about; for people."""
+    """About how many bytes; only for people to read."""
     sum: str | None = None
-    """`md5:...` or `sha256:...` of the file. None: not published; what comes first is recorded."""
+    """`md5:...` or `sha256:...` of the file. None: none is published, and the first download's counts."""
     inside: str | None = None
-    """Likewise of what a .gz file holds: the same digits packed anew are as good."""
+    """Likewise of what a .gz file holds: the same content packed anew is accepted, too."""
     unpacked: Mapping[str, str] = field(default_factory=dict)
-    """What of an archive is needed: path in it -> path in the set's folder. Empty: the file itself."""
+    """What to unpack: path in the archive -> path in the set's folder. Empty: the file stays as it is."""
 
 
 @dataclass(frozen=True)
 class DownloadableSet:
-    """One of the paper's sets; a union has `parts` and no files of its own."""
+    """One of the paper's sets, with its files, or a union, which names its `parts` and has no files."""
 
     name: str
     what: str
@@ -49,7 +49,7 @@ class DownloadableSet:
     home: str
     used_for: str
     words: tuple[str, ...]
-    """What to write after `redoseg train`, `{}` being the set's folder (of a union: the root)."""
+    """What to write after `redoseg train`; `{}` stands for the set's folder or, of a union, for the root."""
     splits: str
     """Where the paper's splits come from."""
     files: tuple[RemoteFile, ...] = ()
@@ -60,7 +60,17 @@ def _urls(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(f"{server}{name}" for server in servers)
 
 
-def _digit_file(name: str, size: int, packed: str, inside: str) -> RemoteFile:
+# start of the name, bytes, md5 of the file, md5 of its content when unpacked
+_MNIST_FILES = (
+    ("train-images-idx3", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
+    ("train-labels-idx1", 28881, "d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
+    ("t10k-images-idx3", 1648877, "9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
+    ("t10k-labels-idx1", 4542, "ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
+)
+
+
+def _digit_file(start: str, size: int, packed: str, inside: str) -> RemoteFile:
+    name = f"{start}-ubyte.gz"
     return RemoteFile(name, _urls(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
 
 
@@ -160,32 +170,7 @@ _MNIST_SET = DownloadableSet(
     used_for="digits; figure 2",
     words=("digits", "--n", "3", "--mnist", "{}"),
     splits="55,000 train and 5,000 val of MNIST's train, test its own",
-    files=(
-        _digit_file(
-            "train-images-idx3-ubyte.gz",
-            9_912_422,
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "6bbc9ace898e44ae57da46a324031adb",
-        ),
-        _digit_file(
-            "train-labels-idx1-ubyte.gz",
-            28_881,
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "a25bea736e30d166cdddb491f175f624",
-        ),
-        _digit_file(
-            "t10k-images-idx3-ubyte.gz",
-            1_648_877,
-            "9fb629c4189551a2d022fa330f9573f3",
-            "2646ac647ad5339dbf082846283269ea",
-        ),
-        _digit_file(
-            "t10k-labels-idx1-ubyte.gz",
-            4_542,
-            "ec29112dd5afa0611ce80d1b7f02629c",
-            "27ae3e4e09519cfbb04c329615203637",
-        ),
-    ),
+    files=tuple(_digit_file(*file) for file in _MNIST_FILES),
 )
 
 _UNION = DownloadableSet(
@@ -200,4 +185,4 @@ _UNION = DownloadableSet(
     parts=("flowers", "lfw"),
 )
 
-SETS: dict[str, DownloadableSet] = {found.name: found for found in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}
+SETS: dict[str, DownloadableSet] = {known.name: known for known in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}

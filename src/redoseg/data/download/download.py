@@ -1,4 +1,4 @@
-"""A set's files, fetched, verified and unpacked: each is there whole, or isn't there."""
+"""Downloads a set: its files are fetched, verified and unpacked, and each is there whole or not at all."""
 
 import os
 import shutil
@@ -16,11 +16,11 @@ SUMS = "checksums.json"
 
 
 def download(data: DownloadableSet, root: Path, fetcher: Fetcher) -> list[str]:
-    """Bring all files of `data`, which is no union, to `root`/NAME; those that are there stay.
+    """Bring all files of `data`, which must not be a union, to `root`/NAME; those already there stay.
 
-    Returns a line for each file that could not be had, and goes on with the next. NoRoomError ends it.
-    Archives stay in `root`/NAME/downloads; they may be deleted. Sums that no owner publishes are recorded
-    in `root`/checksums.json and hold from then on.
+    Returns a line for each file that could not be had. NoRoomError, on a full disk, ends it; whatever else
+    fails, it goes on with the next file. Archives stay in `root`/NAME/downloads and may be deleted. If
+    an owner publishes no sum of a file, it is recorded in `root`/checksums.json and counts from then on.
     """
     folder = root / data.name
     (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def download(data: DownloadableSet, root: Path, fetcher: Fetcher) -> list[str]:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where a file of a set belongs."""
+    """One file of a set, and the set's folder that it belongs in."""
 
     file: RemoteFile
     folder: Path
@@ -47,14 +47,16 @@ class _Target:
 
     @property
     def packed(self) -> Path:
+        """Where the file is downloaded to, and stays if it is an archive."""
         return self.folder / DOWNLOADS / self.file.name
 
     @property
     def own(self) -> Path:
-        """Where a file goes that isn't unpacked."""
+        """Where a file belongs that isn't unpacked."""
         return self.folder / self.file.name
 
     def fill(self) -> None:
+        """Fetch and unpack the file unless that is done. DataError, in one line, if it can't be had."""
         if self.file.unpacked:
             if not all((self.folder / place).exists() for place in self.file.unpacked.values()):
                 self._unpack()
@@ -66,7 +68,7 @@ class _Target:
 
     def _unpack(self) -> None:
         fetched = self._fetch()
-        self._print(f"unpacking {self.packed}")
+        self.fetcher.console.out(f"unpacking {self.packed}", highlight=False)
         try:
             unpack(self.packed, self.folder, self.file.unpacked)
         except OSError as error:
@@ -80,7 +82,7 @@ class _Target:
             self._record(self.packed)
 
     def _fetch(self) -> bool:
-        """The file is in downloads/; was it fetched just now?"""
+        """See to it that the file is in downloads/; returns whether it was fetched for that."""
         if self._is_usable(self.packed):
             return False
         expected = self._expected()
@@ -99,7 +101,10 @@ class _Target:
         expected = self._expected()
         if not path.is_file() or expected is None or matches_sum(path, self.file, expected):
             return path.is_file()
-        self._print(f"{path} is not the set's file, its sum differs from {expected}: fetching it anew")
+        self.fetcher.console.out(
+            f"{path} is not the set's file, its sum differs from {expected}: fetching it anew",
+            highlight=False,
+        )
         return False
 
     @property
@@ -116,18 +121,15 @@ class _Target:
     def _record(self, path: Path) -> None:
         write_json(self._sums, _read_sums(self._sums) | {self._key: compute_sum(path)})
 
-    def _print(self, text: str) -> None:
-        self.fetcher.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """File -> sum, of files whose sum was not known before."""
+    """File -> sum, of the files whose owners publish none. DataError if the record is broken."""
     if not path.exists():
         return {}
     try:
-        found = read_json(path)
+        sums = read_json(path)
     except ModelError as error:
         raise DataError(f"{error}: delete it, or mend it") from error
-    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+    if not isinstance(sums, dict) or not all(isinstance(value, str) for value in sums.values()):
         raise DataError(f"{path} is not what `redoseg data` wrote: delete it, or mend it")
-    return found
+    return sums

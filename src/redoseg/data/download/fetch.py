@@ -1,4 +1,4 @@
-"""One file from the first of several servers that has it, by pooch; a file is written whole or not at all."""
+"""Fetches a file, by pooch, from the first server that has it; it is written whole or not at all."""
 
 import errno
 import gzip
@@ -25,7 +25,7 @@ from redoseg.version import __version__
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_BUSY = (408, 425, 429)  # and all from 500 on: the server may do better in a moment
+_BUSY = (408, 425, 429)  # with these, as with all from 500 on, the server may answer in a moment
 
 
 class NoRoomError(DataError):
@@ -33,7 +33,7 @@ class NoRoomError(DataError):
 
 
 class _FailedError(Exception):
-    """Why a server's file can't be used; `again`: another try may go better."""
+    """Why a server's file can't be used; `again`: another try may succeed; `sum`: that of a wrong file."""
 
     def __init__(self, why: str, again: bool = False, sum_: str | None = None) -> None:
         super().__init__(why)
@@ -43,21 +43,21 @@ class _FailedError(Exception):
 
 @dataclass(frozen=True)
 class Fetcher:
-    """How to fetch: `tries` for each server, the n-th after n times `wait` seconds more."""
+    """Asks each server up to `tries` times; after each failure it waits `wait` seconds longer than before."""
 
     console: Console
     tries: int = 3
     wait: float = 1.0
 
     def fetch(self, file: RemoteFile, target: Path, expected: str | None) -> None:
-        """`target` holds the file, and its sum is `expected` where that is known.
+        """Write `file` to `target` and check that its sum is `expected`, if that is known.
 
-        DataError, which names every server, if none has it; NoRoomError on a full disk. `target` is left
-        as it was then.
+        DataError, which names every server, if none has it; NoRoomError on a full disk. Then `target` is
+        left as it was.
         """
         failures = []
         for url in file.urls:
-            self.console.print(f"fetching {url}", markup=False, highlight=False, soft_wrap=True)
+            self.console.out(f"fetching {url}", highlight=False)
             try:
                 return self._fetch_from(url, file, target, expected)
             except _FailedError as failed:
@@ -75,12 +75,12 @@ class Fetcher:
             try:
                 return write_aside(target, lambda aside: self._fetch_once(url, file, aside, expected))
             except _FailedError as failed:
-                # the same wrong sum twice: it is a wrong file, not a broken one
+                # the same wrong sum twice means another file, not a damaged one
                 last = attempt == self.tries - 1 or not failed.again
                 if last or (failed.sum is not None and failed.sum == seen):
                     raise
                 seen = failed.sum
-                self.console.print(f"again: {failed}", markup=False, highlight=False, soft_wrap=True)
+                self.console.out(f"again: {failed}", highlight=False)
         raise ValueError("tries must be at least 1")
 
     def _fetch_once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
@@ -89,7 +89,7 @@ class Fetcher:
                 _make_downloader(file, bar)(url, str(aside), None)
             except HTTPError as error:
                 status = 0 if error.response is None else error.response.status_code
-                # "404 Client Error: Not Found for url: ...", of which the URL is named already
+                # "404 Client Error: Not Found for url: ...": the URL is in the message already
                 said = first_line(error).partition(" for url")[0]
                 raise _FailedError(f"the server says {said}", status in _BUSY or status >= 500) from error
             except RequestException as error:
@@ -104,7 +104,7 @@ class Fetcher:
 
 
 def check_content(path: Path, file: RemoteFile, expected: str | None) -> None:
-    """_FailedError if it is another file, or a web page in place of one."""
+    """_FailedError if `path` is another file than expected or, where no sum is known, a web page."""
     if expected is None:
         with open(path, "rb") as stream:
             start = stream.read(64).lstrip()
@@ -117,19 +117,19 @@ def check_content(path: Path, file: RemoteFile, expected: str | None) -> None:
 
 
 def matches_sum(path: Path, file: RemoteFile, expected: str) -> bool:
-    """Is it the file, by its sum or by that of what it holds?"""
+    """Whether `path` has the sum `expected`, or is a .gz file with the content that is expected."""
     if compute_sum(path, expected.partition(":")[0]) == expected:
         return True
     return file.inside is not None and _compute_inner_sum(path, file.inside.partition(":")[0]) == file.inside
 
 
 def compute_sum(path: Path, algorithm: str = "sha256") -> str:
-    """`algorithm:hexadecimal`."""
+    """The file's sum as `algorithm:hexadecimal`."""
     return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
 
 
 def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
-    """Of what a gzip file holds; None if it is none, or broken."""
+    """The sum of what a gzip file holds; None if it is no such file, or damaged."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path) as stream:
@@ -141,7 +141,7 @@ def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
 
 
 def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
-    """What to raise for `error`: a full disk has a cure, the rest is the system's to explain."""
+    """The error to raise for `error`: on a full disk NoRoomError, which says what to do, else `error`."""
     if error.errno not in _FULL:
         return error
     return NoRoomError(
@@ -151,7 +151,7 @@ def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
 
 
 def _make_downloader(file: RemoteFile, bar: "Bar") -> Any:
-    # A server's transport compression is undone, but not the file's own.
+    # a server's compression on the way is undone, but not the file's own
     is_packed = file.name.endswith((".gz", ".tgz"))
     return pooch.HTTPDownloader(
         progressbar=bar,
@@ -163,12 +163,12 @@ def _make_downloader(file: RemoteFile, bar: "Bar") -> Any:
 
 
 def _keep_compressed(response: Response, *_: object, **__: object) -> None:
-    """A .tgz that a server labels as a compressed .tar is kept compressed: the sums are those of the .tgz."""
+    """Keep a .tgz as it is, though its server calls it a compressed .tar: the known sum is the .tgz's."""
     response.raw.headers.discard("content-encoding")
 
 
 def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Is it, or what it was raised for, of this kind? requests hides the reason in its arguments."""
+    """Whether an error or a cause of it is of a kind; requests hides the causes in its errors' arguments."""
     while error is not None:
         reasons = [error, *error.args, getattr(error.args[0] if error.args else None, "reason", None)]
         if any(isinstance(reason, kind) for reason in reasons):
@@ -178,7 +178,7 @@ def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> boo
 
 
 class Bar:
-    """pooch's idea of a progress bar (`total`, `update`, `reset`, `close`); silent where no terminal is."""
+    """A progress bar with the methods that pooch calls; it shows nothing if there is no terminal."""
 
     def __init__(self, console: Console, name: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -196,7 +196,7 @@ class Bar:
 
     @property
     def total(self) -> float | None:
-        """Bytes; None where the server doesn't say."""
+        """The file's bytes; None if the server doesn't say."""
         return self._progress.tasks[0].total
 
     @total.setter

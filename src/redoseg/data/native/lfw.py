@@ -9,64 +9,41 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import FolderListing, ImageRef, join_names
+from redoseg.data.folder import ImageRef, join_names
 from redoseg.data.images import MaskRule, decode_image
-from redoseg.data.native.layout import (
-    check_files,
-    complete_splits,
-    find_files,
-    invert_splits,
-    read_pairs,
-    shuffle_names,
-)
+from redoseg.data.native import layout
 from redoseg.errors import DataError
 
 NAME = "lfw"
+EXAMPLE, ARCHIVE = "lfw_funneled/NAME/NAME_0001.jpg", "lfw-funneled.tgz"
 IMAGES = 13_233
 LABELLED = 2_927
 VAL = 1_327 / 2_927
-"""The share of the labelled faces that the paper validates on; the others test."""
+"""The share of the labelled faces that the paper validates on. It tests on the others."""
 
 _PHOTOS, _PARTS = "lfw_funneled", "parts_lfw_funneled_gt_images"
 _AUTHORS = {"train": "train.txt", "val": "val.txt", "test": "test.txt"}
 _OWN = {"train": "parts_train.txt", "val": "parts_validation.txt", "test": "parts_test.txt"}
-_KEY = 0x1F3  # of the order in which persons are dealt to val and test
+_KEY = 0x1F3  # seed of the order in which persons are dealt to val and test without lists
 
 _log = logging.getLogger("redoseg.data")
 
 
-def list_images(root: Path, *, sidecars: bool) -> FolderListing:
-    """The faces `Aaron_Eckhart_0001` ...; DataError without one.
-
-    `sidecars`: also the part labels, where there are any, and splits, by the first of these that is there:
-    the authors' lists; the set's own part lists; the faces with labels dealt to val and test by person.
-    """
-    images = _find_faces(root)
-    if not images:
-        raise DataError(f"{root} holds no {_PHOTOS}/NAME/NAME_0001.jpg: unpack lfw-funneled.tgz there")
-    if not sidecars:
-        return FolderListing(root, list(images.values()), native=NAME)
-    masks = {name: ref for name, ref in _find_masks(root).items() if name in images}
-    splits = _take_splits(root, images, masks)
-    return FolderListing(root, list(images.values()), masks, splits, NAME, RULE)
-
-
 def find_missing(root: Path) -> list[str]:
-    """A line for each thing that `root` lacks of the whole set."""
-    images, masks = _find_faces(root), _find_masks(root)
-    cure = f"unpack lfw-funneled.tgz in {root}"
-    lines = check_files(root / _PHOTOS, "photos NAME/NAME_0001.jpg", images, IMAGES, cure)
+    images, masks = find_photos(root), find_masks(root)
+    cure = f"unpack {ARCHIVE} in {root}"
+    lines = layout.check_files(root / _PHOTOS, "photos NAME/NAME_0001.jpg", images, IMAGES, cure)
     cure = f"unpack {_PARTS}.tgz in {root}"
-    lines += check_files(root / _PARTS, "part labels NAME_0001.ppm", masks, LABELLED, cure)
+    lines += layout.check_files(root / _PARTS, "part labels NAME_0001.ppm", masks, LABELLED, cure)
     return lines + _check_lists(root, masks, cure)
 
 
 def _check_lists(root: Path, masks: Mapping[str, ImageRef], cure: str) -> list[str]:
-    """`cure`: against part labels that aren't there."""
+    """`cure`: what to do if part labels are missing."""
     lists = _choose_lists(root)
     if lists is None:
-        own = ", ".join(_OWN.values())
-        return [f"{root} holds no lists of splits: put the paper's {_format_names(_AUTHORS)} there, or {own}"]
+        papers, own = ", ".join(_AUTHORS.values()), ", ".join(_OWN.values())
+        return [f"{root} holds no lists of splits: put the paper's {papers} there, or {own}"]
     absent = [file for file in lists.values() if not (root / file).is_file()]
     if absent:
         return [f"{root} lacks {', '.join(absent)}, which belongs to the other lists there: fetch it"]
@@ -82,38 +59,36 @@ def _check_lists(root: Path, masks: Mapping[str, ImageRef], cure: str) -> list[s
     return [f"{root / _PARTS} lacks the labels of {len(lost):,} listed faces: {join_names(lost)}: {cure}"]
 
 
-def _find_faces(root: Path) -> dict[str, ImageRef]:
-    return find_files(root / _PHOTOS, r"(?P<person>[^/]+)/(?P<name>(?P=person)_\d{4})\.jpg")
+def find_photos(root: Path) -> dict[str, ImageRef]:
+    """The faces, named `Aaron_Eckhart_0001` and so on."""
+    return layout.find_files(root / _PHOTOS, r"(?P<person>[^/]+)/(?P<name>(?P=person)_\d{4})\.jpg")
 
 
-def _find_masks(root: Path) -> dict[str, ImageRef]:
-    return find_files(root / _PARTS, r"(?P<name>[^/]+_\d{4})\.ppm")
+def find_masks(root: Path) -> dict[str, ImageRef]:
+    """The part labels, by the names of their faces."""
+    return layout.find_files(root / _PARTS, r"(?P<name>[^/]+_\d{4})\.ppm")
 
 
 def _choose_lists(root: Path) -> Mapping[str, str] | None:
-    """The lists that hold in `root`, some of which may not be there."""
+    """The files of the lists of splits that count in `root`; only some of them may be there. None without."""
     for lists in (_AUTHORS, _OWN):
         if any((root / file).is_file() for file in lists.values()):
             return lists
     return None
 
 
-def _format_names(lists: Mapping[str, str]) -> str:
-    return ", ".join(lists.values())
-
-
 def _read_splits(root: Path, lists: Mapping[str, str]) -> dict[str, str]:
-    """Face -> split, by those lists that are there. DataError for broken ones."""
+    """Face -> split, by those of the lists that are there. DataError for broken ones."""
     parts = {
-        split: [_parse_face(root / file, *pair) for pair in read_pairs(root / file)]
+        split: [_parse_face(root / file, *pair) for pair in layout.read_pairs(root / file)]
         for split, file in lists.items()
         if (root / file).is_file()
     }
-    return invert_splits(root, parts)
+    return layout.invert_splits(root, parts)
 
 
 def _parse_face(file: Path, person: str, which: str) -> str:
-    """From a line of the set's lists, "NAME 1", or of the authors', "NAME NAME_0001"."""
+    """The face in a line of the set's lists, "NAME 1", or the authors', "NAME NAME_0001"; else DataError."""
     if which.isdecimal():
         return f"{person}_{int(which):04d}"
     if not which.startswith(f"{person}_"):
@@ -122,14 +97,15 @@ def _parse_face(file: Path, person: str, which: str) -> str:
     return which
 
 
-def _take_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+def find_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+    """By the first that is there: the authors' lists, the set's own part lists, or the part labels alone."""
     lists = _choose_lists(root)
     if lists is None:
         return _deal_splits(root, images, masks)
     listed = _read_splits(root, lists)
     if lists is _AUTHORS:
         _log.info("%s: splits by the authors' lists, the paper's", root)
-        return complete_splits(root, _format_names(lists), listed, images)
+        return layout.complete_splits(root, ", ".join(lists.values()), listed, images)
     text = (
         "%s: splits by the set's own part lists, not the paper's: `test` is parts_test.txt, `val` the other "
         "faces with part labels, `train` all without"
@@ -143,13 +119,13 @@ def _take_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str,
 
 
 def _deal_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
-    """Faces with labels to val and test, all of a person's to one of them; the others to train."""
+    """Deal faces with labels to val and test, all of one person to the same; the others train."""
     faces: dict[str, list[str]] = {}
     for name in masks:
         faces.setdefault(person(name), []).append(name)
     splits = dict.fromkeys(images, "train")
     dealt = 0
-    for one in shuffle_names(list(faces), _KEY):
+    for one in layout.shuffle_names(list(faces), _KEY):
         split = "val" if dealt < VAL * len(masks) else "test"
         dealt += len(faces[one])
         splits |= dict.fromkeys(faces[one], split)
@@ -163,13 +139,15 @@ def _deal_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str,
 
 
 def person(name: str) -> str:
-    """Whose face it is: `Aaron_Eckhart` of `Aaron_Eckhart_0001`."""
+    """The person whose face it is: `Aaron_Eckhart` for `Aaron_Eckhart_0001`."""
     return name.rpartition("_")[0]
 
 
 def read_parts(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 of part labels: 0 where a pixel is more blue than else, which is background; of the
-    others 2 where it is more red than green, hair, and 1 elsewhere, skin."""
+    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red).
+
+    A pixel is what its largest channel says; skin wins over hair and both over background if they are equal.
+    """
     red, green, blue = np.moveaxis(np.asarray(decode_image(file)), 2, 0)
     background = blue > np.maximum(red, green)
     return np.where(background, 0, np.where(red > green, 2, 1)).astype(np.uint8)
