@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from native_made import MAKERS, Made, S, names, opened
+from data_made import names
+from native_made import MAKERS, Made, S, opened
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import LABELS, MaskRule, decode_label

@@ -18,7 +18,7 @@ from redoseg.data.labels import UNLABELLED, LabelMap
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
-_DRAFT = 4  # decoding a JPEG at this many times the size, not in full, is much quicker and looks the same
+_DRAFT = 4  # a JPEG is decoded at no less than this many times the size: quicker, and it looks the same
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, 
 def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
     """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size.
 
-    It is the same for a copy of the files elsewhere, and with or without masks.
+    They are the same for a copy of the files elsewhere, and with or without masks.
     """
     return digest(listing.images, cache.FORMAT, size, resize, sorted(listing.splits.items()), times=False)
 
