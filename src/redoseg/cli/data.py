@@ -101,20 +101,18 @@ def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
 def _find_missing(found: DownloadableSet, folder: Path) -> list[str]:
     """A line for each thing that is missing or broken in the set's folder."""
     if found.name == "mnist":
-        return _find_missing_digits(found, folder)
+        return _find_missing_digits(folder)
     from redoseg.data.native.sources import find_missing
 
     return find_missing(found.name, folder)
 
 
-def _find_missing_digits(found: DownloadableSet, folder: Path) -> list[str]:
-    from redoseg.data.mnist import load
+def _find_missing_digits(folder: Path) -> list[str]:
+    from redoseg.data.mnist import load, missing_files
 
-    names = [file.name for file in found.files]
-    forms = {name: (folder / name, folder / name.removesuffix(".gz")) for name in names}
-    lost = [name for name, files in forms.items() if not any(file.is_file() for file in files)]
+    lost = [f"{folder / name}.gz is missing" for name in missing_files(folder)]
     if lost:
-        return [f"{folder / name} is missing" for name in lost]
+        return lost
     try:
         load(folder)
     except DataError as error:

@@ -118,11 +118,8 @@ def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
 
 
 def indexed(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
-    """What `make` reads from the archive `path`: from `index` if it is there, else made and kept there.
-
-    It counts as long as the archive's path, size and time of change are the same. Without `index` it is made
-    each time. DataError if `index` can't be written to.
-    """
+    """What `make` reads from the archive `path`, kept in the folder `index`, if one is given, as long as the
+    archive's path, size and time of change are the same. DataError if `index` can't be written to."""
     if index is None:
         return make()
     status = path.stat()

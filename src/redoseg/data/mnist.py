@@ -32,10 +32,10 @@ def load(mnist: Path | None) -> dict[str, Digits]:
     return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
 
 
-def available(folder: Path) -> bool:
-    """Whether MNIST's four files are in the folder, gzipped or not."""
+def missing_files(folder: Path) -> list[str]:
+    """The names of those of MNIST's four files that aren't in the folder, gzipped or not."""
     names = [name for pair in _FILES.values() for name in pair]
-    return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)
+    return [n for n in names if not ((folder / n).is_file() or (folder / f"{n}.gz").is_file())]
 
 
 def _from_sklearn() -> dict[str, Digits]:

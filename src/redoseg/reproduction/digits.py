@@ -9,7 +9,7 @@ from PIL.Image import Image
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, open_data
-from redoseg.data.mnist import available
+from redoseg.data.mnist import missing_files
 from redoseg.figures.tiles import sample_grid
 from redoseg.files import write_aside
 from redoseg.models.load import load_model
@@ -46,7 +46,7 @@ def _run(experiment: Experiment, seed: int) -> TrainConfig:
         recipe=scale.recipe,
         settings="digits" if scale.recipe != "default" else "none",
         data=("digits",),
-        mnist=found if available(found) else None,
+        mnist=None if missing_files(found) else found,
         out=experiment.out / "runs" / scale.name / "digits" / "base" / f"seed-{seed}",
         seed=seed,
         device=experiment.device,

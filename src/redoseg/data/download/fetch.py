@@ -5,10 +5,10 @@ import gzip
 import hashlib
 import time
 import zlib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pooch
 from requests import Response
@@ -84,7 +84,7 @@ class Fetcher:
         raise ValueError("tries must be at least 1")
 
     def _fetch_once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
-        with Bar(self.console, file.name) as bar:
+        with closing(Bar(self.console, file.name)) as bar:
             try:
                 _make_downloader(file, bar)(url, str(aside), None)
             except HTTPError as error:
@@ -184,15 +184,7 @@ class Bar:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(name, total=None)
-
-    def __enter__(self) -> Self:
         self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def total(self) -> float | None:
