@@ -12,7 +12,7 @@ from torch import Tensor
 
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import Dataset, Split
-from redoseg.data.sampler import IndexStream, seed_of, spread
+from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
 from redoseg.distillation.teacher import Teacher, counted
 from redoseg.errors import ConfigError, DataError, DivergenceError, ModelError
 from redoseg.label_free.statistics import Survey, survey
@@ -100,10 +100,10 @@ class Distillation:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.teacher, self.console, self.device = config, teacher, console, device
-        images, seed = dataset.split("train"), seed_of(config.seed)
-        stream = IndexStream(len(images), config.batch, seed)
+        images, seed = dataset.split("train"), derive_seed(config.seed)
+        stream = InfiniteSampler(len(images), config.batch, seed)
         self.batches = Batches(source(images, device), stream, flip=config.flip)
-        self.fixed_images = to_tensor(images.images(spread(len(images), SURVEYED)), device)
+        self.fixed_images = to_tensor(images.images(evenly_spaced(len(images), SURVEYED)), device)
         self.student = Student(described, seed, device)
         self.records = StudentRecords(
             described, dataset, device, teacher.identity["weights"], teacher.supervision
@@ -152,7 +152,7 @@ class Distillation:
     def _one_step(self) -> dict[str, Tensor]:
         """An update: its loss, the batch's share of pixels that counted, of images that were left out."""
         config, t = self.config, self.step
-        random = torch.Generator().manual_seed(seed_of(config.seed, t))
+        random = torch.Generator().manual_seed(derive_seed(config.seed, t))
         images = self.batches.at(t, random)
         with self.student.precision():
             images, masks = self._lesson(images, random)
@@ -221,7 +221,7 @@ class Distillation:
         if found is not None:
             self.teacher.threshold = found[1]["threshold"]
         elif self.config.calibrate:
-            chosen = spread(len(images), CALIBRATED)
+            chosen = evenly_spaced(len(images), CALIBRATED)
             self.teacher.calibrate(to_tensor(images.images(chosen), self.device))
 
     def _check_teacher(self) -> None:

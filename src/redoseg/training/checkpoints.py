@@ -10,7 +10,7 @@ from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, Split
-from redoseg.data.held_out import unseen
+from redoseg.data.held_out import hold_out
 from redoseg.evaluation.evaluate import score, scoring_split
 from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
@@ -55,7 +55,7 @@ class RunRecords:
         """`scored`: name and images of the split that checkpoints are scored on, but for those that were
         trained on with their masks: `supervision` (`Labelled.supervision`) names them."""
         self.config, self.dataset, self.device = config, dataset, device
-        self.supervision, scored = supervision, unseen(scored, supervision)
+        self.supervision, scored = supervision, hold_out(scored, supervision)
         self.folder = RunFolder(config.out)
         self.scores = Scorekeeper(scored, config.best_by)
         self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))

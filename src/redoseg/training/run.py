@@ -10,7 +10,7 @@ from rich.console import Console
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.sampler import IndexStream, seed_of, spread
+from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.label_free.statistics import Survey, survey
 from redoseg.method.algorithm import Game, Losses, divergence
@@ -55,7 +55,7 @@ class Run:
         self.records: Records | None = None
         if self.group.first:
             self.records = Records(config, dataset, self.device, self.supervision)
-            chosen = spread(len(self.images), SURVEYED)
+            chosen = evenly_spaced(len(self.images), SURVEYED)
             self.fixed_images = to_tensor(self.images.images(chosen), self.device)
         self._begin_attempt()
         self._resume()
@@ -98,7 +98,7 @@ class Run:
     def _one_step(self) -> Losses:
         """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
         config, game, t = self.config, self.game, self.step
-        random = torch.Generator().manual_seed(seed_of(config.seed, self.attempt, t))
+        random = torch.Generator().manual_seed(derive_seed(config.seed, self.attempt, t))
         batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
         fresh = iter(range(t * batches, (t + 1) * batches))
 
@@ -181,9 +181,9 @@ class Run:
     def _begin_attempt(self) -> None:
         """Everything that is learned, from scratch; its seed depends on the run's and on the attempt."""
         config, group = self.config, self.group
-        seed = seed_of(config.seed, self.attempt)
+        seed = derive_seed(config.seed, self.attempt)
         self.game = Game(config, seed, self.device, group)
-        stream = IndexStream(len(self.images), config.batch, seed)
+        stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
 
     def _restart(self, trouble: str, surveyed: Survey) -> None:
