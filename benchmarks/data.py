@@ -22,7 +22,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import IMAGE_SUFFIXES
-from redoseg.data.sampler import IndexStream
+from redoseg.data.sampler import InfiniteSampler
 from redoseg.tensors import to_tensor
 
 
@@ -88,7 +88,7 @@ def main() -> None:
         images = opened()
         again = time.perf_counter() - began
 
-        stream = IndexStream(len(images), options.batch, 0)
+        stream = InfiniteSampler(len(images), options.batch, 0)
         numbers = iter(range(10**9))
         loader = DataLoader(
             Files(folder, options.size), options.batch, shuffle=True, drop_last=True, num_workers=cores

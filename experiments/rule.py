@@ -32,7 +32,7 @@ from torch import Tensor
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import UNLABELLED
-from redoseg.data.sampler import spread
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import RedosegError
 from redoseg.label_free.measures import outline
 from redoseg.label_free.signals import Signals, label_free_score, measure
@@ -119,7 +119,7 @@ def _images(config: TrainConfig, data: list[str]) -> Tensor:
         raise RedosegError(f"give --data: {', '.join(config.data)} is not drawn")
     dataset = open_dataset(data, size=config.size, n=config.n, resize=config.resize, mnist=config.mnist)
     train = dataset.split("train")
-    return to_tensor(train.images(spread(len(train), SURVEYED)))
+    return to_tensor(train.images(evenly_spaced(len(train), SURVEYED)))
 
 
 # The table
@@ -314,7 +314,7 @@ def made(images: Tensor, truth: Tensor) -> Iterator[tuple[str, Tensor]]:
 def made_table(data: str, size: int) -> str:
     """Of the labelled images of `val`, at most 256; unlabelled pixels belong to no object, and to no IoU."""
     split = open_dataset([data], size=size, n=2).split("val")
-    some = split.labelled[spread(len(split.labelled), SURVEYED)]
+    some = split.labelled[evenly_spaced(len(split.labelled), SURVEYED)]
     images, labels = to_tensor(split.images(some)), torch.from_numpy(split.labels(some))
     known = labels != UNLABELLED
     truth = ((labels > 0) & known).float()

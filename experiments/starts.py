@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.baselines.iem import STARTS, Inpainter, climb, square
-from redoseg.baselines.score import evenly_spaced
 from redoseg.data.dataset import open_dataset
+from redoseg.data.sampler import evenly_spaced
 from redoseg.evaluation.metrics import confusion, per_dataset
 
 
@@ -61,7 +61,7 @@ def main() -> None:
     asked = parser.parse_args()
     dataset = open_dataset([asked.data], size=asked.size)
     split = dataset.split(asked.split)
-    chosen = evenly_spaced(split.labelled, asked.most)
+    chosen = split.labelled[evenly_spaced(len(split.labelled), asked.most)]
     result = measured(split.images(chosen), split.labels(chosen))
     told = {"data": dataset.name, "split": asked.split, "size": asked.size, "images": len(chosen)} | result
     rounded = json.loads(json.dumps(told), parse_float=lambda text: round(float(text), 5))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, then renamed."""
+"""Files that are whole or not there: they are written aside and then renamed."""
 
 import json
 import os
@@ -14,7 +14,10 @@ _ASIDE = re.compile(r"\.(.+)\.\d+")
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """`write` a file beside `path`, then rename it: a reader sees the old or the new one, never a part."""
+    """Let `write` make a file beside `path`, then rename it: a reader sees the old or the new one, whole.
+
+    The folder is made if need be. Whatever `write` raises is passed on, and `path` stays as it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -26,7 +29,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
-    """As `write_aside`, for a folder. Killed before the rename it may leave none, but never half a one."""
+    """As `write_aside`, for a folder. If it is killed, `path` may be gone, but is never half there."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     write(aside)
@@ -35,29 +38,27 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What a killed `write_aside` left in `folder`."""
+    """The files in `folder` that a killed `write_aside` has left."""
     return [file for file in folder.glob(".*") if _ASIDE.fullmatch(file.name)]
 
 
 def leftovers_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """What killed `write_aside`s of these files left beside them."""
-    folders: dict[Path, set[str]] = {}
-    for path in paths:
-        folders.setdefault(path.parent, set()).add(path.name)
-    for folder, names in folders.items():
+    """The files that killed `write_aside`s of these `paths` have left beside them."""
+    wanted = dict.fromkeys(paths)
+    for folder in dict.fromkeys(path.parent for path in wanted):
         for file in leftovers(folder):
-            found = _ASIDE.fullmatch(file.name)
-            if found is not None and found[1] in names:
+            if folder / _ASIDE.sub(r"\1", file.name) in wanted:
                 yield file
 
 
 def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON, by `write_aside`. ValueError for numbers that JSON lacks (NaN, infinities)."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def read_json(path: Path) -> Any:
-    """ModelError if the file isn't there or isn't JSON."""
+    """The content of a JSON file. ModelError if it isn't there or isn't JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

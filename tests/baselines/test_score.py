@@ -15,7 +15,7 @@ pytest.importorskip("cv2", reason="the extra `baselines` isn't installed")
 
 from bare_python import WITHOUT
 from redoseg.baselines import iem, kmeans
-from redoseg.baselines.score import METHODS, NAMES, evenly_spaced, score_baseline, segment_images
+from redoseg.baselines.score import METHODS, NAMES, score_baseline, segment_images
 from redoseg.data.dataset import Split, open_dataset
 from redoseg.evaluation.metrics import as_labelled, confusion, per_dataset, per_image
 from redoseg.evaluation.trivial import disc, fixed_mask
@@ -246,13 +246,6 @@ def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
     for name in ("disc", "kmeans"):
         report = score_baseline(name, Blank())
         assert (report.images, report.labelled) == (COUNT - 1, COUNT)
-
-
-def test_evenly_spaced() -> None:
-    indices = np.arange(10, 31)
-    assert evenly_spaced(indices, 3).tolist() == [10, 20, 30]
-    assert evenly_spaced(indices, 1).tolist() == [10]
-    assert evenly_spaced(indices, 21) is evenly_spaced(indices, None) is indices
 
 
 # What can't be

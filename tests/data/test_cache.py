@@ -150,10 +150,13 @@ def test_a_file_that_can_be_read_later_is_not_left_out_for_ever(
     assert files_read(photos, kept) == 7
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have places of their own for caches")
 def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("REDOSEG_CACHE", raising=False)
+    assert cache.default_cache() == tmp_path / ".cache" / "redoseg"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert cache.default_cache() == tmp_path / ".cache" / "redoseg"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert cache.default_cache() == tmp_path / "x" / "redoseg"

@@ -1,27 +1,19 @@
-"""What a folder or an archive holds is found, and named as people would name it."""
+"""The images, masks and splits of a folder or an archive, and what they are called."""
 
-import io
 import logging
 import os
-import tarfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from data_made import Content, mask, picture, write_folder, write_tar, write_zip
-from redoseg.data import archive
-from redoseg.data.folder import FolderListing, scan
+from data_made import Content, mask, names, picture, write_folder
+from redoseg.data.folder import scan
 from redoseg.errors import DataError
 
 Written = Callable[[Content], Path]
-
-
-def names(listing: FolderListing) -> list[str]:
-    return [ref.name for ref in listing.images]
 
 
 def test_all_images_are_found_by_name(written: Written) -> None:
@@ -129,82 +121,6 @@ def test_no_images_is_one_error(written: Written, content: Content) -> None:
         scan(written(content))
 
 
-def test_what_is_no_archive_is_one_error(tmp_path: Path) -> None:
-    for content in (b"", b"hello", b"PK\x03\x04 broken", b"\x1f\x8b\x08 broken", b"BZ", b"x" * 2000):
-        (tmp_path / "set.tar").write_bytes(content)
-        with pytest.raises(DataError) as caught:
-            scan(tmp_path / "set.tar")
-        assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["set.tar", "set.tar.gz", "set.zip"])
-def test_an_archive_cut_short_is_one_error(tmp_path: Path, name: str) -> None:
-    write = write_zip if name.endswith("zip") else write_tar
-    content = {f"{i}.png": os.urandom(3000) for i in range(5)}
-    whole = write(tmp_path / name, content).read_bytes()
-    (tmp_path / name).write_bytes(whole[:9000])
-    with pytest.raises(DataError, match="no folder, image or sound"):
-        scan(tmp_path / name)
-
-
-def test_archives_name_nothing_outside_and_follow_no_links(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "set.tar", "w") as tar:
-        for name in ("../../evil.png", "/etc/abs.png", "./in/a.png", "in/../../b.png"):
-            member = tarfile.TarInfo(name)
-            member.size = len(picture())
-            tar.addfile(member, io.BytesIO(picture()))
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
-            link = tarfile.TarInfo("in/link.png")
-            link.type, link.linkname = kind, "/etc/passwd"
-            tar.addfile(link)
-    assert names(scan(tmp_path / "set.tar")) == ["etc/abs", "in/a"]
-    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
-        archive.writestr("../evil.png", picture())
-        archive.writestr("sub\\b.png", picture())
-        archive.writestr("a.png", picture())
-        link = zipfile.ZipInfo("link.png")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
-    assert names(scan(tmp_path / "set.zip")) == ["a", "sub/b"]
-
-
-def test_of_equal_names_in_an_archive_the_last_counts(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "set.tar", "w") as tar:
-        for data in (b"old", b"newer"):
-            member = tarfile.TarInfo("a.png")
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    (ref,) = scan(tmp_path / "set.tar").images
-    with ref.open() as file:
-        assert file.read() == b"newer"
-
-
-def test_a_plain_tar_may_begin_like_a_compressed_one(tmp_path: Path) -> None:
-    assert names(scan(write_tar(tmp_path / "set.tar", {"BZh9/a.png": picture(), "b.png": picture()}))) == [
-        "BZh9/a",
-        "b",
-    ]
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_zip_members_are_checked(tmp_path: Path, method: int) -> None:
-    with zipfile.ZipFile(tmp_path / "set.zip", "w", method) as archive:
-        archive.writestr("a.png", b"0123456789" * 20)
-    whole = bytearray((tmp_path / "set.zip").read_bytes())
-    whole[40] ^= 0xFF
-    (tmp_path / "set.zip").write_bytes(whole)
-    (ref,) = scan(tmp_path / "set.zip").images
-    with pytest.raises(DataError, match="damaged"):
-        ref.open()
-
-
-def test_zips_compressed_in_unusual_ways_say_so(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "set.zip", "w", zipfile.ZIP_LZMA) as archive:
-        archive.writestr("a.png", picture())
-    with pytest.raises(DataError, match="zip it again"):
-        scan(tmp_path / "set.zip").images[0].open()
-
-
 def test_refs_open_from_several_threads(written: Written) -> None:
     content = {f"{i}.png": picture(i) for i in range(8)}
     refs = scan(written(content)).images
@@ -299,18 +215,6 @@ def test_sidecars_can_be_left_alone(tmp_path: Path) -> None:
     assert listing.splits == {}
 
 
-def test_the_list_of_an_archive_is_kept_and_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = tmp_path / "index"
-    path = write_tar(tmp_path / "set.tar.gz", {"a.png": picture(), "splits.csv": b"name,split\na,val\n"})
-    first = scan(path, index=index)
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile, "open", lambda *_: pytest.fail("read again"))
-        assert scan(path, index=index) == first
-    write_tar(path, {"b.png": picture(), "c.png": picture(3)})
-    os.utime(path, ns=(1, 1))
-    assert names(scan(path, index=index)) == ["b", "c"]
-
-
 def test_many_files_are_listed_in_no_time(tmp_path: Path) -> None:
     """100,000 in under 10 seconds; here a tenth of both, in time of this process only."""
     (tmp_path / "0.png").write_bytes(picture())
@@ -319,9 +223,3 @@ def test_many_files_are_listed_in_no_time(tmp_path: Path) -> None:
     start = time.process_time()
     assert len(scan(tmp_path).images) == 10_000
     assert time.process_time() - start < 1
-
-
-def test_members_larger_than_any_photo_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "_LARGEST", 1000)
-    path = write_zip(tmp_path / "set.zip", {"a.png": picture(), "bomb.png": bytes(10_000)})
-    assert names(scan(path)) == ["a"]

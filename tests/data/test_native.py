@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from native_made import MAKERS, Made, S, names, opened
+from data_made import names
+from native_made import MAKERS, Made, S, opened
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import LABELS, MaskRule, decode_label
 from redoseg.data.native import cub, flowers, lfw
-from redoseg.data.native.sources import NAMES, listed, listing, missing
-from redoseg.data.photos import keys
+from redoseg.data.native.sources import NAMES, find_missing, list_images, list_source
+from redoseg.data.photos import cache_keys
 from redoseg.errors import DataError
 from redoseg.segmentation.plan import plan_jobs
 from tinyruns import tiny, trained
@@ -60,7 +61,7 @@ def test_there_is_a_made_set_for_every_reader() -> None:
 def test_a_few_of_a_sets_files_are_listed_without_complaint(
     made: Made, caplog: pytest.LogCaptureFixture
 ) -> None:
-    found = listed(made.source)
+    found = list_source(made.source)
     assert names(found) == sorted(made.photos)
     assert {Path(ref.entry.source, ref.entry.path) for ref in found.images} == set(made.photos.values())
     assert found.masks.keys() == made.masks.keys()
@@ -72,7 +73,7 @@ def test_a_few_of_a_sets_files_are_listed_without_complaint(
 
 
 def test_masks_are_what_was_painted(made: Made) -> None:
-    found = listing(made.name, made.root)
+    found = list_images(made.name, made.root)
     for name, ref in found.masks.items():
         with ref.open() as file:
             assert made.agrees(name, found.rule.read(file) > 0), name
@@ -112,11 +113,11 @@ def test_photos_are_what_was_saved(made: Made) -> None:
 def test_listing_opens_no_image_and_no_mask(made: Made) -> None:
     for path in (*made.photos.values(), *made.masks.values()):
         path.write_bytes(b"")
-    assert listed(made.source).splits == made.splits
+    assert list_source(made.source).splits == made.splits
 
 
 def test_nothing_is_missing_of_a_whole_set(whole: Made) -> None:
-    assert missing(whole.name, whole.root) == []
+    assert find_missing(whole.name, whole.root) == []
 
 
 @pytest.mark.parametrize("piece", ["photos", "masks", "lists", "a photo", "a mask", "an empty mask"])
@@ -133,7 +134,7 @@ def test_a_missing_piece_is_one_clear_line(whole: Made, piece: str) -> None:
     shutil.rmtree(removed) if removed.is_dir() else removed.unlink()
     if piece == "an empty mask":
         mask.write_bytes(b"")
-    said = missing(whole.name, whole.root)
+    said = find_missing(whole.name, whole.root)
     assert said, piece
     assert all("\n" not in line and str(whole.root) in line for line in said)
     place = {"lists": LISTS, "photos": PHOTOS, "a photo": PHOTOS}.get(piece, MASKS)[whole.name]
@@ -144,7 +145,7 @@ def test_a_missing_piece_is_one_clear_line(whole: Made, piece: str) -> None:
 
 
 def test_a_part_of_a_set_is_known_by_the_published_numbers(made: Made) -> None:
-    said = " ".join(missing(made.name, made.root))
+    said = " ".join(find_missing(made.name, made.root))
     assert {"flowers": "8,189", "lfw": "13,233", "cub": "11,788"}[made.name] in said
     assert ("2,927" in said) == (made.name == "lfw")
 
@@ -156,7 +157,7 @@ def test_what_is_no_folder_of_the_set_is_one_line(made: Made, tmp_path: Path) ->
         with pytest.raises(DataError, match=said) as caught:
             open_dataset([f"{made.name}:{tmp_path / place}"], size=8, cache=tmp_path / "cache")
         assert "\n" not in str(caught.value)
-        lines = missing(made.name, tmp_path / place)
+        lines = find_missing(made.name, tmp_path / place)
         assert lines
         assert place == "empty" or len(lines) == 1
 
@@ -208,9 +209,9 @@ def test_a_copy_has_the_same_fingerprint_with_and_without_masks(made: Made, tmp_
 
 
 def test_the_cache_knows_how_masks_were_read(made: Made) -> None:
-    found = listed(made.source)
-    images, masks = keys(found, S, "antialias")
-    others = [keys(dataclasses.replace(found, rule=rule), S, "antialias") for rule in (LABELS, OTHER)]
+    found = list_source(made.source)
+    images, masks = cache_keys(found, S, "antialias")
+    others = [cache_keys(dataclasses.replace(found, rule=rule), S, "antialias") for rule in (LABELS, OTHER)]
     assert {other[0] for other in others} == {images}
     assert len({masks, *(other[1] for other in others)}) == 3
 

@@ -1,7 +1,6 @@
-"""What each data set has of its own, and how DATA on a command line names one."""
+"""How DATA on a command line names a set, and what Flowers and CUB have of their own."""
 
 import io
-import logging
 import os
 import shutil
 from collections import Counter
@@ -12,13 +11,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from data_made import SHARED
-from native_made import FACES, MAKERS, PETALS, Made, names, opened, save, shape
+from data_made import SHARED, names
+from native_made import FACES, MAKERS, PETALS, Made, save, shape
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
-from redoseg.data.images import decode_grey, decode_label
+from redoseg.data.images import decode_grey
 from redoseg.data.native import cub, flowers, layout
-from redoseg.data.native.sources import absolute_source, listed, listing, missing, parsed
+from redoseg.data.native.sources import absolute_source, find_missing, list_images, list_source, parse_native
 from redoseg.errors import DataError
 from redoseg.exporting.provenance import train_line, without_paths
 
@@ -38,15 +37,15 @@ def test_a_path_is_no_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     made = MAKERS["lfw"](tmp_path / "faces")
     shutil.move(made.root / "lfw_funneled", tmp_path / "lfw:faces")
     for source in ("./lfw:faces", Path("lfw:faces"), tmp_path / "lfw:faces", str(tmp_path / "lfw:faces")):
-        assert parsed(source) is None
-        assert len(listed(source).images) == len(FACES)
+        assert parse_native(source) is None
+        assert len(list_source(source).images) == len(FACES)
         assert len(open_dataset([source], size=8, cache=tmp_path / "c").split("train")) == len(FACES)
     with pytest.raises(DataError, match="lfw_funneled"):
-        listed("lfw:faces")
+        list_source("lfw:faces")
     for source in ("lfw:", "birds:faces", "LFW:faces"):
-        assert parsed(source) is None
+        assert parse_native(source) is None
         with pytest.raises(DataError, match="flowers:DIR"):
-            listed(source)
+            list_source(source)
 
 
 def test_relative_folders_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +54,7 @@ def test_relative_folders_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     assert absolute_source("cub:birds") == f"cub:{tmp_path / 'birds'}"
     assert absolute_source("birds") == tmp_path / "birds"
-    found = [listed(source) for source in ("cub:birds", "cub:~/birds", absolute_source("cub:birds"))]
+    found = [list_source(source) for source in ("cub:birds", "cub:~/birds", absolute_source("cub:birds"))]
     monkeypatch.chdir("/")
     for one in found:
         with one.images[0].open() as file:
@@ -86,11 +85,11 @@ def test_commands_and_cards_keep_the_sets_name(source: str, said: str) -> None:
 def test_photos_without_a_split_train_and_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     made = MAKERS["flowers"](tmp_path)
     shutil.copy(made.photos["image_00001"], tmp_path / "jpg" / "image_00009.jpg")
-    assert listed(made.source).splits["image_00009"] == "train"
+    assert list_source(made.source).splits["image_00009"] == "train"
     assert "image_00009" in caplog.text
     caplog.clear()
     (tmp_path / "setid.mat").unlink()
-    assert listed(made.source).splits == {}
+    assert list_source(made.source).splits == {}
     assert "not the paper's" in caplog.text
 
 
@@ -104,7 +103,7 @@ def test_blue_is_background_after_jpeg() -> None:
             file = io.BytesIO()
             Image.fromarray(pixels).save(file, "JPEG", **options)  # type: ignore[arg-type]
             file.seek(0)
-            found = flowers.flower(file) > 0
+            found = flowers.read_flower(file) > 0
             made = Made("flowers", Path(), {}, {}, {"a": truth}, {}, slack=2)
             assert made.agrees("a", found), (petals, options)
             assert (found & truth).sum() / (found | truth).sum() > 0.95
@@ -116,9 +115,9 @@ def test_a_broken_setid_is_one_line(tmp_path: Path, content: bytes | None) -> No
     whole = (tmp_path / "setid.mat").read_bytes()
     (tmp_path / "setid.mat").write_bytes(whole[: len(whole) // 2] if content is None else content)
     with pytest.raises(DataError, match=r"setid\.mat") as caught:
-        listed(made.source)
+        list_source(made.source)
     assert "\n" not in str(caught.value)
-    assert any("setid.mat" in line for line in missing("flowers", tmp_path))
+    assert any("setid.mat" in line for line in find_missing("flowers", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_setid_of_something_else_is_one_line(tmp_path: Path, content: dict[str
     made = MAKERS["flowers"](tmp_path)
     savemat(tmp_path / "setid.mat", {name: np.array([values]) for name, values in content.items()})
     with pytest.raises(DataError, match=r"setid\.mat"):
-        listed(made.source)
+        list_source(made.source)
 
 
 def test_the_real_setid() -> None:
@@ -147,116 +146,20 @@ def test_the_real_setid() -> None:
     assert max(splits) == "image_08189"
 
 
-# Faces
-
-
-def without_lists(root: Path) -> Made:
-    made = MAKERS["lfw"](root)
-    for split in ("train", "val", "test"):
-        (root / f"{split}.txt").unlink()
-    return made
-
-
-def test_the_sets_own_lists_keep_labelled_faces_from_training(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = without_lists(tmp_path)
-    (tmp_path / "parts_train.txt").write_text("2\nBo 1\nNot_Here 12\n")
-    (tmp_path / "parts_validation.txt").write_text("Bo 2\nDi 1\n")  # Di's labels aren't here
-    (tmp_path / "parts_test.txt").write_text("Ed 7\n\nCy_van_Dam-Roe 1\n")
-    found = listed(made.source).splits
-    expected = ["train", "val", "val", "test", "val", "test", "val"]
-    assert found == dict(zip(FACES, expected, strict=True))
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert "own part lists, not the paper's" in record.getMessage()
-
-
-def test_without_lists_persons_are_dealt_to_val_and_test(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    made = without_lists(tmp_path)
-    found = listed(made.source).splits
-    assert {name for name, split in found.items() if split == "train"} == {"Ann_Li_0001", "Di_0001"}
-    assert set(found.values()) == {"train", "val", "test"}
-    persons = {name[:-5]: {found[face] for face in FACES if face.startswith(name[:-5])} for name in FACES}
-    assert all(len(splits) == 1 for splits in persons.values())
-    assert "not the paper's" in caplog.text
-    assert listed(made.source).splits == found
-
-
-def test_only_the_lists_that_are_there_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "train.txt").unlink()
-    (tmp_path / "test.txt").unlink()
-    found = listed(made.source).splits
-    assert Counter(found.values()) == {"val": 2, "train": 5}
-    assert "5 images, now in `train`" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("Bo Bo_0001\nBo\n", "line 2"),
-        ("Bo Bo_0001 x\n", "line 1"),
-        ("Bo Ed_0001\n", "Bo Ed_0001"),
-        ("Ed Ed_0007\n", "two splits"),
-        ("\ufffe\x00", "line 1"),
-    ],
-)
-def test_a_broken_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_text(text)
-    with pytest.raises(DataError, match=said) as caught:
-        listed(made.source)
-    assert "\n" not in str(caught.value)
-    assert any(said in line for line in missing("lfw", tmp_path))
-
-
-def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
-    made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"val\.txt can't be read"):
-        listed(made.source)
-
-
-def test_hair_is_a_region_of_its_own_with_three(tmp_path: Path) -> None:
-    made = MAKERS["lfw"](tmp_path / "set")
-    val = opened(made, n=3).split("val")
-    assert {int(value) for value in np.unique(val.labels(val.labelled))} == {0, 1, 2}
-    label = val.labels(np.array([list(val.names).index("Bo_0001")]))[0]
-    truth = made.truth["Bo_0001"]
-    assert (label[:20] == np.where(truth[:20], 2, 0)).all()
-    assert (label[20:] == np.where(truth[20:], 1, 0)).all()
-
-
-def test_the_real_faces_have_the_foreground_of_the_packed_ones(tmp_path: Path) -> None:
-    """The packed masks are the same labels at 128 x 128, by the nearest pixel; skin and hair, too."""
-    root, packed = SHARED / "lfw-original", SHARED / "lfw128.tar"
-    if not root.exists() or not packed.exists():
-        pytest.skip(f"{root} or {packed} is not there")
-    val = open_dataset([f"lfw:{root}"], size=128, n=3, cache=tmp_path).split("val")
-    masks = listed(packed).masks
-    assert len(val) == len(val.labelled) == 24
-    for name, label in zip(val.names, val.labels(val.labelled), strict=True):
-        with masks[name].open() as file:
-            assert np.array_equal(label, decode_label(file)), name
-
-
 # Birds
 
 
 def test_segmentations_lie_beside_the_photos_folder_too(tmp_path: Path) -> None:
     made = MAKERS["cub"](tmp_path / "CUB_200_2011")
-    before = listed(made.source)
+    before = list_source(made.source)
     shutil.move(made.root / "segmentations", tmp_path / "segmentations")
     for root in (made.root, tmp_path):
-        found = listing("cub", root)
+        found = list_images("cub", root)
         assert found.masks.keys() == before.masks.keys()
         assert found.splits == before.splits
         assert names(found) == names(before)
     shutil.move(made.root / "train_val_test_split.txt", tmp_path)
-    assert listing("cub", tmp_path).splits == before.splits
+    assert list_images("cub", tmp_path).splits == before.splits
 
 
 def test_the_papers_numbers_without_its_list(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -270,18 +173,18 @@ def test_the_papers_numbers_without_its_list(tmp_path: Path, caplog: pytest.LogC
         os.link(tmp_path / "photo", tmp_path / "images" / folder / f"{name}.jpg")
         lines.append(f"{number} {folder}/{name}.jpg\n")
     (tmp_path / "images.txt").write_text("".join(lines))
-    found = listing("cub", tmp_path).splits
+    found = list_images("cub", tmp_path).splits
     assert Counter(found.values()) == {"train": 10_000, "val": 788, "test": 1_000}
     assert "not the paper's" in caplog.text
-    assert listing("cub", tmp_path).splits == found
-    (said,) = missing("cub", tmp_path)
+    assert list_images("cub", tmp_path).splits == found
+    (said,) = find_missing("cub", tmp_path)
     assert "segmentations.tgz" in said
 
 
 def test_few_birds_are_in_every_split(tmp_path: Path) -> None:
     made = MAKERS["cub"](tmp_path)
     (tmp_path / "train_val_test_split.txt").unlink()
-    assert Counter(listed(made.source).splits.values()) == {"train": 3, "val": 1, "test": 1}
+    assert Counter(list_source(made.source).splits.values()) == {"train": 3, "val": 1, "test": 1}
 
 
 @pytest.mark.parametrize(
@@ -298,9 +201,9 @@ def test_broken_lists_of_birds_are_one_line(tmp_path: Path, file: str, text: str
     made = MAKERS["cub"](tmp_path)
     (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
     with pytest.raises(DataError, match=said) as caught:
-        listed(made.source)
+        list_source(made.source)
     assert "\n" not in str(caught.value)
-    assert any(said in line for line in missing("cub", tmp_path))
+    assert any(said in line for line in find_missing("cub", tmp_path))
 
 
 def test_grey_is_the_first_channel_whatever_the_file_has(tmp_path: Path) -> None:
@@ -319,7 +222,7 @@ def test_grey_is_the_first_channel_whatever_the_file_has(tmp_path: Path) -> None
             assert image.mode == kind
         assert decode_grey(path).tolist() == grey.tolist(), kind
         with path.open("rb") as file:
-            assert cub.bird(file).tolist() == [[0, 0, 1, 1]]
+            assert cub.read_bird(file).tolist() == [[0, 0, 1, 1]]
     one_bit = tmp_path / "bit.png"
     Image.fromarray(grey).convert("P").save(tmp_path / "palette.png")
     Image.fromarray(grey > 127).save(one_bit)
@@ -329,6 +232,6 @@ def test_grey_is_the_first_channel_whatever_the_file_has(tmp_path: Path) -> None
 
 def test_an_order_depends_on_names_and_key_alone() -> None:
     some = [str(i) for i in range(50)]
-    assert layout.shuffled(some, 1) == layout.shuffled(some[::-1], 1)
-    assert sorted(layout.shuffled(some, 1)) == sorted(some)
-    assert layout.shuffled(some, 1) != layout.shuffled(some, 2)
+    assert layout.shuffle_names(some, 1) == layout.shuffle_names(some[::-1], 1)
+    assert sorted(layout.shuffle_names(some, 1)) == sorted(some)
+    assert layout.shuffle_names(some, 1) != layout.shuffle_names(some, 2)

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from redoseg.data.folder import FolderListing
+
 Content = Mapping[str, bytes]
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -54,6 +56,10 @@ def write_zip(path: Path, content: Content) -> Path:
         for name, data in content.items():
             archive.writestr(name, data)
     return path
+
+
+def names(listing: FolderListing) -> list[str]:
+    return [ref.name for ref in listing.images]
 
 
 WRITERS: dict[str, Callable[[Path, Content], Path]] = {

@@ -11,7 +11,6 @@ from scipy.io import savemat
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from redoseg.data.dataset import Dataset, open_dataset
-from redoseg.data.folder import FolderListing
 
 Bits = NDArray[np.bool_]
 S = 48  # the shorter side of what is made
@@ -143,7 +142,3 @@ MAKERS: dict[str, Callable[[Path], Made]] = {"flowers": flowers, "lfw": lfw, "cu
 
 def opened(made: Made, *, size: int = S, n: int = 2) -> Dataset:
     return open_dataset([made.source], size=size, n=n, cache=made.root.parent / "cache")
-
-
-def names(found: FolderListing) -> list[str]:
-    return [ref.name for ref in found.images]

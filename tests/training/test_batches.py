@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from redoseg.data.sampler import IndexStream, spread
+from redoseg.data.sampler import InfiniteSampler, evenly_spaced
 from redoseg.tensors import to_tensor
 from redoseg.training.batches import Batches, Plain, Prefetched, Resident, open_source
 
@@ -34,7 +34,7 @@ class Images:
 
 
 def batches(kind=Plain, **options):
-    return Batches(kind(Images(), CPU), IndexStream(N, 4, 0), **options)
+    return Batches(kind(Images(), CPU), InfiniteSampler(N, 4, 0), **options)
 
 
 def drawn(some, ks=range(9)):
@@ -43,7 +43,7 @@ def drawn(some, ks=range(9)):
 
 
 def test_a_batch_is_what_the_stream_says():
-    stream = IndexStream(N, 4, 0)
+    stream = InfiniteSampler(N, 4, 0)
     for k, batch in enumerate(drawn(batches())):
         assert torch.equal(batch, to_tensor(Images().all[stream.batch_at(k)]))
 
@@ -62,7 +62,7 @@ def test_the_whole_set_is_read_once_in_chunks(monkeypatch):
     resident = Resident(images, CPU)
     assert images.asked[1:] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert torch.equal(resident.images, torch.from_numpy(images.all))
-    drawn(Batches(resident, IndexStream(N, 4, 0)))
+    drawn(Batches(resident, InfiniteSampler(N, 4, 0)))
     assert len(images.asked) == 4
 
 
@@ -72,7 +72,7 @@ def test_what_comes_is_fetched_ahead_and_once():
     asked = some.source.split.asked
     some.source._thread.shutdown()
     assert len(asked) == 9 + 3
-    assert asked == [IndexStream(N, 4, 0).batch_at(k).tolist() for k in range(12)]
+    assert asked == [InfiniteSampler(N, 4, 0).batch_at(k).tolist() for k in range(12)]
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -100,5 +100,5 @@ def test_on_cuda_they_stay_if_they_take_a_quarter_at_most(monkeypatch, free, kin
 
 
 def test_spread_is_even():
-    assert spread(5, 8).tolist() == [0, 1, 2, 3, 4]
-    assert spread(9, 3).tolist() == [0, 4, 8]
+    assert evenly_spaced(5, 8).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(9, 3).tolist() == [0, 4, 8]

@@ -18,7 +18,7 @@ from one_step import COMPILER, apart, game, one_step, pictures
 from redoseg.cli import main
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import open_dataset
-from redoseg.data.held_out import unseen
+from redoseg.data.held_out import hold_out
 from redoseg.distillation.distill import distill
 from redoseg.errors import ConfigError, DataError
 from redoseg.evaluation.evaluate import evaluate, scoring_split
@@ -372,7 +372,7 @@ def test_images_trained_on_with_their_masks_are_not_scored(tmp_path):
     scores = read_json(run.evaluation)
     assert scores["images"] == 6
     assert scores == evaluate(run.path, str(data), split="train", cache=data.parent / "cache").as_dict()
-    left = unseen(scoring_split(opened_for(run.config())[1]), read_json(run.description)["supervision"])
+    left = hold_out(scoring_split(opened_for(run.config())[1]), read_json(run.description)["supervision"])
     names = {left[1].names[row] for row in left[1].labelled}
     assert names == {f"{row:03}" for row in range(10)} - {*read_json(run.description)["supervision"]["names"]}
     assert load_tensors(run.best)[1]["best"]["iou"] >= 0

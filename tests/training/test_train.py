@@ -13,7 +13,7 @@ from rich.console import Console
 import redoseg
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.photos import PhotoSplit
-from redoseg.data.sampler import IndexStream
+from redoseg.data.sampler import InfiniteSampler
 from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.evaluation.evaluate import evaluate
 from redoseg.figures.tiles import GridContent, sample_grid
@@ -380,7 +380,7 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     tensors, info = load_tensors(run.writer.folder.last)
     assert equal(tensors, fresh)  # so no optimizer has moments, and the average is f
     assert equal(state_of(run.learner.redo), fresh)
-    order = IndexStream(10, 4, seeds[1])
+    order = InfiniteSampler(10, 4, seeds[1])
     assert [run.learner.batches.stream.batch_at(k).tolist() for k in range(5)] == [
         order.batch_at(k).tolist() for k in range(5)
     ]

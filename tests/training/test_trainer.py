@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from redoseg.data.sampler import seed_of
+from redoseg.data.sampler import derive_seed
 from redoseg.errors import DivergenceError
 from redoseg.files import read_json
 from redoseg.models.load import load_model
@@ -33,7 +33,7 @@ class Shrinking(Learner):
         self.restart(0)
 
     def restart(self, attempt):
-        torch.manual_seed(seed_of(self.config.seed, attempt))
+        torch.manual_seed(derive_seed(self.config.seed, attempt))
         f = build_mask_network(self.config)
         self.networks = {"f": f, "f_ema": copy.deepcopy(f).eval()}
         self.optimizers = {"f": torch.optim.Adam(f.parameters(), 1e-3)}

@@ -13,7 +13,7 @@ from rich.console import Console
 import redoseg
 from redoseg import files
 from redoseg.cli import main
-from redoseg.data.sampler import spread
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
 from redoseg.files import read_json
 from redoseg.label_free.signals import measure
@@ -161,7 +161,7 @@ def test_the_best_goes_on_as_if_it_had_been_alone(data, tmp_path, alone):
 def test_what_stays_of_the_tries(data, chosen):
     """All that tells why: the log, and the masks that were looked at. No state to resume from."""
     opened = training.opened(config(data, chosen.path).resolved(), Console(quiet=True)).split("train")
-    images = to_tensor(opened.images(spread(len(opened), 256)))
+    images = to_tensor(opened.images(evenly_spaced(len(opened), 256)))
     for seed in (3, 4):
         tried = RunFolder(chosen.path / "tries" / f"seed-{seed}")
         assert [file.name for file in tried.checkpoints.iterdir()] == ["step-0000002.safetensors"]

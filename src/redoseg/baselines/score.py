@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from redoseg.baselines import grabcut, iem, kmeans
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Scores, confusion, count_scored, per_dataset, per_image
 from redoseg.evaluation.tables import row_label, rows_table
@@ -79,7 +80,7 @@ def score_baseline(
 
     DataError if their masks label no pixel, or if a baseline that is chosen with labels has fewer than two.
     """
-    chosen = evenly_spaced(split.labelled, most)
+    chosen = split.labelled[evenly_spaced(len(split.labelled), most)]
     truth = split.labels(chosen)
     if not (truth != UNLABELLED).any():
         raise DataError("no mask of this split labels a pixel: there is nothing to score")
@@ -129,13 +130,6 @@ def segment_images(
                 if progress is not None:
                     progress(len(regions), len(indices))
     return np.stack(regions), seconds
-
-
-def evenly_spaced(indices: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
-    """At most `most` of the indices, evenly spaced, the first and the last among them."""
-    if most is None or len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 @contextmanager

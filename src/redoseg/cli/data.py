@@ -1,4 +1,4 @@
-"""The action on the paper's data sets: list, download, check."""
+"""The command `redoseg data`: lists, downloads or checks the paper's data sets."""
 
 import shlex
 import sys
@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 
 from redoseg.cli.terminal import errors, output
-from redoseg.data.download.catalogue import SETS, DataSet
+from redoseg.data.download.catalogue import SETS, DownloadableSet
 from redoseg.errors import ConfigError, DataError
 
 
@@ -28,7 +28,7 @@ def data(
     if action == "list":
         if name:
             raise ConfigError(f"`redoseg data list` takes no name: redoseg data download {name}")
-        return _list()
+        return _print_sets()
     found = SETS.get(name)
     if found is None:
         raise ConfigError(
@@ -38,56 +38,56 @@ def data(
     return _report(found, root, failures)
 
 
-def _list() -> int:
+def _print_sets() -> int:
     from rich.table import Table
 
     table = Table()
     for column in ("name", "images", "download", "what for"):
         table.add_column(column, justify="right" if column in ("images", "download") else "left")
     for found in SETS.values():
-        table.add_row(found.name, f"{found.images:,}", _size(found), found.used_for)
+        table.add_row(found.name, f"{found.images:,}", _format_size(found), found.used_for)
     output.print(table)
-    print(*map(_about, SETS.values()), sep="\n")
+    print(*map(_describe, SETS.values()), sep="\n")
     print("fetch one:          redoseg data download NAME --root DIR")
     print("say what it lacks:  redoseg data check NAME --root DIR")
     return 0
 
 
-def _about(found: DataSet) -> str:
-    """What takes more room than a table has."""
+def _describe(found: DownloadableSet) -> str:
+    """What a table has no room for: the set, its home page, its terms, its splits."""
     home = f"\n  {found.home}" if found.home else ""
     return f"{found.name}: {found.what}{home}\n  terms: {found.terms}\n  splits: {found.splits}"
 
 
-def _size(found: DataSet) -> str:
-    """In all; a file whose size nobody states counts nothing."""
+def _format_size(found: DownloadableSet) -> str:
+    """The size of all files, in MB; "> " before it if some file's size isn't known."""
     files = [file for part in _parts(found) for file in part.files]
     total = sum(file.size or 0 for file in files) / 1e6
     more = "> " if None in (file.size for file in files) else ""
     return f"{more}{total:,.0f} MB"
 
 
-def _parts(found: DataSet) -> list[DataSet]:
+def _parts(found: DownloadableSet) -> list[DownloadableSet]:
     return [SETS[part] for part in found.parts] or [found]
 
 
-def _download(found: DataSet, root: Path) -> list[str]:
+def _download(found: DownloadableSet, root: Path) -> list[str]:
     from redoseg.data.download.download import download
-    from redoseg.data.download.fetch import Fetching
+    from redoseg.data.download.fetch import Fetcher
 
     errors.print(f"{found.name}: {found.terms}", markup=False, highlight=False, soft_wrap=True)
     try:
-        return [line for part in _parts(found) for line in download(part, root, Fetching(errors))]
+        return [line for part in _parts(found) for line in download(part, root, Fetcher(errors))]
     except KeyboardInterrupt:
         print("\nstopped; run the same again: what is complete is kept", file=sys.stderr)
         raise
 
 
-def _report(found: DataSet, root: Path, failures: list[str]) -> int:
-    """What couldn't be had, what is missing, or what to train with; 0 if the set can be used."""
+def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
+    """Print what failed and what is missing, or how to train; the exit code is 0 if the set is complete."""
     for line in failures:
         print(f"redoseg: {' '.join(line.split())}", file=sys.stderr)
-    lacking = [line for part in _parts(found) for line in _missing(part, root / part.name)]
+    lacking = [line for part in _parts(found) for line in _find_missing(part, root / part.name)]
     for line in lacking:
         print(line)
     if lacking:
@@ -98,24 +98,21 @@ def _report(found: DataSet, root: Path, failures: list[str]) -> int:
     return 0
 
 
-def _missing(found: DataSet, folder: Path) -> list[str]:
-    """A line for each thing that isn't as it should be in the set's folder."""
+def _find_missing(found: DownloadableSet, folder: Path) -> list[str]:
+    """A line for each thing that is missing or broken in the set's folder."""
     if found.name == "mnist":
-        return _missing_digits(found, folder)
-    from redoseg.data.native.sources import missing
+        return _find_missing_digits(folder)
+    from redoseg.data.native.sources import find_missing
 
-    return missing(found.name, folder)
+    return find_missing(found.name, folder)
 
 
-def _missing_digits(found: DataSet, folder: Path) -> list[str]:
-    from redoseg.data.mnist import load
+def _find_missing_digits(folder: Path) -> list[str]:
+    from redoseg.data.mnist import load, missing_files
 
-    names = [file.name for file in found.files]
-    there = [any((folder / form).is_file() for form in (name, name.removesuffix(".gz"))) for name in names]
-    if not all(there):
-        return [
-            f"{folder / name} is missing" for name, is_there in zip(names, there, strict=True) if not is_there
-        ]
+    lost = [f"{folder / name}.gz is missing" for name in missing_files(folder)]
+    if lost:
+        return lost
     try:
         load(folder)
     except DataError as error:

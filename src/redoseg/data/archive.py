@@ -1,6 +1,6 @@
-"""The files in a folder, a .tar (plain, gzip, bzip2, xz) or a .zip: listed once, read by position.
+"""The files in a folder, a .tar (plain, gzip, bzip2, xz) or a .zip: listed once, then read by position.
 
-Nothing is ever unpacked to disk; links and special files in archives don't count.
+Nothing is ever unpacked to disk. Links and special files in archives are ignored.
 """
 
 import bz2
@@ -28,7 +28,7 @@ from redoseg.errors import DataError
 _log = logging.getLogger("redoseg.data")
 
 _INDEX_FORMAT = 1
-_LARGEST = 1 << 30  # bytes of a member; it is read whole, and more than that is no photo
+_LARGEST = 1 << 30  # bytes of a member, which is read whole; a larger one is ignored: it is no photo
 # What reading a damaged archive raises, apart from OSError
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
 _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
@@ -43,43 +43,43 @@ class Entry:
     path: str
     size: int
     stamp: int
-    """Changes when the content does: the time of change, in a zip the checksum."""
+    """A number that changes when the content does: the time of change, in a zip the checksum."""
     kind: Literal["file", "tar", "packed", "zip"] = "file"
     offset: int = 0
-    """Of the content in a tar (when unpacked, if it is a packed one), of the member's header in a zip."""
+    """Where the content starts in a tar (in the uncompressed one), or the member's header in a zip."""
     packed: int = 0
-    """Bytes that a zip's member takes up."""
+    """Bytes that a zip's member takes up, compressed."""
 
     def open(self) -> BinaryIO:
-        """The content, from any thread. OSError if it can't be read, DataError if the archive is damaged.
+        """The content, to be read from any thread. OSError if it can't be read, DataError if it is damaged.
 
-        In a compressed tar this unpacks all that comes before: use `in_order` to read many.
+        In a compressed tar all that comes before is decompressed, too: read many with `read_in_order`.
         """
         if self.kind == "file":
             return open(os.path.join(self.source, self.path), "rb")
         if self.kind == "zip":
-            return io.BytesIO(_from_zip(self))
-        with _tar_bytes(self.source) as file:
-            return io.BytesIO(_from_tar(file, self))
+            return io.BytesIO(_read_from_zip(self))
+        with _open_tar(self.source) as file:
+            return io.BytesIO(_read_from_tar(file, self))
 
 
-def in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
-    """Entries of one compressed tar with their content, in a single pass and so in the archive's order."""
+def read_in_order(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes]]:
+    """Entries of one compressed tar with their contents, in the archive's order: it is read in one pass."""
     ordered = sorted(entries, key=lambda entry: entry.offset)
     if not ordered:
         return
-    with _tar_bytes(ordered[0].source) as file:
+    with _open_tar(ordered[0].source) as file:
         for entry in ordered:
-            yield entry, _from_tar(file, entry)
+            yield entry, _read_from_tar(file, entry)
 
 
 def list_folder(root: Path) -> list[Entry]:
-    """All files below `root`, links followed, junk left out. OSError if it is unreadable."""
+    """All files below `root`, also through links, without hidden ones. OSError if `root` can't be read."""
     entries: list[Entry] = []
     pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, above = pending.pop()
-        for item in _items(root, folder):
+        for item in _list_items(root, folder):
             path = f"{folder}{item.name}"
             try:
                 status = item.stat()
@@ -94,7 +94,7 @@ def list_folder(root: Path) -> list[Entry]:
     return entries
 
 
-def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
+def _list_items(root: Path, folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(root / folder) as found:
             return [item for item in found if _is_wanted(item.name)]
@@ -106,19 +106,20 @@ def _items(root: Path, folder: str) -> list[os.DirEntry[str]]:
 
 
 def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
-    """All regular files in a tar or zip, kept in the folder `index`, which makes it quick the next time.
+    """All regular files in a tar or zip; the list is kept in the folder `index` for the next time.
 
-    DataError if it is neither or damaged, OSError if it can't be read.
+    DataError if it is no such archive or damaged, OSError if it can't be read.
     """
 
-    def listed() -> bytes:
-        return json.dumps([astuple(entry)[1:] for entry in _members(path)]).encode()
+    def encode_members() -> bytes:
+        return json.dumps([astuple(entry)[1:] for entry in _list_members(path)]).encode()
 
-    return [Entry(str(path), *row) for row in json.loads(kept(index, path, "entries", listed))]
+    return [Entry(str(path), *row) for row in json.loads(indexed(index, path, "entries", encode_members))]
 
 
-def kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
-    """What `make` finds in the archive `path`, kept in `index` while path, size and time are the same."""
+def indexed(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` reads from the archive `path`, kept in the folder `index`, if one is given, as long as the
+    archive's path, size and time of change are the same. DataError if `index` can't be written to."""
     if index is None:
         return make()
     status = path.stat()
@@ -139,7 +140,7 @@ def kept(index: Path | None, path: Path, what: str, make: Callable[[], bytes]) -
     return content
 
 
-def _members(path: Path) -> list[Entry]:
+def _list_members(path: Path) -> list[Entry]:
     try:
         members = list(_list_zip(path) if zipfile.is_zipfile(path) else _list_tar(path))
     except _DAMAGED as error:
@@ -150,21 +151,21 @@ def _members(path: Path) -> list[Entry]:
 
 
 def _is_wanted(path: str) -> bool:
-    """Neither hidden nor outside (`..`) nor what macOS adds."""
+    """Whether a path is neither hidden, nor outside (`..`), nor what macOS adds to archives."""
     return not any(part.startswith(".") or part in ("", "__MACOSX") for part in path.split("/"))
 
 
-def _clean(path: str) -> str:
+def _clean_path(path: str) -> str:
     return path.removeprefix("./").lstrip("/")
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
-    kind: Literal["packed", "tar"] = "tar" if _packing(path) is None else "packed"
-    with _tar_bytes(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+    kind: Literal["packed", "tar"] = "tar" if _compression(path) is None else "packed"
+    with _open_tar(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
+            tar.members.clear()  # type: ignore[attr-defined]  # else it would keep all members
             if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE) and not member.issparse():
-                name = _clean(member.name)
+                name = _clean_path(member.name)
                 yield Entry(str(path), name, member.size, int(member.mtime), kind, member.offset_data)
 
 
@@ -172,13 +173,13 @@ def _list_zip(path: Path) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if not member.is_dir() and not stat.S_ISLNK(member.external_attr >> 16):
-                name = _clean(member.filename.replace("\\", "/"))
+                name = _clean_path(member.filename.replace("\\", "/"))
                 where = (member.header_offset, member.compress_size)
                 yield Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
 
 
-def _packing(path: str | Path) -> str | None:
-    """How a tar is compressed, by its first bytes."""
+def _compression(path: str | Path) -> str | None:
+    """How a tar is compressed, by its first bytes; None if it isn't."""
     with open(path, "rb") as file:
         start = file.read(10)
     # all ten for bzip2: a plain tar starts with a file's name, which may well be BZ...
@@ -186,9 +187,9 @@ def _packing(path: str | Path) -> str | None:
     return next((name for name, magic in known.items() if re.match(magic, start, re.DOTALL)), None)
 
 
-def _tar_bytes(path: str | Path) -> IO[bytes]:
-    """The bytes of a tar, unpacked in passing where it is compressed."""
-    match _packing(path):
+def _open_tar(path: str | Path) -> IO[bytes]:
+    """The tar as a file, decompressed while it is read."""
+    match _compression(path):
         case "gzip":
             return cast(IO[bytes], gzip.open(path))
         case "bzip2":
@@ -199,7 +200,7 @@ def _tar_bytes(path: str | Path) -> IO[bytes]:
             return open(path, "rb")
 
 
-def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
+def _read_from_tar(file: IO[bytes], entry: Entry) -> bytes:
     try:
         file.seek(entry.offset)
         content = file.read(entry.size)
@@ -210,8 +211,8 @@ def _from_tar(file: IO[bytes], entry: Entry) -> bytes:
     return content
 
 
-def _from_zip(entry: Entry) -> bytes:
-    """Reads one member by its position; `zipfile` would go through the whole directory for each."""
+def _read_from_zip(entry: Entry) -> bytes:
+    """Read one member by its position; `zipfile` would read the whole table of contents for each."""
     with open(entry.source, "rb") as file:
         file.seek(entry.offset)
         header = file.read(_LOCAL_HEADER)
@@ -223,7 +224,7 @@ def _from_zip(entry: Entry) -> bytes:
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
         raise DataError("encrypted, or compressed in an unusual way: zip it again with plain settings")
     try:
-        if method == _DEFLATED:  # one byte more than promised is enough to see that it's wrong
+        if method == _DEFLATED:  # one byte more than the entry says is enough to see that it's wrong
             content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, entry.size + 1)
     except zlib.error as error:
         raise DataError(f"damaged in the archive: {error}") from error

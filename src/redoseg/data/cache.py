@@ -1,4 +1,4 @@
-"""Images and masks as memory-mapped uint8 arrays, built once in parallel, found again by a key."""
+"""Images and masks as memory-mapped uint8 arrays, which are built once, in parallel, and found by a key."""
 
 import json
 import math
@@ -18,23 +18,25 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
-from redoseg.data.archive import in_order
+from redoseg.data.archive import read_in_order
 from redoseg.data.folder import ImageRef
 from redoseg.errors import DataError
 
-FORMAT = 1  # of the files and of what is in them: part of every key
-_DROP_AFTER = 1 << 28  # bytes read through the map before its pages are given back
-_ABANDONED = 3600.0  # seconds without a write after which a half-made cache belongs to nobody
+FORMAT = 1  # part of every key: raise it when the files or the pixels in them become others
+_DROP_AFTER = 1 << 28  # bytes to read through a map before its pages are given back
+_ABANDONED = 3600.0  # seconds without a write after which no process is still building a cache
 
-Row = tuple[NDArray[np.uint8], NDArray[np.int64]]  # pixels and what else is worth keeping about them
+Row = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""The pixels of one image or mask, and a note of some numbers about them."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """How to make one array: row i is `work(i, file)` of `refs[i]`.
+    """How to make one array: row i is what `work(i, file)` returns for the opened file of `refs[i]`.
 
-    `work` gives the pixels (`shape`) and a note (`note` numbers); it raises DataError if the file is no good.
+    That is pixels of `shape` and a note of `note` numbers, or DataError if the file can't be used.
     """
 
     key: str
@@ -46,7 +48,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Store:
-    """A finished array. Row i is zeros where `failed` has i, with the reason."""
+    """A finished array: pixels (N, *shape) uint8 and notes (N, note).
+
+    Row i is all zeros if `failed` has i, with the reason.
+    """
 
     rows: "Rows"
     notes: NDArray[np.int64]
@@ -54,29 +59,29 @@ class Store:
 
 
 class Progress:
-    """Counts files over several arrays, and tells `heard` (files done, files in all)."""
+    """Counts the files of several arrays, and calls `report` with (files done, files in all)."""
 
-    def __init__(self, heard: Callable[[int, int], None] | None = None) -> None:
-        self._heard = heard
+    def __init__(self, report: Callable[[int, int], None] | None = None) -> None:
+        self._report = report
         self._planned: dict[str, int] = {}
         self._done = 0
 
     def plan(self, key: str, files: int) -> None:
-        """An array will be built; the last word on a key counts."""
+        """Expect an array to be built from so many files; a later call for the same key replaces this one."""
         self._planned[key] = files
 
     def step(self) -> None:
-        """One more file is done."""
+        """Count one more file as done."""
         self._done += 1
-        if self._heard is not None:
-            self._heard(self._done, sum(self._planned.values()))
+        if self._report is not None:
+            self._report(self._done, sum(self._planned.values()))
 
 
 class Rows:
     """A memory-mapped .npy file of uint8, (N, ...), read by index."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        """ValueError if the file doesn't hold exactly that."""
+        """ValueError if the file isn't a whole one of this `shape`."""
         with open(path, "rb") as file:
             np.lib.format.read_magic(file)
             header = np.lib.format.read_array_header_1_0(file)
@@ -91,33 +96,34 @@ class Rows:
         return len(self._rows)
 
     def take(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, ...), a copy."""
+        """The rows at B indices, (B, ...) uint8, as a copy."""
         taken = self._rows[indices]
         self._read += taken.nbytes
         if self._read > _DROP_AFTER and hasattr(mmap, "MADV_DONTNEED"):
-            # the system keeps the pages anyway, but they no longer count as this process's memory
+            # they stay in the system's file cache, but no longer count as this process's memory
             self._map.madvise(mmap.MADV_DONTNEED)
             self._read = 0
         return taken
 
 
 def default_cache() -> Path:
-    """`$REDOSEG_CACHE`, else `$XDG_CACHE_HOME/redoseg`, else `~/.cache/redoseg`."""
-    if own := os.environ.get("REDOSEG_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "redoseg"
+    """`$REDOSEG_CACHE`, else the system's place for caches: on Linux `$XDG_CACHE_HOME/redoseg` or
+    `~/.cache/redoseg`."""
+    own = os.environ.get("REDOSEG_CACHE")
+    return Path(own) if own else user_cache_path("redoseg", appauthor=False)
 
 
-def is_kept(folder: Path, key: str) -> bool:
+def is_cached(folder: Path, key: str) -> bool:
     """Whether the array of that key has been built."""
     return (folder / key / "meta.json").is_file()
 
 
-def obtain(folder: Path, task: Task, progress: Progress) -> Store:
-    """The array of `task.key` in `folder`, built if it isn't there.
+def load_or_build(folder: Path, task: Task, progress: Progress) -> Store:
+    """The array of `task.key` in `folder`, built first if it isn't there.
 
-    It is built aside and renamed: a killed build leaves nothing that could be taken for a cache, and of two
-    processes that build at once one wins and both use its work. DataError if `folder` can't be written.
+    It is built aside and then renamed: a killed build leaves nothing that could be taken for a cache, and if
+    two processes build at once, both use the array of the first one done. DataError if `folder` can't be
+    written to.
     """
     store = _load(folder / task.key, task)
     if store is None:
@@ -125,7 +131,7 @@ def obtain(folder: Path, task: Task, progress: Progress) -> Store:
         part = folder / f"{task.key}.{uuid.uuid4().hex[:8]}.part"
         try:
             part.mkdir(parents=True)
-            _sweep(folder)
+            _remove_abandoned(folder)
             _build(part, task, progress)
             _publish(part, folder / task.key, task)
         except OSError as error:
@@ -142,7 +148,7 @@ def obtain(folder: Path, task: Task, progress: Progress) -> Store:
 
 
 def _load(folder: Path, task: Task) -> Store | None:
-    """None if it isn't there, isn't whole, or left out a file that can be read now."""
+    """The array in `folder`; None if it is missing or damaged, or if it lacks a file that can be read now."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
         failed = {int(index): str(reason) for index, reason in meta["failed"]}
@@ -150,14 +156,14 @@ def _load(folder: Path, task: Task) -> Store | None:
         notes = np.load(folder / "notes.npy")
         if notes.shape != (len(task.refs), task.note):
             return None
-        if any(_can_be_read(task.refs[index]) for index in meta["unread"]):
+        if any(_is_readable(task.refs[index]) for index in meta["unread"]):
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     return Store(rows, notes, failed)
 
 
-def _can_be_read(ref: ImageRef) -> bool:
+def _is_readable(ref: ImageRef) -> bool:
     try:
         with ref.open() as file:
             file.read(1)
@@ -170,7 +176,7 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
     failed: dict[int, str] = {}
     unread: list[int] = []
     notes = np.zeros((len(task.refs), task.note), np.int64)
-    with open(folder / "rows.npy", "wb") as file, closing(_results(task)) as results:
+    with open(folder / "rows.npy", "wb") as file, closing(_process_all(task)) as results:
         shape = (len(task.refs), *task.shape)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         start = file.tell()
@@ -191,34 +197,37 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _results(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
-    """In any order. Threads are enough: Pillow decodes and resizes without Python's lock."""
-    workers = min(_cores(), 16)
+def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
+    """Index and row, or what went wrong, of each file, in any order.
+
+    Threads are enough: Pillow decodes and resizes without Python's lock.
+    """
+    workers = min(_count_cores(), 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for index, content in _contents(task.refs):
-            waiting.append((index, pool.submit(_one, task, index, content)))
-            if len(waiting) > 4 * workers:  # bounded: the files' bytes wait here
+        for index, content in _read_contents(task.refs):
+            waiting.append((index, pool.submit(_process, task, index, content)))
+            if len(waiting) > 4 * workers:  # no more, since the bytes of packed files wait here
                 index, done = waiting.popleft()
                 yield index, done.result()
         for index, done in waiting:
             yield index, done.result()
 
 
-def _cores() -> int:
-    """Those this process may use, where the system says."""
+def _count_cores() -> int:
+    """The cores that this process may use, or all where the system doesn't say."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
-    """Every index; with the bytes where they can only be had in passing, else None."""
+def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
+    """Every index, with the bytes of files in a compressed tar, which is read in one pass, else None."""
     packed = {ref.entry: index for index, ref in enumerate(refs) if ref.entry.kind == "packed"}
-    for entry, content in in_order(packed):
+    for entry, content in read_in_order(packed):
         yield packed[entry], content
     yield from ((index, None) for index, ref in enumerate(refs) if ref.entry.kind != "packed")
 
 
-def _one(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
+def _process(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
     try:
         with task.refs[index].open() if content is None else BytesIO(content) as file:
             return task.work(index, file)
@@ -229,15 +238,15 @@ def _one(task: Task, index: int, content: bytes | None) -> Row | DataError | OSE
 def _publish(part: Path, final: Path, task: Task) -> None:
     try:
         part.rename(final)
-    except OSError:  # there is one already: another process was quicker, or it is damaged
+    except OSError:  # there is an array already: another process was quicker, or it is damaged
         if _load(final, task) is None:
             final.rename(part / "damaged")
             part.rename(final)
             shutil.rmtree(final / "damaged", ignore_errors=True)
 
 
-def _sweep(folder: Path) -> None:
-    """Removes what killed builds left."""
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed builds have left."""
     for part in folder.glob("*.part"):
         rows = part / "rows.npy"
         try:

@@ -1,4 +1,4 @@
-"""DATA, as it is given on the command line, to splits of images and labels at one size."""
+"""Opens DATA, as it is given on the command line: splits of images and labels, all at one size."""
 
 import hashlib
 from collections import Counter
@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.config import TrainConfig
-from redoseg.data.cache import Progress, default_cache, is_kept
+from redoseg.data.cache import Progress, default_cache, is_cached
 from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
-from redoseg.data.native.sources import listed
-from redoseg.data.photos import fingerprint, keys, open_photos
+from redoseg.data.native.sources import list_source
+from redoseg.data.photos import cache_keys, fingerprint, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
 
@@ -23,34 +23,37 @@ _USUAL = ("train", "val", "test")
 
 
 class Split(Protocol):
-    """Some images of a data set, by index from 0 to len - 1."""
+    """The images of one split (such as 'train') and their labels, read by index from 0 to len(split) - 1.
+
+    `names` are the images' relative paths without the suffix, in the order of the indices.
+    """
 
     names: Sequence[str]
 
     def __len__(self) -> int: ...
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S, 3) uint8."""
-        ...
+        """The images at B indices, in that order: (B, S, S, 3) uint8 RGB."""
 
     @property
     def labelled(self) -> NDArray[np.int64]:
-        """Indices of the images that have a mask, rising."""
-        ...
+        """The indices of all images that have a mask, rising: int64."""
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S) uint8: 0 background, 1 to n - 1 objects, 255 unlabelled (all of it without a mask).
+        """The label of each pixel: (B, S, S) uint8, 0 background, 1 to n - 1 objects, 255 unlabelled.
 
-        DataError if the set's masks hold other labels.
+        An image without a mask is 255 all over. DataError if any mask of the set holds a label from n to 254.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was opened. `skipped` names each file left out, with the reason.
+    """What `open_dataset` opened: splits of images at `size` x `size` pixels, with labels of `n` regions.
 
-    `fingerprint` is the same wherever the data lies, and differs when a file, a split or the size does.
+    `name` is what the sources are called. `splits` holds 'train', 'val' and 'test' first, as far as they
+    exist. `fingerprint` (32 hex digits) is the same wherever the images lie and with or without masks, and
+    another one when an image, a split or the size differs. `skipped` names each file that was left out, with
+    the reason.
     """
 
     name: str
@@ -61,7 +64,7 @@ class Dataset:
     skipped: Sequence[str] = field(default=())
 
     def split(self, name: str) -> Split:
-        """DataError if there is no such split."""
+        """The split of that name; DataError, which lists the others, if there is none."""
         if name not in self.splits:
             raise DataError(
                 f"{self.name} has no split `{name}`: there is {', '.join(self.splits)}; ask for one of these "
@@ -70,7 +73,7 @@ class Dataset:
         return self.splits[name]
 
     def describe(self) -> dict[str, object]:
-        """For run.json."""
+        """Name, size, n, counts of images and masks by split, skipped files, fingerprint: for run.json."""
         splits = {
             name: {"images": len(split), "labelled": len(split.labelled)}
             for name, split in self.splits.items()
@@ -95,11 +98,14 @@ def open_dataset(
     resize: Resize = "antialias",
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """The union of `data`: folders, archives, images, sets as their owners distribute them (`lfw:DIR`,
-    `flowers:DIR`, `cub:DIR`; a Path is always a path), or else `digits` or `digit` alone.
+    """Open data sets as one: folders, archives and single images, and sets in their owners' form (`lfw:DIR`,
+    `flowers:DIR`, `cub:DIR`; a Path is always a path). Drawn scenes, `digits` or `digit`, stand alone.
 
-    Photos and masks are brought to `size` x `size` and kept in `cache` (default: the user's cache folder);
-    `progress` hears (files done, files in all) while that is done. DataError on everything that's wrong.
+    Photos and masks are brought to `size` x `size` pixels once and kept in `cache` (None: the user's cache
+    folder); meanwhile `progress` is called with (files done, files in all). `n`, from 2 to 255, is the number
+    of regions that labels may name. `mnist` is a folder with MNIST's digits for drawn scenes (None:
+    scikit-learn's). `resize` is how photos are made smaller. DataError, in one line that says what to do, if
+    the data can't be opened.
     """
     sources = [data] if isinstance(data, str | Path) else list(data)
     names = [str(source) for source in sources]
@@ -116,7 +122,7 @@ def open_data(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """What `config` trains on, or other `data`, brought to size the same way; errors of `open_dataset`."""
+    """Open `config.data`, or other `data` in the same way, as `open_dataset` does."""
     return open_dataset(
         config.data if data is None else data,
         size=config.size,
@@ -128,9 +134,9 @@ def open_data(
     )
 
 
-def scored_name(labelled: Callable[[str], bool]) -> str | None:
-    """The split that scores are made on: the first of 'val' and 'train' that is `labelled`, if one is."""
-    return next((name for name in ("val", "train") if labelled(name)), None)
+def choose_scored_split(is_labelled: Callable[[str], bool]) -> str | None:
+    """The name of the split that is scored: the first of 'val' and 'train' with labels; None without any."""
+    return next((name for name in ("val", "train") if is_labelled(name)), None)
 
 
 def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> Dataset:
@@ -151,57 +157,58 @@ def _open_folders(
     folder: Path,
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
-    listings = [listed(source, index=folder) for source in data]
-    planned = _planned(folder, size, resize, listings, progress)
+    listings = [list_source(source, index=folder) for source in data]
+    planned = _plan_progress(folder, size, resize, listings, progress)
     sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
+    prints = [fingerprint(listing, size, resize) for listing in listings]
     if len(sets) == 1:
-        found: Mapping[str, Split] = sets[0].splits(n)
-        return Dataset(name, size, n, _in_order(found), fingerprint(listings[0], size, resize), skipped)
-    prefixes = _prefixes([listing.stem for listing in listings])
+        only: Mapping[str, Split] = sets[0].splits(n)
+        return Dataset(name, size, n, _sort_splits(only), prints[0], skipped)
+    prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
         for split_name, split in photos.splits(n).items():
             parts.setdefault(split_name, []).append((prefix, split))
-    prints = [fingerprint(listing, size, resize) for listing in listings]
+    splits = _sort_splits({split_name: UnionSplit(part) for split_name, part in parts.items()})
     key = hashlib.sha256(repr([prefixes, prints]).encode())
-    splits = _in_order({split_name: UnionSplit(split) for split_name, split in parts.items()})
     return Dataset(name, size, n, splits, key.hexdigest()[:32], skipped)
 
 
-def _planned(
+def _plan_progress(
     folder: Path,
     size: int,
     resize: Resize,
     listings: Sequence[FolderListing],
     progress: Callable[[int, int], None] | None,
 ) -> Progress:
-    """Knows of all files that are not in the cache yet."""
+    """A count that knows from the start of all files that are not in the cache yet."""
     planned = Progress(progress)
     for listing in listings:
-        for key, files in zip(keys(listing, size, resize), (listing.images, listing.masks), strict=True):
-            if not is_kept(folder, key):
-                planned.plan(key, len(files))
+        image_key, mask_key = cache_keys(listing, size, resize)
+        for key, files in ((image_key, len(listing.images)), (mask_key, len(listing.masks))):
+            if not is_cached(folder, key):
+                planned.plan(key, files)
     return planned
 
 
-def _prefixes(stems: Sequence[str]) -> list[str]:
-    """The stems; with their place in the row where they are equal."""
+def _unique_prefixes(stems: Sequence[str]) -> list[str]:
+    """The stems; equal ones get their position among all stems: `a-0`, `b`, `a-2`."""
     counts = Counter(stems)
     return [stem if counts[stem] == 1 else f"{stem}-{index}" for index, stem in enumerate(stems)]
 
 
-def _in_order(splits: Mapping[str, Split]) -> dict[str, Split]:
+def _sort_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
     order = [*_USUAL, *sorted(splits.keys() - set(_USUAL))]
     return {name: splits[name] for name in order if name in splits}
 
 
 class UnionSplit:
-    """Splits of several sources, one after the other."""
+    """The splits of several sources as one `Split`, with the images of the first source first."""
 
     def __init__(self, parts: Sequence[tuple[str, Split]]) -> None:
-        """`parts`: what to put before the names, and the split."""
+        """`parts`: pairs of a prefix, which goes before the names of the images, and a split."""
         self.names: Sequence[str] = [f"{prefix}/{name}" for prefix, part in parts for name in part.names]
         self._parts = [part for _, part in parts]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
@@ -210,18 +217,15 @@ class UnionSplit:
         return int(self._starts[-1])
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S, 3) uint8."""
         return self._gather(indices, [part.images for part in self._parts])
 
     @property
     def labelled(self) -> NDArray[np.int64]:
-        """Indices of the images that have a mask, rising."""
         return np.concatenate(
             [part.labelled + start for part, start in zip(self._parts, self._starts[:-1], strict=True)]
         )
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S) uint8, 255 all over where there is no mask. DataError: labels beyond n - 1."""
         return self._gather(indices, [part.labels for part in self._parts])
 
     def _gather(

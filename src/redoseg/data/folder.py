@@ -1,4 +1,4 @@
-"""What a folder or an archive holds: images, their masks, their splits."""
+"""Which files of a folder or an archive are images and which their masks, and which split an image is in."""
 
 import csv
 import hashlib
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from redoseg.data.archive import Entry, kept, list_archive, list_folder
+from redoseg.data.archive import Entry, indexed, list_archive, list_folder
 from redoseg.data.images import IMAGE_SUFFIXES, LABELS, MASK_SUFFIXES, MaskRule
 from redoseg.errors import DataError
 
@@ -23,23 +23,23 @@ _NAMED = 5  # examples in a warning
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """One image or mask; `name` is its relative posix path without the suffix, `suffix` as it is written."""
+    """One image or mask: `name` is its relative path without the suffix, `suffix` as written: `.JPG`."""
 
     name: str
     suffix: str
     entry: Entry
 
     def open(self) -> BinaryIO:
-        """The raw bytes, from any thread. OSError or DataError if they can't be read."""
+        """The file, to be read from any thread. OSError or DataError if it can't be read."""
         return self.entry.open()
 
 
 @dataclass(frozen=True)
 class FolderListing:
-    """`images` by name; `masks` and `splits` keyed by the names of images.
+    """The files of one source: images sorted by name, and their masks and splits by the names of images.
 
-    `splits` is empty if all are `train`, else it has every image. `native` is the name of a set in its
-    owner's form (`redoseg.data.native.sources`).
+    `splits` has every image, or is empty, which means that all are 'train'. `native` is the name of a set in
+    its owner's form (`redoseg.data.native.sources`), or "". `rule` says how a mask file becomes labels.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class FolderListing:
 
     @property
     def stem(self) -> str:
-        """What a person would call it: the set's name, or the file's or folder's without archive suffixes."""
+        """The set's name, or that of the folder, archive or image without the suffixes of its format."""
         if self.native:
             return self.native
         name = self.path.resolve().name
@@ -62,32 +62,32 @@ class FolderListing:
 
 
 def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
-    """The images in a folder, a tar, a zip, or the one image file; no image is read.
+    """List the images in a folder, a tar or a zip, or one image file; no image is read.
 
-    `sidecars`: look at masks/ and splits.csv, too. `index`: a folder to keep what was found in an archive,
-    so that it is found at once the next time. DataError if there is no such path, it is no folder, archive or
-    image, it holds no image, or its splits.csv is broken.
+    `sidecars`: list masks/ and read splits.csv, too. `index`: the folder in which an archive's table of
+    contents is kept for the next time. DataError if there is no such path, if it is no folder, archive or
+    image, if it holds no image, or if its splits.csv is broken.
     """
     path = Path(path)
     try:
-        entries = _entries(path, index)
+        entries = _list_entries(path, index)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
     photos = [entry for entry in entries if _is_image(entry)]
     root = _top_folder(photos)
-    images = _images(photos, root)
+    images = _find_images(photos, root)
     if not images:
         raise DataError(f"{path} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
     if not sidecars:
         return FolderListing(path, images)
-    masks = _masks(path, entries, root, images)
-    return FolderListing(path, images, masks, _splits(path, entries, root, images, index))
+    masks = _find_masks(path, entries, root, images)
+    return FolderListing(path, images, masks, _find_splits(path, entries, root, images, index))
 
 
 def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
-    """32 hex digits of `options` and of the names, sizes and times (archives: checksums) of files.
+    """32 hex digits of `options` and of files' names, sizes and times of change (in a zip: checksums).
 
-    The same wherever they lie; without `times`, in a copy too.
+    They are the same wherever the files lie; without `times` they are the same for a copy, too.
     """
     key = hashlib.sha256(repr(options).encode())
     for ref in refs:
@@ -97,16 +97,16 @@ def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> st
     return key.hexdigest()[:32]
 
 
-def named(names: Sequence[str]) -> str:
-    """Some names for a message on one line: the first five, then how many more there are."""
-    # names come from file systems and archives: line breaks and stray bytes are written as escapes
+def join_names(names: Sequence[str]) -> str:
+    """The first five names, and how many more there are, for a message of one line."""
+    # names from file systems and archives may hold line breaks and stray bytes: they become escapes
     shown = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in names[:_NAMED]]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(shown) + more
 
 
-def _entries(path: Path, index: Path | None) -> list[Entry]:
-    """All files there, with absolute places: the working directory may change."""
+def _list_entries(path: Path, index: Path | None) -> list[Entry]:
+    """All files in `path`. Their places are absolute, because the working directory may change."""
     path = path.absolute()
     if path.is_dir():
         return list_folder(path)
@@ -130,7 +130,7 @@ def _is_image(entry: Entry) -> bool:
 
 
 def _top_folder(photos: Sequence[Entry]) -> str:
-    """The one folder all images are in, as "name/", or "". A masks/ beside it doesn't count."""
+    """The one folder that holds all images, as "name/", or "" without one. Masks beside it don't count."""
     folders = {top if rest else "" for top, _, rest in (entry.path.partition("/") for entry in photos)}
     folders.discard("masks")
     if len(folders) != 1 or folders & {"", "images"}:
@@ -138,8 +138,8 @@ def _top_folder(photos: Sequence[Entry]) -> str:
     return f"{folders.pop()}/"
 
 
-def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
-    """Sorted by name; of names that would be the same, each keeps its suffix."""
+def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
+    """The images, sorted by name. Those that would have the same name keep their suffixes in it."""
     inside = f"{root}images/"
     found = [entry for entry in photos if entry.path.startswith(inside)]
     if not found:
@@ -148,7 +148,7 @@ def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
     relative = [entry.path.removeprefix(inside) for entry in found]
     names = [path.removesuffix(_suffix(path)) for path in relative]
     clashes = [0]
-    while clashes:  # again: a name that got its suffix back may meet another one
+    while clashes:  # repeated, since a name with its suffix may be that of another image
         counts = Counter(names)
         clashes = [i for i, name in enumerate(names) if counts[name] > 1 and name != relative[i]]
         for i in clashes:
@@ -157,7 +157,7 @@ def _images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
     return sorted(refs, key=lambda ref: ref.name)
 
 
-def _masks(
+def _find_masks(
     path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef]
 ) -> dict[str, ImageRef]:
     found: dict[str, ImageRef] = {}
@@ -173,35 +173,35 @@ def _masks(
         elif name not in found or suffix.lower() == ".png":
             found[name] = ImageRef(name, suffix, entry)
     if others:
-        _log.warning("%s: masks must be PNG, left out: %s", path, named(others))
-    masks = _matched(found, root, images, stems=False)
+        _log.warning("%s: masks must be PNG, left out: %s", path, join_names(others))
+    masks = _match_to_images(found, root, images, stems=False)
     lost = sorted(found.keys() - {mask.name for mask in masks.values()})
     if lost:
-        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), named(lost))
+        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), join_names(lost))
     return masks
 
 
-def _splits(
+def _find_splits(
     path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef], index: Path | None
 ) -> dict[str, str]:
-    """The split of every image, or {} without a splits.csv."""
+    """The split of every image; empty without a splits.csv."""
     by_path = {entry.path: entry for entry in entries if entry.path.endswith("splits.csv")}
     entry = by_path.get(f"{root}splits.csv") or by_path.get("splits.csv")
     if entry is None:
         return {}
-    splits = _matched(_read_splits(path, entry, index), root, images, stems=True)
+    splits = _match_to_images(_read_splits(path, entry, index), root, images, stems=True)
     unnamed = [ref.name for ref in images if ref.name not in splits]
     if unnamed:
-        _log.warning(
-            "%s: splits.csv doesn't name %d images, now in `train`: %s", path, len(unnamed), named(unnamed)
-        )
+        text = "%s: splits.csv doesn't name %d images, now in `train`: %s"
+        _log.warning(text, path, len(unnamed), join_names(unnamed))
     return {ref.name: splits.get(ref.name, "train") for ref in images}
 
 
-def _matched(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
-    """`found` by the names of images: also where they were written with the suffix or the top folder.
+def _match_to_images(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
+    """What was `found` for each image, by the image's name; it may have been written with the image's suffix
+    or below the top folder.
 
-    `stems`: of images that share a stem, each may be named by it.
+    `stems`: an image that keeps its suffix in its name may also be written without it.
     """
     names = {ref.name for ref in images}
     matched: dict[str, T] = {}
@@ -221,7 +221,8 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
             return file.read()
 
     try:
-        text = (kept(index, path, entry.path, read) if entry.kind == "packed" else read()).decode("utf-8-sig")
+        content = indexed(index, path, entry.path, read) if entry.kind == "packed" else read()
+        text = content.decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -234,5 +235,6 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
         if not name or not split:
             raise DataError(f"{path}: splits.csv, row {number}, lacks a name or a split")
         if splits.setdefault(name, split) != split:
-            raise DataError(f"{path}: splits.csv gives {named([name])} two splits: {splits[name]}, {split}")
+            both = f"{splits[name]}, {split}"
+            raise DataError(f"{path}: splits.csv gives {join_names([name])} two splits: {both}")
     return splits

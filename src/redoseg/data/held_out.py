@@ -1,4 +1,4 @@
-"""A split without the images that were trained on with their masks, recognised by their pixels."""
+"""A split without the masks that were trained on, recognised by the pixels of their images."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,53 +9,54 @@ from numpy.typing import NDArray
 
 from redoseg.data.dataset import Split
 
-_AT_ONCE = 256  # images or masks read at once
-
-Images = NDArray[np.uint8]
+_CHUNK = 256  # images or masks that are read at once
 
 
-class Unseen:
-    """A split whose images that were trained on with their masks count as unlabelled: they'd flatter."""
+class HeldOutSplit:
+    """A `Split` in which images that were trained on with their masks count as unlabelled.
+
+    Scoring them would inflate the score.
+    """
 
     def __init__(self, split: Split, supervision: dict[str, Any]) -> None:
-        """An image was trained on if it is one of `supervision`'s, pixel for pixel at this size."""
-        seen = set(supervision["images"])
-        rows = [
-            [
-                row
-                for row, image in zip(part, split.images(part), strict=True)
-                if image_digest(image) not in seen
-            ]
-            for part in index_chunks(split.labelled)
+        """`supervision`["images"]: the `image_digest`s of what was trained on, at the split's size."""
+        trained_on = set(supervision["images"])
+        kept = [
+            row
+            for rows in index_chunks(split.labelled)
+            for row, image in zip(rows, split.images(rows), strict=True)
+            if image_digest(image) not in trained_on
         ]
         self.names, self._split = split.names, split
-        self.labelled = np.array([row for part in rows for row in part], np.int64)
+        self.labelled = np.array(kept, np.int64)
 
     def __len__(self) -> int:
         return len(self._split)
 
-    def images(self, indices: NDArray[np.int64]) -> Images:
-        """(B, S, S, 3) uint8."""
+    def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._split.images(indices)
 
-    def labels(self, indices: NDArray[np.int64]) -> Images:
-        """(B, S, S) uint8, as the split has them."""
+    def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._split.labels(indices)
 
 
-def unseen(scored: tuple[str, Split] | None, supervision: dict[str, Any] | None) -> tuple[str, Split] | None:
-    """Name and images of a split without those of `supervision`; None if that leaves nothing to score."""
+def hold_out(
+    scored: tuple[str, Split] | None, supervision: dict[str, Any] | None
+) -> tuple[str, Split] | None:
+    """A split's name and images without what `supervision` holds; None if that leaves nothing to score."""
     if scored is None or supervision is None:
         return scored
-    left = Unseen(scored[1], supervision)
-    return (scored[0], left) if len(left.labelled) else None
+    name, split = scored
+    held_out = HeldOutSplit(split, supervision)
+    return (name, held_out) if len(held_out.labelled) else None
 
 
-def image_digest(array: Images) -> str:
+def image_digest(array: NDArray[np.uint8]) -> str:
+    """16 hex digits of an array's values in row order; of its shape nothing."""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8).hexdigest()
 
 
 def index_chunks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """At least one, which may be empty."""
-    for start in range(0, max(len(rows), 1), _AT_ONCE):
-        yield rows[start : start + _AT_ONCE]
+    """`rows` in order, in pieces of at most 256. Of no rows there is one piece, which is empty."""
+    for start in range(0, max(len(rows), 1), _CHUNK):
+        yield rows[start : start + _CHUNK]

@@ -1,4 +1,4 @@
-"""Any photo to 8-bit RGB, any mask to 8-bit labels, both to a square."""
+"""Decodes any photo to 8-bit RGB and any mask to 8-bit labels, and brings both to a square."""
 
 import struct
 import threading
@@ -17,22 +17,22 @@ from redoseg.errors import DataError
 
 Resize = Literal["antialias", "nearest"]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # a mask must come back unchanged
+MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # a mask must be stored without loss
 
-# By content, not by suffix, but only these: others (EPS) start programs. PPM is what LFW's own labels are.
+# Found by content, not by suffix. No others, since some (EPS) start programs. LFW's masks are PPM.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-# Imported by name: Pillow would load them when first needed, which several threads must not do at once.
+# Imported here because Pillow would import them on first use, which several threads must not do at once.
 _PLUGINS = (TiffImagePlugin, WebPImagePlugin)
-# What Pillow raises for damaged files. `Warning`: where warnings are errors, as in our tests.
+# What Pillow raises for damaged files; `Warning` where warnings are made errors, as in the tests.
 _UNREADABLE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
 )
-_AT_ONCE = 50_000_000  # pixels being decoded, over all threads: some 12 bytes each at worst
+_AT_ONCE = 50_000_000  # pixels that all threads together decode at once; one takes 12 bytes at worst
 
 
 class Budget:
-    """Something that threads share: each waits until there is enough of it, or nobody else has any."""
+    """An amount that threads share: each waits until enough is left, or until no other has any."""
 
     def __init__(self, amount: int) -> None:
         self._amount = amount
@@ -41,7 +41,7 @@ class Budget:
 
     @contextmanager
     def take(self, part: int) -> Iterator[None]:
-        """For the length of a block."""
+        """Take a part for the length of a `with` block."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken == 0 or self._taken + part <= self._amount)
             self._taken += part
@@ -57,12 +57,11 @@ _pixels = Budget(_AT_ONCE)
 
 
 def decode_image(file: BinaryIO | Path) -> Image.Image:
-    """The photo in `file` as a viewer would show it: mode RGB, upright, the first frame.
+    """The photo in `file` as a viewer would show it: its first frame, upright, in mode RGB.
 
-    What is transparent shows white. 16-bit grey is scaled from its full range to 8 bits, floats from [0, 1]
-    (or [0, 255], or else from their largest value). DataError (one line, without the file's name) on what
-    doesn't decode: damaged, cut short, or of so many pixels that it is taken for an attack
-    (`PIL.Image.MAX_IMAGE_PIXELS`).
+    Transparent parts become white. 16-bit grey is scaled to 8 bits from its full range, floats from [0, 1],
+    from [0, 255] or else from their largest value. DataError, in one line without the file's name, if the
+    photo is damaged, cut short or of more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
     """
     with decoding(file) as image:
         return image
@@ -70,10 +69,10 @@ def decode_image(file: BinaryIO | Path) -> Image.Image:
 
 @contextmanager
 def decoding(file: BinaryIO | Path, at_least: int | None = None) -> Iterator[Image.Image]:
-    """As `decode_image`, for a block that many threads run: they wait rather than fill the memory.
+    """As `decode_image`, for a `with` block: of many threads some wait rather than fill the memory.
 
-    With `at_least` a JPEG may come at a half, a quarter or an eighth of its size, which is quicker, but with
-    no side shorter than that.
+    `at_least`: a JPEG may come at a half, a quarter or an eighth of its size, which is quicker, as long as no
+    side has fewer pixels than this.
     """
     with decoding_sized(file, at_least) as (image, _):
         yield image
@@ -83,8 +82,8 @@ def decoding(file: BinaryIO | Path, at_least: int | None = None) -> Iterator[Ima
 def decoding_sized(
     file: BinaryIO | Path, at_least: int | None = None
 ) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
-    """As `decoding`, with the width and height that `decode_image` would give."""
-    with _opened(file) as image:
+    """As `decoding`, together with the width and height of what `decode_image` returns."""
+    with _open(file) as image:
         width, height = image.size
         if at_least is not None:
             image.draft(None, (at_least, at_least))
@@ -95,11 +94,11 @@ def decoding_sized(
 
 
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
-    """(H, W) uint8, the labels in a mask file: grey values, or the indices of a palette; 1-bit: 0 and 255.
+    """The labels in a mask file, (H, W) uint8: grey values or palette indices; 1-bit masks give 0 and 255.
 
-    DataError (one line, without the file's name) if it doesn't decode, has labels above 255 or is coloured.
+    DataError, in one line without the file's name, if it doesn't decode, is coloured or has labels above 255.
     """
-    with _opened(file) as image:
+    with _open(file) as image:
         image.load()
         if image.mode in ("L", "P"):
             return np.array(image, dtype=np.uint8)
@@ -117,11 +116,11 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
 
 def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
-    """(H, W) uint8, the grey values of an image; of one with colours or alpha the first channel.
+    """The grey values of an image, (H, W) uint8; of one with colours or alpha its first channel.
 
-    16 bits are scaled to 8. DataError (one line, without the file's name) if it doesn't decode.
+    16 bits are scaled to 8. DataError, in one line without the file's name, if it doesn't decode.
     """
-    with _opened(file) as image:
+    with _open(file) as image:
         image.load()
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
             return _to_bytes(np.asarray(image), image.mode)
@@ -131,9 +130,10 @@ def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class MaskRule:
-    """How a mask file becomes labels (H, W) uint8. `name` changes when `read` does: a cache is found by it.
+    """How a mask file becomes labels: `read` gives (H, W) uint8.
 
-    DataError (one line, without the file's name) from `read` for a file that can't be a mask.
+    It raises DataError, in one line without the file's name, for a file that can't be a mask. `name` is
+    part of a cache's key and has to change when `read` does.
     """
 
     name: str
@@ -145,10 +145,9 @@ LABELS = MaskRule("", decode_label)
 
 
 def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:
-    """(S, S, 3) uint8: the short side brought to S, the centre of the long side.
+    """The centred square of an RGB image, brought to S x S pixels: (S, S, 3) uint8.
 
-    `image` is mode RGB. One that is S x S already comes back bit for bit. `resize` "nearest" is what the
-    authors' code does; it aliases.
+    One that is S x S already comes back bit for bit. "nearest" is what the authors' code does; it aliases.
     """
     filtering = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.LANCZOS
     fitted = image.resize((size, size), filtering, box=_centre(*image.size))
@@ -156,7 +155,7 @@ def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> ND
 
 
 def fit_label(label: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(S, S) uint8: `label` (H, W) cut and sized as `fit_image` does it, by the nearest pixel."""
+    """The centred square of labels (H, W), brought to S x S by the nearest pixel: (S, S) uint8."""
     height, width = label.shape
     image = Image.fromarray(np.ascontiguousarray(label))
     fitted = image.resize((size, size), Image.Resampling.NEAREST, box=_centre(width, height))
@@ -164,23 +163,23 @@ def fit_label(label: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def _centre(width: int, height: int) -> tuple[int, int, int, int]:
-    """The centred square as left, upper, right, lower: whole pixels, so that S x S stays what it is."""
+    """Left, upper, right and lower edge of the centred square, in whole pixels to keep S x S as it is."""
     side = min(width, height)
     left, upper = (width - side) // 2, (height - side) // 2
     return left, upper, left + side, upper + side
 
 
 @contextmanager
-def _opened(file: BinaryIO | Path) -> Iterator[Image.Image]:
-    """The image, not yet decoded; whatever Pillow raises about it in the block becomes a DataError."""
+def _open(file: BinaryIO | Path) -> Iterator[Image.Image]:
+    """Open an image without decoding it; whatever Pillow raises about it in the block becomes a DataError."""
     try:
         with Image.open(file, formats=_FORMATS) as image:
             yield image
     except _UNREADABLE as error:
-        raise DataError(_one_line(error)) from error
+        raise DataError(_describe_error(error)) from error
 
 
-def _one_line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image, or damaged from its first bytes on"
     if isinstance(error, MemoryError):
@@ -189,17 +188,17 @@ def _one_line(error: BaseException) -> str:
 
 
 def _turn_upright(image: Image.Image) -> bool:
-    """Returns whether width and height changed places."""
+    """Turn the image as its EXIF data say; returns whether width and height changed places."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         ImageOps.exif_transpose(image, in_place=True)
-    except _UNREADABLE:  # the pixels are sound, only the note about them isn't
+    except _UNREADABLE:  # only the EXIF data are damaged: the pixels can be used
         return False
     return orientation in (5, 6, 7, 8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A decoded image of any mode as RGB, see `decode_image`; the very same object if it is RGB already."""
+    """A decoded image of any mode as RGB, as `decode_image` says; an RGB image is returned as it is."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_to_bytes(np.asarray(image), image.mode)).convert("RGB")
     if image.has_transparency_data:

@@ -1,4 +1,4 @@
-"""Handwritten digits: scikit-learn's 1,797 (shipped with it), or MNIST's from its IDX files."""
+"""Handwritten digits: the 1,797 that scikit-learn comes with, or MNIST's from its IDX files."""
 
 import gzip
 import struct
@@ -12,36 +12,39 @@ from numpy.typing import NDArray
 from redoseg.errors import DataError
 
 SPLITS = ("train", "val", "test")
-_MAGIC = {1: 0x00000801, 3: 0x00000803}  # unsigned bytes, in one or three dimensions
+_MAGIC = {1: 0x00000801, 3: 0x00000803}  # first four bytes of a file of unsigned bytes, by dimensions
 _FILES = {part: (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")}
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Some handwritten digits: `images` (N, h, w) uint8, 255 on the stroke; `values` (N,) uint8, 0 to 9."""
+    """N handwritten digits: images (N, h, w) uint8, 0 on paper and 255 on the stroke; values (N,), 0 to 9."""
 
     images: NDArray[np.uint8]
     values: NDArray[np.uint8]
 
 
 def load(mnist: Path | None) -> dict[str, Digits]:
-    """Digits of the splits `train`, `val` and `test`; no digit is in two of them. DataError on bad files."""
+    """The digits of the splits 'train', 'val' and 'test', which share none.
+
+    `mnist` is the folder with MNIST's four files; None: scikit-learn's digits. DataError for bad files.
+    """
     return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
 
 
-def available(folder: Path) -> bool:
-    """Whether MNIST's four files are there, packed or not."""
+def missing_files(folder: Path) -> list[str]:
+    """The names of those of MNIST's four files that aren't in the folder, gzipped or not."""
     names = [name for pair in _FILES.values() for name in pair]
-    return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)
+    return [n for n in names if not ((folder / n).is_file() or (folder / f"{n}.gz").is_file())]
 
 
 def _from_sklearn() -> dict[str, Digits]:
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, which folders needn't wait
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, which only this needs
 
     bunch = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     values = bunch.target.astype(np.uint8)
-    # a fixed order, not the file's own: neighbours there were written by the same hand
+    # shuffled, always in the same way, because neighbours in the file were written by the same hand
     order = np.random.Generator(np.random.Philox(key=1797)).permutation(len(values))
     parts = np.split(order, [round(0.8 * len(order)), round(0.9 * len(order))])
     return {split: Digits(images[part], values[part]) for split, part in zip(SPLITS, parts, strict=True)}
@@ -76,7 +79,10 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes in 1 or 3 dimensions, gzipped or not; else DataError."""
+    """The array, of one or three dimensions, in an IDX file of unsigned bytes, gzipped or not.
+
+    DataError if the file is of another kind, cut short or unreadable.
+    """
     try:
         raw = path.read_bytes()
         if raw[:2] == b"\x1f\x8b":

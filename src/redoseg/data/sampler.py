@@ -8,15 +8,15 @@ from redoseg.errors import DataError
 _DOMAIN = 0x5EED  # keeps these permutations apart from everything else that is drawn from the same seed
 
 
-class IndexStream:
-    """Batches over `length` items, cut from one endless row of epochs.
+class InfiniteSampler:
+    """Batches of indices of `length` items, cut from one endless sequence of shuffled epochs.
 
-    Epoch e is a permutation of all items that depends on (seed, e) only, and batch k is the stretch
-    [k * batch, (k + 1) * batch) of the row, so it depends on (seed, k) only: a resumed run needs no state.
+    Epoch e is a permutation of all items that depends on (seed, e) only. Batch k is the part
+    [k * batch, (k + 1) * batch) of the sequence and depends on (seed, k) only: a resumed run needs no state.
     """
 
     def __init__(self, length: int, batch: int, seed: int) -> None:
-        """`length` >= `batch` >= 1, else DataError."""
+        """DataError unless `length` >= `batch` >= 1."""
         if batch < 1:
             raise DataError(f"a batch of {batch} images makes no sense: give --batch 1 or more")
         if length < batch:
@@ -27,7 +27,7 @@ class IndexStream:
         self._epochs: dict[int, NDArray[np.int64]] = {}
 
     def batch_at(self, k: int) -> NDArray[np.int64]:
-        """(batch,) int64, the indices of batch `k` >= 0. An index may repeat only across an epoch's end."""
+        """(batch,) int64, the indices of batch `k` >= 0; one can be there twice only where an epoch ends."""
         epoch, start = divmod(k * self.batch, self.length)
         end = start + self.batch
         if end <= self.length:
@@ -39,17 +39,18 @@ class IndexStream:
         if order is None:
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([_DOMAIN, self.seed, e])))
             order = rng.permutation(self.length).astype(np.int64, copy=False)
-            # a batch spans at most two epochs, and so does the memory
+            # a batch spans at most two epochs, so no more than two are remembered
             self._epochs = {old: kept for old, kept in self._epochs.items() if abs(old - e) == 1}
             self._epochs[e] = order
         return order
 
 
-def spread(length: int, wanted: int) -> NDArray[np.int64]:
-    """At most `wanted` indices, evenly spread over `length`."""
-    return np.unique(np.linspace(0, length - 1, min(wanted, length)).round().astype(np.int64))
+def evenly_spaced(length: int, wanted: int | None) -> NDArray[np.int64]:
+    """At most `wanted` of the indices 0 to length - 1, rising, with the first and the last; None: all."""
+    count = length if wanted is None else min(wanted, length)
+    return np.unique(np.linspace(0, length - 1, count).round().astype(np.int64))
 
 
-def seed_of(*numbers: int) -> int:
-    """One number from several, such that neighbouring steps and attempts have nothing in common."""
+def derive_seed(*numbers: int) -> int:
+    """One seed in [0, 2^63) from several numbers; those of neighbouring steps or attempts are unrelated."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -1,6 +1,6 @@
 """Drawn scenes: the paper's colored-2-MNIST (`digits`) and its easiest case, one digit (`digit`).
 
-Colours are ranges of [0, 1], a channel's order is red, green, blue:
+Colours are drawn from ranges of [0, 1]:
 
     background   red = green from U(.33, .66)   blue from U(.33, .66)
     even digit   red from U(0, .33)             green = blue from U(0, .33)
@@ -23,12 +23,15 @@ COUNTS = {"train": 50_000, "val": 1_000, "test": 1_000}
 REGIONS = {"digits": 3, "digit": 2}
 _SIDE = {"digits": 56 / 128, "digit": 5 / 8}  # a digit's side in units of the scene's
 _SEED = 0
-_DRAWS = 16  # uniform numbers put by for each scene; `digits` uses 13 of them
-_VERSION = 1  # of the drawing: a change of it changes the fingerprint
+_DRAWS = 16  # uniform numbers that are drawn for each scene; `digits` uses 13 of them
+_VERSION = 1  # part of the fingerprint: raise it when the same numbers make other scenes
 
 
 class SceneSplit:
-    """One split of drawn scenes; scene i is a pure function of (seed, split, i), drawn whenever asked for."""
+    """One split of drawn scenes, see `redoseg.data.dataset.Split`.
+
+    Scene i depends on the seed, the split and i alone, and is painted anew each time it is read.
+    """
 
     def __init__(self, kind: str, split: str, size: int, digits: Digits) -> None:
         self.kind = kind
@@ -37,7 +40,7 @@ class SceneSplit:
         self._digits = digits
         self._strokes: dict[int, NDArray[np.uint8]] = {}
         seed = np.random.SeedSequence([_SEED, SPLITS.index(split), sorted(REGIONS).index(kind)])
-        # row i belongs to scene i whatever the number of rows
+        # row i is the same for any number of rows
         self._u = np.random.Generator(np.random.Philox(seed)).random((COUNTS[split], _DRAWS))
 
     def __len__(self) -> int:
@@ -45,25 +48,24 @@ class SceneSplit:
 
     @property
     def labelled(self) -> NDArray[np.int64]:
-        """Every index: all drawn scenes have labels."""
+        """Every index, since all drawn scenes have labels."""
         return np.arange(len(self), dtype=np.int64)
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S, 3) uint8."""
-        return self.draw(indices)[0]
+        return self.render(indices)[0]
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(B, S, S) uint8: 0 background; `digits`: 1 even, 2 odd; `digit`: 1 the digit."""
-        return self.draw(indices)[1]
+        """(B, S, S) uint8: 0 background; of `digits` 1 the even and 2 the odd one; of `digit` 1 the digit."""
+        return self.render(indices)[1]
 
-    def draw(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Images (B, S, S, 3) uint8 and labels (B, S, S) uint8 of some scenes."""
+    def render(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The images (B, S, S, 3) uint8 and labels (B, S, S) uint8 at B indices."""
         u = self._u[np.asarray(indices, dtype=np.int64)]  # (B, 16)
-        yellow, blue = _between(u[:, 0], 0.33, 0.66), _between(u[:, 1], 0.33, 0.66)
+        yellow, blue = _scale(u[:, 0], 0.33, 0.66), _scale(u[:, 1], 0.33, 0.66)
         images = np.empty((len(u), self.size, self.size, 3), np.uint8)
-        images[:] = _bytes(np.stack([yellow, yellow, blue], axis=1))[:, None, None, :]
+        images[:] = _to_bytes(np.stack([yellow, yellow, blue], axis=1))[:, None, None, :]
         labels = np.zeros((len(u), self.size, self.size), np.uint8)
-        for layer in self._layers(u):  # the second one occludes the first
+        for layer in self._layers(u):  # a later digit hides what is below
             for image, label, (digit, y, x, *rgb, region) in zip(images, labels, layer.tolist(), strict=True):
                 stroke = self._stroke(digit)
                 box = slice(y, y + self._side), slice(x, x + self._side)
@@ -72,26 +74,25 @@ class SceneSplit:
         return images, labels
 
     def _layers(self, u: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-        """The digits from the deepest to the nearest: one (B, 7) array each, see `_layer`."""
+        """The digits from back to front: one (B, 7) array each, see `_layer`."""
         coin = u[:, 2:3] < 0.5
         if self.kind == "digit":
-            return [
-                self._layer(u[:, 3:8], self._pools["any"], np.where(coin, _even(u[:, 3:]), _odd(u[:, 3:])), 1)
-            ]
-        even = self._layer(u[:, 3:8], self._pools["even"], _even(u[:, 3:]), 1)
-        odd = self._layer(u[:, 8:13], self._pools["odd"], _odd(u[:, 8:]), 2)
+            colour = np.where(coin, _even_colour(u[:, 3:]), _odd_colour(u[:, 3:]))
+            return [self._layer(u[:, 3:8], self._pools["any"], colour, 1)]
+        even = self._layer(u[:, 3:8], self._pools["even"], _even_colour(u[:, 3:]), 1)
+        odd = self._layer(u[:, 8:13], self._pools["odd"], _odd_colour(u[:, 8:]), 2)
         return [np.where(coin, even, odd), np.where(coin, odd, even)]
 
     def _layer(
         self, u: NDArray[np.float64], pool: NDArray[np.int64], rgb: NDArray[np.float64], region: int
     ) -> NDArray[np.int64]:
-        """(B, 7): digit, y, x, red, green, blue, region; u (B, 5): two for the colour, one for each other."""
-        digit = pool[_index(u[:, 2], len(pool))]
-        yx = _index(u[:, 3:5], self.size - self._side + 1)
-        return np.column_stack([digit, yx, _bytes(rgb), np.full(len(u), region)]).astype(np.int64)
+        """(B, 7) int64: digit, y, x, red, green, blue, region. Columns 2 to 4 of u give digit, y and x."""
+        digit = pool[_to_index(u[:, 2], len(pool))]
+        yx = _to_index(u[:, 3:5], self.size - self._side + 1)
+        return np.column_stack([digit, yx, _to_bytes(rgb), np.full(len(u), region)]).astype(np.int64)
 
     def _stroke(self, digit: int) -> NDArray[np.bool_]:
-        """(side, side) bool; made once, then kept at 8 pixels a byte (all of MNIST at S = 128: 22 MB)."""
+        """(side, side) bool, the stroke of a digit; kept at 8 pixels a byte (MNIST at S = 128: 22 MB)."""
         packed = self._strokes.get(digit)
         if packed is None:
             packed = self._strokes[digit] = np.packbits(binarise(self._digits.images[digit], self._side))
@@ -108,17 +109,20 @@ class SceneSplit:
 
 
 def binarise(image: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
-    """(side, side) bool, the stroke of a grey digit: brought smoothly to size, then cut at a threshold.
+    """(side, side) bool, the stroke of a grey digit (h, w): resized smoothly, then cut at a threshold.
 
-    Cut in the middle, 4 strokes in 100 of scikit-learn's break, and 10 of MNIST's brought to 14 pixels; a
-    little lower it is 1 and 2, no more than in the digits as they come.
+    At one half, 4 in 100 of scikit-learn's strokes break, and 10 in 100 of MNIST's at a side of 14 pixels.
+    A little lower it is 1 and 2, no more than in the digits as they come.
     """
     smooth = Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)
     return np.asarray(smooth) >= (112 if side >= len(image) else 96)
 
 
 def open_scenes(kind: str, size: int, mnist: Path | None) -> tuple[dict[str, SceneSplit], str]:
-    """The splits of `digits` or `digit` and their fingerprint. DataError for unusable `mnist` files."""
+    """The splits of `digits` or `digit`, at `size` x `size` pixels, and their fingerprint, 32 hex digits.
+
+    DataError for unusable `mnist` files.
+    """
     digits = load(mnist)
     for split, part in digits.items():
         if len(np.unique(part.values % 2)) < 2:
@@ -127,31 +131,30 @@ def open_scenes(kind: str, size: int, mnist: Path | None) -> tuple[dict[str, Sce
     for part in digits.values():
         key.update(part.images.tobytes())
         key.update(part.values.tobytes())
-    return {split: SceneSplit(kind, split, size, part) for split, part in digits.items()}, key.hexdigest()[
-        :32
-    ]
+    splits = {split: SceneSplit(kind, split, size, part) for split, part in digits.items()}
+    return splits, key.hexdigest()[:32]
 
 
-def _between(u: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def _scale(u: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     return low + (high - low) * u
 
 
-def _even(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B, 3) in [0, 1] from the first two columns of `u`: hardly red, dark."""
-    red, rest = _between(u[:, 0], 0, 0.33), _between(u[:, 1], 0, 0.33)
+def _even_colour(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The dark colour of even digits, (B, 3) in [0, 1], from the first two columns of `u`."""
+    red, rest = _scale(u[:, 0], 0, 0.33), _scale(u[:, 1], 0, 0.33)
     return np.stack([red, rest, rest], axis=1)
 
 
-def _odd(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(B, 3) in [0, 1] from the first two columns of `u`: bright."""
-    rest, green = _between(u[:, 0], 0.66, 1), _between(u[:, 1], 0.66, 1)
+def _odd_colour(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The bright colour of odd digits, (B, 3) in [0, 1], from the first two columns of `u`."""
+    rest, green = _scale(u[:, 0], 0.66, 1), _scale(u[:, 1], 0.66, 1)
     return np.stack([rest, green, rest], axis=1)
 
 
-def _index(u: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Whole numbers from 0 to count - 1."""
+def _to_index(u: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Integers from 0 to count - 1, from `u` in [0, 1)."""
     return np.floor(u * count).astype(np.int64)
 
 
-def _bytes(colour: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _to_bytes(colour: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(colour * 255).astype(np.uint8)

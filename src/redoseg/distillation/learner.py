@@ -7,7 +7,7 @@ from rich.console import Console
 
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.sampler import IndexStream, seed_of, spread
+from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
 from redoseg.distillation.pairs import Pairs, select
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, ModelError
@@ -50,15 +50,15 @@ class DistillationLearner(Learner):
     def restart(self, attempt: int) -> None:
         """A fresh student; attempt 0 is the only one there is."""
         config, group = self.config, self.group
-        seed = seed_of(config.seed, *([attempt] if attempt else []))
-        stream = IndexStream(len(self.images), config.batch, seed)
+        seed = derive_seed(config.seed, *([attempt] if attempt else []))
+        stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
         self.student = MaskLearner(self.described, seed, self.device, group)
         self.networks, self.optimizers = self.student.networks, self.student.optimizers
 
     def step(self, t: int) -> Metrics:
         """An update: its loss, the batch's share of pixels that counted, of images that were left out."""
-        config, random = self.config, torch.Generator().manual_seed(seed_of(self.config.seed, t))
+        config, random = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, t))
         images = self.batches.at(t, random)
         with self.student.precision():
             images, masks = self.pairs.of(images, random)
@@ -104,13 +104,13 @@ class DistillationLearner(Learner):
             )
 
     def _find_threshold(self) -> float:
-        chosen = spread(len(self.images), CALIBRATED)
+        chosen = evenly_spaced(len(self.images), CALIBRATED)
         return self.teacher.find_threshold(to_tensor(self.images.images(chosen), self.device))
 
     def _lesson_text(self) -> str:
         """What there is to learn from the teacher's masks, in words. ModelError if there is nothing."""
         config, run = self.config, self.config.run
-        images = to_tensor(self.images.images(spread(len(self.images), OBSERVED)), self.device)
+        images = to_tensor(self.images.images(evenly_spaced(len(self.images), OBSERVED)), self.device)
         masks = torch.cat([self.teacher.masks(part) for part in torch.split(images, 64)])
         which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
         if not pixels.any():

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from redoseg.data.dataset import Dataset, Split, open_dataset, scored_name
-from redoseg.data.held_out import unseen
+from redoseg.data.dataset import Dataset, Split, choose_scored_split, open_dataset
+from redoseg.data.held_out import hold_out
 from redoseg.data.labels import UNLABELLED, region_map
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Counts, Scores, confusion, count_scored, per_dataset, per_image
@@ -136,7 +136,7 @@ def evaluate(
         resize=config.resize if config else "antialias",
         progress=progress,
     )
-    held_out = unseen((split, dataset.split(split)), loaded.supervision)
+    held_out = hold_out((split, dataset.split(split)), loaded.supervision)
     if held_out is None:
         raise DataError(
             f"{model} was trained with the masks of every labelled image of the split {split}, or it has none"
@@ -148,7 +148,7 @@ def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
     """Name and split on which a run is scored: 'val' if its masks label a pixel, else 'train' if its do, else
     None. DataError for masks with labels beyond n - 1: better now than at the first score.
     """
-    name = scored_name(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
+    name = choose_scored_split(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
     return None if name is None else (name, dataset.splits[name])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import student_options
-from redoseg.data.dataset import scored_name
-from redoseg.data.native.sources import parsed
+from redoseg.data.dataset import choose_scored_split
+from redoseg.data.native.sources import parse_native
 from redoseg.errors import ModelError
 from redoseg.files import read_json
 from redoseg.models.card import ROWS, Card
@@ -98,7 +98,7 @@ def _teachers_line(config: DistillConfig, out: str, chosen: dict[str, Any]) -> l
 
 def _subject(config: TrainConfig, begun: TrainConfig | DistillConfig) -> str:
     """What the data's names and the settings say; of a student the settings are its teacher's."""
-    native = [parsed(source) or (Path(source).name.lower(), None) for source in config.data]
+    native = [parse_native(source) or (Path(source).name.lower(), None) for source in config.data]
     taught_by = RunFolder(begun.run) if isinstance(begun, DistillConfig) else None
     settings = taught_by.config().settings if taught_by and taught_by.exists else config.settings
     names = [settings, *(name for name, _ in native)]
@@ -121,7 +121,7 @@ def _data(config: TrainConfig, described: dict[str, Any]) -> dict[str, Any]:
 def _scored_split(described: dict[str, Any]) -> str:
     """As run.json knows the splits; 'val' where it knows of no label."""
     splits = described["data"]["splits"]
-    return scored_name(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
+    return choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
 
 
 def _scores(file: Path, model: Model, split: str) -> dict[str, Any] | None:
@@ -188,11 +188,11 @@ def _option_words(values: dict[str, Any], usual: dict[str, Any], steps: int) -> 
 def _word(value: object) -> str:
     """A value as a word; of a path, also in `lfw:DIR`, its last part, which is the same on every machine."""
     text = str(value)
-    native = parsed(text) if isinstance(value, str) else None
+    native = parse_native(text) if isinstance(value, str) else None
     if native is not None:
         return f"{native[0]}:{_word(native[1])}"
     is_path = isinstance(value, Path) or "/" in text or "\\" in text
     if not is_path:
         return text
     last = text.replace("\\", "/").rstrip("/").rpartition("/")[2] or text
-    return last if parsed(last) is None else f"./{last}"
+    return last if parse_native(last) is None else f"./{last}"

@@ -8,7 +8,7 @@ from torch import nn
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Split
-from redoseg.data.sampler import spread
+from redoseg.data.sampler import evenly_spaced
 from redoseg.figures.tiles import sample_grid
 from redoseg.files import write_aside
 from redoseg.networks.mask import MaskNetwork
@@ -25,7 +25,7 @@ class SamplePicture:
         self.blur, self.labelled = config.blur, scored is not None
         self.split = trained if scored is None else scored
         of = np.arange(len(trained)) if scored is None else scored.labelled
-        self.chosen = of[spread(len(of), ROWS)]
+        self.chosen = of[evenly_spaced(len(of), ROWS)]
         self.codes = sample_codes(config.n, CODES, config.code_size, seed=0)
 
     def write(self, file: Path, f: MaskNetwork, generators: nn.Module | None) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from redoseg.data.folder import FolderListing, ImageRef, named
-from redoseg.data.native.sources import listed, parsed
+from redoseg.data.folder import FolderListing, ImageRef, join_names
+from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
 
 
@@ -20,7 +20,7 @@ class MaskJob:
 
     @property
     def name(self) -> str:
-        return named([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
+        return join_names([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
 
 
 def plan_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[list[MaskJob], list[tuple[str, str]]]:
@@ -42,9 +42,9 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     listings, failed = [], []
     for source in sources.values():
         try:
-            if parsed(source) is None and not (path := Path(source).absolute()).exists():
+            if parse_native(source) is None and not (path := Path(source).absolute()).exists():
                 raise DataError(f"there is no {path}: give an image, a folder, a .tar or a .zip of images")
-            listings.append(listed(source, sidecars=False))
+            listings.append(list_source(source, sidecars=False))
         except DataError as error:
             failed.append((str(source), str(error)))
     return listings, failed
@@ -52,7 +52,7 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
 
 def _identify(source: str | Path) -> tuple[str, str]:
     """What two spellings of the same input have in common: the data set's name or "", and the real path."""
-    name, path = parsed(source) or ("", source)
+    name, path = parse_native(source) or ("", source)
     return name, os.path.realpath(path)
 
 
@@ -135,5 +135,5 @@ def _mask_file(out: Path, name: str) -> Path:
     """The file in `out`. DataError for a name that leads out of it, as one in a malicious archive may."""
     target = Path(os.path.abspath(out / f"{name}.png"))
     if not target.is_relative_to(out):
-        raise DataError(f"the name {named([name])} leads out of {out}: its archive is not to be trusted")
+        raise DataError(f"the name {join_names([name])} leads out of {out}: its archive is not to be trusted")
     return target

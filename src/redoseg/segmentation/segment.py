@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.data.archive import Entry, in_order
+from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.images import IMAGE_SUFFIXES, decoding
 from redoseg.errors import DataError
 from redoseg.files import leftovers_of, write_aside
@@ -199,7 +199,7 @@ def _iterate_contents(jobs: Sequence[MaskJob]) -> Iterator[tuple[MaskJob, bytes 
             yield job, None
     for remaining in packed.values():
         try:
-            for entry, content in in_order(list(remaining)):
+            for entry, content in read_in_order(list(remaining)):
                 yield remaining.pop(entry), content
         except (DataError, OSError) as error:  # the photos behind the damage can't be reached
             yield from ((job, Failure(job, _error_text(error))) for job in remaining.values())

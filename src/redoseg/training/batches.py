@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from redoseg.data.dataset import Split
-from redoseg.data.sampler import IndexStream
+from redoseg.data.sampler import InfiniteSampler
 from redoseg.tensors import scale_images, to_device
 
 CHUNK = 1 << 28  # bytes copied to the device at once
@@ -89,7 +89,7 @@ class Batches:
     """The endless row of batches; of each, every `world`-th image from image `rank` on."""
 
     def __init__(
-        self, source: Source, stream: IndexStream, *, flip: bool = False, rank: int = 0, world: int = 1
+        self, source: Source, stream: InfiniteSampler, *, flip: bool = False, rank: int = 0, world: int = 1
     ) -> None:
         self.source, self.stream, self.flip = source, stream, flip
         self._part = slice(rank, None, world)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.held_out import unseen
+from redoseg.data.held_out import hold_out
 from redoseg.evaluation.evaluate import score, scoring_split
 from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
@@ -44,7 +44,7 @@ class RunWriter:
         """Images that were trained on with their masks, which `supervision` (`Labelled.supervision`) names,
         are not scored: they'd flatter."""
         self.config, self.dataset, self.device = config, dataset, device
-        self.supervision, scored = supervision, unseen(scoring_split(dataset), supervision)
+        self.supervision, scored = supervision, hold_out(scoring_split(dataset), supervision)
         self.folder = RunFolder(config.out)
         self.best = BestCheckpoint(scored, config.best_by)
         self.label_free = LabelFreeSelection(config)

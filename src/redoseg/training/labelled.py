@@ -18,7 +18,7 @@ from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, Split, open_data
 from redoseg.data.held_out import image_digest, index_chunks
 from redoseg.data.labels import UNLABELLED
-from redoseg.data.sampler import seed_of
+from redoseg.data.sampler import derive_seed
 from redoseg.errors import DataError
 from redoseg.method.augmentation import VIEW_NUMBERS, view
 from redoseg.method.drawing import decay
@@ -66,7 +66,7 @@ class Labelled:
 
         Mirrored with --flip, and in the light of --f-jitter, as the game's own images are.
         """
-        random = torch.Generator().manual_seed(seed_of(_DOMAIN, config.seed, attempt, step))
+        random = torch.Generator().manual_seed(derive_seed(_DOMAIN, config.seed, attempt, step))
         rows = torch.randperm(len(self), generator=random)[:SHOWN].numpy()
         images = scale_images(to_device(torch.from_numpy(self.images[rows]), device))
         labels = to_device(torch.from_numpy(self.labels[rows]), device)

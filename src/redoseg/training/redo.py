@@ -4,7 +4,7 @@ import torch
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.sampler import IndexStream, seed_of
+from redoseg.data.sampler import InfiniteSampler, derive_seed
 from redoseg.errors import ConfigError
 from redoseg.method.algorithm import Metrics, ReDO
 from redoseg.method.drawing import RandomDraws
@@ -35,12 +35,12 @@ class ReDOLearner(Learner):
     def restart(self, attempt: int) -> None:
         """Everything that is learned, from scratch: its seed depends on the run's and on the attempt."""
         config, group = self.config, self.group
-        seed = seed_of(config.seed, attempt)
+        seed = derive_seed(config.seed, attempt)
         self.attempt = attempt
         self.redo = ReDO(config, seed, self.device, group.all_reduce_mean_gradients)
         self.networks, self.optimizers = self.redo.networks.items(), self.redo.optimizers
         group.sync_batch_norm(self.redo.networks.G)
-        stream = IndexStream(len(self.images), config.batch, seed)
+        stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
 
     @property
@@ -51,7 +51,7 @@ class ReDOLearner(Learner):
     def step(self, t: int) -> Metrics:
         """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
         config, redo = self.config, self.redo
-        random = torch.Generator().manual_seed(seed_of(config.seed, self.attempt, t))
+        random = torch.Generator().manual_seed(derive_seed(config.seed, self.attempt, t))
         batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
         fresh = iter(range(t * batches, (t + 1) * batches))
 

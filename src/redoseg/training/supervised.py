@@ -14,7 +14,7 @@ from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.data.labels import UNLABELLED, region_map
-from redoseg.data.sampler import IndexStream, seed_of
+from redoseg.data.sampler import InfiniteSampler, derive_seed
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Scores, as_labelled, confusion
 from redoseg.method.augmentation import SHIFT_NUMBERS, shifted
@@ -85,11 +85,11 @@ class _Lessons:
         own = dataclasses.replace(
             config, compile="off", lr_f=LR, ema_half_life=_HALF_LIFE, batch=max(self.batch, 2)
         )
-        self.student, self.step, self.flip = MaskLearner(own, seed_of(seed), device), 0, config.flip
+        self.student, self.step, self.flip = MaskLearner(own, derive_seed(seed), device), 0, config.flip
         self.images = to_tensor(images, device)
         self.targets, self.counted = targets(torch.from_numpy(labels).to(device), config.n)
-        self.stream = IndexStream(len(images), self.batch, seed)
-        self.random = torch.Generator().manual_seed(seed_of(seed, 1))
+        self.stream = InfiniteSampler(len(images), self.batch, seed)
+        self.random = torch.Generator().manual_seed(derive_seed(seed, 1))
 
     def until(self, step: int) -> float:
         """Go on to that step; the mean loss on the way. DivergenceError if one wasn't finite."""

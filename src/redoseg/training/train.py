@@ -9,7 +9,7 @@ from rich.console import Console
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, open_data
-from redoseg.data.sampler import IndexStream
+from redoseg.data.sampler import InfiniteSampler
 from redoseg.errors import ConfigError
 from redoseg.models.run_folder import RunFolder
 from redoseg.training.distributed import SingleProcess, process_group
@@ -42,7 +42,7 @@ def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str,
     config = config.resolved()
     with process_group() as group:
         dataset = _prepare(config, console, group)
-    IndexStream(len(dataset.split("train")), config.batch, config.seed)
+    InfiniteSampler(len(dataset.split("train")), config.batch, config.seed)
     labelled = open_labelled(config, dataset)
     masks = {} if labelled is None else {"supervision": labelled.supervision}
     return config, dataset.describe() | masks

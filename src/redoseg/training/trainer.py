@@ -11,7 +11,7 @@ from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
-from redoseg.data.sampler import spread
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.models.run_folder import RunFolder
@@ -57,7 +57,7 @@ class Trainer:
         if self.group.is_main_process:
             self.writer = RunWriter(config, dataset, self.device, learner.supervision)
             images = dataset.split("train")
-            self.fixed_images = to_tensor(images.images(spread(len(images), OBSERVED)), self.device)
+            self.fixed_images = to_tensor(images.images(evenly_spaced(len(images), OBSERVED)), self.device)
         self._resume()
         minutes_left = None if config.minutes is None else config.minutes - self.seconds / 60
         self.bar = ProgressBar(console, config.steps, self.step, config.batch, minutes_left)

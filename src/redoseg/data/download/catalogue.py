@@ -1,10 +1,10 @@
-"""The paper's data sets, as their owners distribute them: files, sums, terms. Nothing of them is shipped."""
+"""The paper's data sets at their owners': files, sums, terms. None of their data comes with this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _OXFORD = ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "https://thor.robots.ox.ac.uk/flowers/102/")
-# The owner's server has often been unreachable since 2025; what a web archive keeps of it is asked next.
+# The owner's server has often been unreachable since 2025, so a web archive's copy is asked next.
 _PARTS = tuple(
     f"{before}http://vis-www.cs.umass.edu/lfw/part_labels/"
     for before in ("", "https://web.archive.org/web/2020id_/")
@@ -29,18 +29,18 @@ class RemoteFile:
     name: str
     urls: tuple[str, ...]
     size: int | None = None
-    """Bytes, about; for people."""
+    """About how many bytes; only for people to read."""
     sum: str | None = None
-    """`md5:...` or `sha256:...` of the file. None: not published; what comes first is recorded."""
+    """`md5:...` or `sha256:...` of the file. None: none is published, and the first download's counts."""
     inside: str | None = None
-    """Likewise of what a .gz file holds: the same digits packed anew are as good."""
+    """Likewise of what a .gz file holds: the same content packed anew is accepted, too."""
     unpacked: Mapping[str, str] = field(default_factory=dict)
-    """What of an archive is needed: path in it -> path in the set's folder. Empty: the file itself."""
+    """What to unpack: path in the archive -> path in the set's folder. Empty: the file stays as it is."""
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """One of the paper's sets; a union has `parts` and no files of its own."""
+class DownloadableSet:
+    """One of the paper's sets, with its files, or a union, which names its `parts` and has no files."""
 
     name: str
     what: str
@@ -49,22 +49,32 @@ class DataSet:
     home: str
     used_for: str
     words: tuple[str, ...]
-    """What to write after `redoseg train`, `{}` being the set's folder (of a union: the root)."""
+    """What to write after `redoseg train`; `{}` stands for the set's folder or, of a union, for the root."""
     splits: str
     """Where the paper's splits come from."""
     files: tuple[RemoteFile, ...] = ()
     parts: tuple[str, ...] = ()
 
 
-def _at(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
+def _urls(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
     return tuple(f"{server}{name}" for server in servers)
 
 
-def _digits(name: str, size: int, packed: str, inside: str) -> RemoteFile:
-    return RemoteFile(name, _at(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
+# start of the name, bytes, md5 of the file, md5 of its content when unpacked
+_MNIST_FILES = (
+    ("train-images-idx3", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
+    ("train-labels-idx1", 28881, "d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
+    ("t10k-images-idx3", 1648877, "9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
+    ("t10k-labels-idx1", 4542, "ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
+)
 
 
-_FLOWERS = DataSet(
+def _digit_file(start: str, size: int, packed: str, inside: str) -> RemoteFile:
+    name = f"{start}-ubyte.gz"
+    return RemoteFile(name, _urls(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
+
+
+_FLOWERS = DownloadableSet(
     name="flowers",
     what="Oxford Flowers-102: flowers, masks made by a program",
     images=8189,
@@ -76,23 +86,23 @@ _FLOWERS = DataSet(
     files=(
         RemoteFile(
             "102flowers.tgz",
-            _at(_OXFORD, "102flowers.tgz"),
+            _urls(_OXFORD, "102flowers.tgz"),
             344_862_509,
             "md5:52808999861908f626f3c1f4e79d11fa",
             unpacked={"jpg": "jpg"},
         ),
         RemoteFile(
             "102segmentations.tgz",
-            _at(_OXFORD, "102segmentations.tgz"),
+            _urls(_OXFORD, "102segmentations.tgz"),
             203_577_493,
             "md5:51375996b6c4f367a4b9f4492d7ecef5",
             unpacked={"segmim": "segmim"},
         ),
-        RemoteFile("setid.mat", _at(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
+        RemoteFile("setid.mat", _urls(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
     ),
 )
 
-_LFW = DataSet(
+_LFW = DownloadableSet(
     name="lfw",
     what="Labeled Faces in the Wild, funneled, with its part labels",
     images=13233,
@@ -115,15 +125,15 @@ _LFW = DataSet(
         ),
         RemoteFile(
             "parts_lfw_funneled_gt_images.tgz",
-            _at(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
+            _urls(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
             sum="md5:3e7e26e801c3081d651c8c2ef3c45cfc",
             unpacked={"parts_lfw_funneled_gt_images": "parts_lfw_funneled_gt_images"},
         ),
-        *(RemoteFile(name, _at(_PARTS, name)) for name in _PART_LISTS),
+        *(RemoteFile(name, _urls(_PARTS, name)) for name in _PART_LISTS),
     ),
 )
 
-_CUB = DataSet(
+_CUB = DownloadableSet(
     name="cub",
     what="Caltech-UCSD Birds-200-2011, with its segmentations",
     images=11788,
@@ -151,7 +161,7 @@ _CUB = DataSet(
     ),
 )
 
-_MNIST_SET = DataSet(
+_MNIST_SET = DownloadableSet(
     name="mnist",
     what="handwritten digits, for colored-2-MNIST",
     images=70_000,
@@ -160,35 +170,10 @@ _MNIST_SET = DataSet(
     used_for="digits; figure 2",
     words=("digits", "--n", "3", "--mnist", "{}"),
     splits="55,000 train and 5,000 val of MNIST's train, test its own",
-    files=(
-        _digits(
-            "train-images-idx3-ubyte.gz",
-            9_912_422,
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "6bbc9ace898e44ae57da46a324031adb",
-        ),
-        _digits(
-            "train-labels-idx1-ubyte.gz",
-            28_881,
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "a25bea736e30d166cdddb491f175f624",
-        ),
-        _digits(
-            "t10k-images-idx3-ubyte.gz",
-            1_648_877,
-            "9fb629c4189551a2d022fa330f9573f3",
-            "2646ac647ad5339dbf082846283269ea",
-        ),
-        _digits(
-            "t10k-labels-idx1-ubyte.gz",
-            4_542,
-            "ec29112dd5afa0611ce80d1b7f02629c",
-            "27ae3e4e09519cfbb04c329615203637",
-        ),
-    ),
+    files=tuple(_digit_file(*file) for file in _MNIST_FILES),
 )
 
-_UNION = DataSet(
+_UNION = DownloadableSet(
     name="flowers+lfw",
     what="Flowers and LFW as one set, which has no labels of its own",
     images=_FLOWERS.images + _LFW.images,
@@ -200,4 +185,4 @@ _UNION = DataSet(
     parts=("flowers", "lfw"),
 )
 
-SETS: dict[str, DataSet] = {found.name: found for found in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}
+SETS: dict[str, DownloadableSet] = {known.name: known for known in (_FLOWERS, _LFW, _CUB, _UNION, _MNIST_SET)}

@@ -1,14 +1,14 @@
-"""One file from the first of several servers that has it, by pooch; a file is written whole or not at all."""
+"""Fetches a file, by pooch, from the first server that has it; it is written whole or not at all."""
 
 import errno
 import gzip
 import hashlib
 import time
 import zlib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pooch
 from requests import Response
@@ -25,7 +25,7 @@ from redoseg.version import __version__
 
 _CHUNK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_BUSY = (408, 425, 429)  # and all from 500 on: the server may do better in a moment
+_BUSY = (408, 425, 429)  # with these, as with all from 500 on, the server may answer in a moment
 
 
 class NoRoomError(DataError):
@@ -33,7 +33,7 @@ class NoRoomError(DataError):
 
 
 class _FailedError(Exception):
-    """Why a server's file can't be used; `again`: another try may go better."""
+    """Why a server's file can't be used; `again`: another try may succeed; `sum`: that of a wrong file."""
 
     def __init__(self, why: str, again: bool = False, sum_: str | None = None) -> None:
         super().__init__(why)
@@ -42,24 +42,24 @@ class _FailedError(Exception):
 
 
 @dataclass(frozen=True)
-class Fetching:
-    """How to fetch: `tries` for each server, the n-th after n times `wait` seconds more."""
+class Fetcher:
+    """Asks each server up to `tries` times; after each failure it waits `wait` seconds longer than before."""
 
     console: Console
     tries: int = 3
     wait: float = 1.0
 
     def fetch(self, file: RemoteFile, target: Path, expected: str | None) -> None:
-        """`target` holds the file, and its sum is `expected` where that is known.
+        """Write `file` to `target` and check that its sum is `expected`, if that is known.
 
-        DataError, which names every server, if none has it; NoRoomError on a full disk. `target` is left
-        as it was then.
+        DataError, which names every server, if none has it; NoRoomError on a full disk. Then `target` is
+        left as it was.
         """
         failures = []
         for url in file.urls:
-            self.console.print(f"fetching {url}", markup=False, highlight=False, soft_wrap=True)
+            self.console.out(f"fetching {url}", highlight=False)
             try:
-                return self._from(url, file, target, expected)
+                return self._fetch_from(url, file, target, expected)
             except _FailedError as failed:
                 failures.append(f"{url}: {failed}")
         with_sum = f" ({expected})" if expected else ""
@@ -68,68 +68,68 @@ class Fetching:
             f"{target.parent} and run this again"
         )
 
-    def _from(self, url: str, file: RemoteFile, target: Path, expected: str | None) -> None:
+    def _fetch_from(self, url: str, file: RemoteFile, target: Path, expected: str | None) -> None:
         seen: str | None = None
         for attempt in range(self.tries):
             time.sleep(attempt * self.wait)
             try:
-                return write_aside(target, lambda aside: self._once(url, file, aside, expected))
+                return write_aside(target, lambda aside: self._fetch_once(url, file, aside, expected))
             except _FailedError as failed:
-                # the same wrong sum twice: it is a wrong file, not a broken one
+                # the same wrong sum twice means another file, not a damaged one
                 last = attempt == self.tries - 1 or not failed.again
                 if last or (failed.sum is not None and failed.sum == seen):
                     raise
                 seen = failed.sum
-                self.console.print(f"again: {failed}", markup=False, highlight=False, soft_wrap=True)
+                self.console.out(f"again: {failed}", highlight=False)
         raise ValueError("tries must be at least 1")
 
-    def _once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
-        with Bar(self.console, file.name) as bar:
+    def _fetch_once(self, url: str, file: RemoteFile, aside: Path, expected: str | None) -> None:
+        with closing(Bar(self.console, file.name)) as bar:
             try:
-                _downloader(file, bar)(url, str(aside), None)
+                _make_downloader(file, bar)(url, str(aside), None)
             except HTTPError as error:
                 status = 0 if error.response is None else error.response.status_code
-                # "404 Client Error: Not Found for url: ...", of which the URL is named already
+                # "404 Client Error: Not Found for url: ...": the URL is in the message already
                 said = first_line(error).partition(" for url")[0]
                 raise _FailedError(f"the server says {said}", status in _BUSY or status >= 500) from error
             except RequestException as error:
-                unreachable = _caused_by(error, NewConnectionError)
+                unreachable = _is_caused_by(error, NewConnectionError)
                 said = "can't be reached (is there a network?)" if unreachable else "the connection broke off"
                 raise _FailedError(said, not unreachable) from error
             except ConnectionFault as error:
                 raise _FailedError("the connection broke off", again=True) from error
             except OSError as error:
-                raise full(error, aside.parent, f"{url} could not be kept") from error
+                raise disk_full(error, aside.parent, f"{url} could not be kept") from error
         check_content(aside, file, expected)
 
 
 def check_content(path: Path, file: RemoteFile, expected: str | None) -> None:
-    """_FailedError if it is another file, or a web page in place of one."""
+    """_FailedError if `path` is another file than expected or, where no sum is known, a web page."""
     if expected is None:
         with open(path, "rb") as stream:
             start = stream.read(64).lstrip()
         if not start or start.startswith(b"<"):
             raise _FailedError("sent a web page or nothing instead of the file")
-    elif not fits(path, file, expected):
-        found = sum_of(path, expected.partition(":")[0])
+    elif not matches_sum(path, file, expected):
+        found = compute_sum(path, expected.partition(":")[0])
         why = f"sent another file: its sum is {found}, not {expected}; it was removed"
         raise _FailedError(why, again=True, sum_=found)
 
 
-def fits(path: Path, file: RemoteFile, expected: str) -> bool:
-    """Is it the file, by its sum or by that of what it holds?"""
-    if sum_of(path, expected.partition(":")[0]) == expected:
+def matches_sum(path: Path, file: RemoteFile, expected: str) -> bool:
+    """Whether `path` has the sum `expected`, or is a .gz file with the content that is expected."""
+    if compute_sum(path, expected.partition(":")[0]) == expected:
         return True
-    return file.inside is not None and _sum_inside(path, file.inside.partition(":")[0]) == file.inside
+    return file.inside is not None and _compute_inner_sum(path, file.inside.partition(":")[0]) == file.inside
 
 
-def sum_of(path: Path, algorithm: str = "sha256") -> str:
-    """`algorithm:hexadecimal`."""
+def compute_sum(path: Path, algorithm: str = "sha256") -> str:
+    """The file's sum as `algorithm:hexadecimal`."""
     return f"{algorithm}:{pooch.file_hash(str(path), alg=algorithm)}"
 
 
-def _sum_inside(path: Path, algorithm: str) -> str | None:
-    """Of what a gzip file holds; None if it is none, or broken."""
+def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
+    """The sum of what a gzip file holds; None if it is no such file, or damaged."""
     found = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path) as stream:
@@ -140,8 +140,8 @@ def _sum_inside(path: Path, algorithm: str) -> str | None:
     return f"{algorithm}:{found.hexdigest()}"
 
 
-def full(error: OSError, folder: Path, what: str) -> OSError | DataError:
-    """What to raise for `error`: a full disk has a cure, the rest is the system's to explain."""
+def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
+    """The error to raise for `error`: on a full disk NoRoomError, which says what to do, else `error`."""
     if error.errno not in _FULL:
         return error
     return NoRoomError(
@@ -150,25 +150,25 @@ def full(error: OSError, folder: Path, what: str) -> OSError | DataError:
     )
 
 
-def _downloader(file: RemoteFile, bar: "Bar") -> Any:
-    # A server's transport compression is undone, but not the file's own.
+def _make_downloader(file: RemoteFile, bar: "Bar") -> Any:
+    # a server's compression on the way is undone, but not the file's own
     is_packed = file.name.endswith((".gz", ".tgz"))
     return pooch.HTTPDownloader(
         progressbar=bar,
         chunk_size=_CHUNK,
         timeout=30,
         headers={"User-Agent": f"redoseg/{__version__}", "Accept-Encoding": "identity"},
-        hooks={"response": _as_stored} if is_packed else {},
+        hooks={"response": _keep_compressed} if is_packed else {},
     )
 
 
-def _as_stored(response: Response, *_: object, **__: object) -> None:
-    """A .tgz that a server labels as a compressed .tar is kept compressed: the sums are those of the .tgz."""
+def _keep_compressed(response: Response, *_: object, **__: object) -> None:
+    """Keep a .tgz as it is, though its server calls it a compressed .tar: the known sum is the .tgz's."""
     response.raw.headers.discard("content-encoding")
 
 
-def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
-    """Is it, or what it was raised for, of this kind? requests hides the reason in its arguments."""
+def _is_caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
+    """Whether an error or a cause of it is of a kind; requests hides the causes in its errors' arguments."""
     while error is not None:
         reasons = [error, *error.args, getattr(error.args[0] if error.args else None, "reason", None)]
         if any(isinstance(reason, kind) for reason in reasons):
@@ -178,25 +178,17 @@ def _caused_by(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 
 class Bar:
-    """pooch's idea of a progress bar (`total`, `update`, `reset`, `close`); silent where no terminal is."""
+    """A progress bar with the methods that pooch calls; it shows nothing if there is no terminal."""
 
     def __init__(self, console: Console, name: str) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(name, total=None)
-
-    def __enter__(self) -> Self:
         self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def total(self) -> float | None:
-        """Bytes; None where the server doesn't say."""
+        """The file's bytes; None if the server doesn't say."""
         return self._progress.tasks[0].total
 
     @total.setter

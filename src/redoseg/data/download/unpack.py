@@ -1,4 +1,4 @@
-"""Archives of strangers, unpacked so that nothing lands outside the folder and nothing is left half done."""
+"""Unpacks an archive that isn't trusted: nothing is written outside the folder, and nothing is half done."""
 
 import os
 import shutil
@@ -13,10 +13,11 @@ _BROKEN = (tarfile.TarError, EOFError, zlib.error)
 
 
 def unpack(archive: Path, folder: Path, places: Mapping[str, str]) -> None:
-    """Put what `places` names (path in the tar -> path in `folder`) into `folder`, each whole or not at all.
+    """Unpack the files and folders that `places` names (path in the tar -> path in `folder`).
 
-    What is there already stays as it is. DataError if the archive is broken, lacks one of them, or
-    holds anything, needed or not, that could reach outside: an absolute path, `..`, a link, a device.
+    Each is there whole or not at all, and one that exists stays as it is. DataError if the archive is broken,
+    lacks one of them, or holds anything, wanted or not, that could reach outside of the folder: an absolute
+    path, `..`, a link or a device.
     """
     aside = folder / f".{archive.name}.{os.getpid()}"
     try:
@@ -38,30 +39,30 @@ def _extract(archive: Path, into: Path, wanted: list[PurePosixPath]) -> None:
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
-                path = _safe(member, archive)
+                path = _check_member(member, archive)
                 if any(path == name or name in path.parents for name in wanted) and _is_content(path):
                     tar.extract(member, into, filter="data")
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole archive ({first_line(error)})") from error
 
 
-def _safe(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
-    """The member's path. tarfile's filter would mend absolute paths in silence and allow links within."""
+def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
+    """The member's path; DataError for one that isn't a plain file or folder within.
+
+    tarfile's own filter would make absolute paths relative in silence and allow links.
+    """
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or PurePath(member.name).drive
     if not outside and (member.isfile() or member.isdir()):
         return path
-    kind = "a path outside the folder" if outside else "a link" if _is_link(member) else "a device"
+    inside = "a link" if member.issym() or member.islnk() else "a device"
+    kind = "a path outside the folder" if outside else inside
     raise DataError(
         f"{archive} holds {kind}, {member.name!r}, which a data set has no use for: nothing was unpacked; "
         "delete the file and get it from its owner"
     )
 
 
-def _is_link(member: tarfile.TarInfo) -> bool:
-    return member.issym() or member.islnk()
-
-
 def _is_content(path: PurePosixPath) -> bool:
-    """Not what a Mac puts beside each file: named as a photo, but none."""
+    """Whether it isn't a `._` file, which a Mac adds for each file and which has a photo's suffix."""
     return not path.name.startswith("._")

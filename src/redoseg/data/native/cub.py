@@ -1,4 +1,7 @@
-"""CUB-200-2011 as its owner distributes it: images/, segmentations/ (an archive of its own), images.txt."""
+"""CUB-200-2011 as its owner distributes it: images/, images.txt, and segmentations/ from their own archive.
+
+They lie in `root` or in its CUB_200_2011/, the segmentations perhaps beside that folder.
+"""
 
 import logging
 import os
@@ -9,59 +12,42 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import FolderListing, ImageRef
+from redoseg.data.folder import ImageRef
 from redoseg.data.images import MaskRule, decode_grey
-from redoseg.data.native.layout import completed, found, joined, pieces, rows, shuffled
+from redoseg.data.native import layout
 from redoseg.errors import DataError
 
 NAME = "cub"
+EXAMPLE, ARCHIVE = "images/FOLDER/NAME.jpg", "CUB_200_2011.tgz"
 IMAGES = 11_788
 VAL, TEST = 788 / 11_788, 1_000 / 11_788
-"""Shares of the images, where there is no list: the paper's numbers."""
+"""The shares of the images that validate and test if there is no list: the paper's numbers."""
 
 _INSIDE = "CUB_200_2011"  # the folder that the photos' archive unpacks to
 _SPLITS, _NUMBERS = "train_val_test_split.txt", "images.txt"
 _BY_DIGIT = {"0": "train", "1": "val", "2": "test"}
-_KEY = 0xCB  # of the order in which images are dealt to splits
+_KEY = 0xCB  # seed of the order in which images are dealt to splits without a list
 
 _log = logging.getLogger("redoseg.data")
 
 
-def listing(root: Path, *, sidecars: bool) -> FolderListing:
-    """The photos, named by their paths below images/ without suffix; DataError without one.
-
-    `root` is the folder with images/, or the one around CUB_200_2011/. `sidecars`: also the segmentations,
-    there or beside that folder, where there are any, and splits from train_val_test_split.txt (the authors'),
-    else dealt in the paper's proportions.
-    """
-    images = _photos(root)
-    if not images:
-        raise DataError(f"{root} holds no images/FOLDER/NAME.jpg: unpack {_INSIDE}.tgz there")
-    if not sidecars:
-        return FolderListing(root, list(images.values()), native=NAME)
-    masks = {name: ref for name, ref in _segmentations(root).items() if name in images}
-    splits = _listed(root, images) if _file(root, _SPLITS).exists() else _dealt(root, images)
-    return FolderListing(root, list(images.values()), masks, splits, NAME, RULE)
+def find_missing(root: Path) -> list[str]:
+    """The authors' list of splits is no part of the set, so that it isn't missed."""
+    images, masks, base = find_photos(root), find_masks(root), _base(root)
+    cure, unpack = f"unpack {ARCHIVE} in {root}", f"unpack segmentations.tgz in {root}"
+    lines = layout.check_files(base / "images", "photos", images, IMAGES, cure)
+    lines += layout.check_files(base / "segmentations", "segmentations", masks, IMAGES, unpack, list(images))
+    return lines + _check_lists(root, images, cure)
 
 
-def missing(root: Path) -> list[str]:
-    """A line for each thing that `root` lacks of the whole set, to which the authors' list doesn't belong."""
-    images, masks = _photos(root), _segmentations(root)
-    cure = f"unpack {_INSIDE}.tgz in {root}"
-    lines = pieces(_base(root) / "images", "photos", images, IMAGES, cure)
-    unpack = f"unpack segmentations.tgz in {root}"
-    lines += pieces(_base(root) / "segmentations", "segmentations", masks, IMAGES, unpack, list(images))
-    return lines + _wrong_lists(root, images, cure)
-
-
-def _wrong_lists(root: Path, images: Mapping[str, ImageRef], cure: str) -> list[str]:
-    file = _file(root, _NUMBERS)
+def _check_lists(root: Path, images: Mapping[str, ImageRef], cure: str) -> list[str]:
+    file = _list_file(root, _NUMBERS)
     if not file.exists():
         return [f"{file} is not there: {cure}"]
     try:
-        names = set(_numbers(root).values())
-        if _file(root, _SPLITS).exists():
-            _read(root)
+        names = set(_read_numbers(root).values())
+        if _list_file(root, _SPLITS).exists():
+            _read_splits(root)
     except DataError as error:
         return [str(error)]
     unlike = len(names ^ images.keys()) if images else 0
@@ -69,54 +55,62 @@ def _wrong_lists(root: Path, images: Mapping[str, ImageRef], cure: str) -> list[
 
 
 def _base(root: Path) -> Path:
-    """The folder with images/."""
+    """The folder that holds images/."""
     return root if (root / "images").is_dir() or not (root / _INSIDE).is_dir() else root / _INSIDE
 
 
-def _file(root: Path, name: str) -> Path:
-    """A list of the set, or where it belongs: someone may have put it beside CUB_200_2011/."""
+def _list_file(root: Path, name: str) -> Path:
+    """Where a list of the set is or belongs; one may have been put beside CUB_200_2011/, too."""
     own = _base(root) / name
     return own if own.exists() or not (root / name).exists() else root / name
 
 
-def _photos(root: Path) -> dict[str, ImageRef]:
-    return found(_base(root) / "images", r"(?P<name>[^/]+/[^/]+)\.jpg")
+def find_photos(root: Path) -> dict[str, ImageRef]:
+    """The photos, named by their paths below images/ without the suffix."""
+    return layout.find_files(_base(root) / "images", r"(?P<name>[^/]+/[^/]+)\.jpg")
 
 
-def _segmentations(root: Path) -> dict[str, ImageRef]:
-    """By the names of their photos."""
+def find_masks(root: Path) -> dict[str, ImageRef]:
+    """The segmentations, by the names of their photos."""
     for place in (_base(root), _base(root).parent):
-        masks = found(place / "segmentations", r"(?P<name>[^/]+/[^/]+)\.png")
+        masks = layout.find_files(place / "segmentations", r"(?P<name>[^/]+/[^/]+)\.png")
         if masks:
             return masks
     return {}
 
 
-def _numbers(root: Path) -> dict[str, str]:
-    """The number of each photo, as images.txt has it. DataError if that can't be read."""
-    return {number: os.path.splitext(path)[0] for number, path in rows(_file(root, _NUMBERS))}
+def _read_numbers(root: Path) -> dict[str, str]:
+    """Number -> photo, by images.txt. DataError if it can't be read."""
+    pairs = layout.read_pairs(_list_file(root, _NUMBERS))
+    return {number: os.path.splitext(path)[0] for number, path in pairs}
 
 
-def _read(root: Path) -> dict[str, str]:
-    """Photo -> split by the authors' list, for those that images.txt knows."""
-    file, names = _file(root, _SPLITS), _numbers(root)
+def _read_splits(root: Path) -> dict[str, str]:
+    """Photo -> split by the authors' list, of the photos in images.txt. DataError for broken lists."""
+    file, names = _list_file(root, _SPLITS), _read_numbers(root)
     parts: dict[str, list[str]] = {split: [] for split in _BY_DIGIT.values()}
-    for number, digit in rows(file):
+    for number, digit in layout.read_pairs(file):
         if digit not in _BY_DIGIT:
             raise DataError(f"{file}: photo {number} has {digit}, not 0 (train), 1 (val) or 2 (test)")
         if number in names:
             parts[_BY_DIGIT[digit]].append(names[number])
-    return joined(file, parts)
+    return layout.invert_splits(file, parts)
 
 
-def _listed(root: Path, images: Mapping[str, ImageRef]) -> dict[str, str]:
+def find_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+    """By train_val_test_split.txt, the authors' list; without it, dealt in the paper's proportions."""
+    if not _list_file(root, _SPLITS).exists():
+        return _deal_splits(root, images)
     _log.info("%s: splits by the authors' list, the paper's", root)
-    return completed(root, f"{_SPLITS} and {_NUMBERS}", _read(root), images)
+    return layout.complete_splits(root, f"{_SPLITS} and {_NUMBERS}", _read_splits(root), images)
 
 
-def _dealt(root: Path, images: Mapping[str, ImageRef]) -> dict[str, str]:
-    """10,000, 788 and 1,000 of the whole set, of fewer in proportion, but of three at least one each."""
-    order = shuffled(list(images), _KEY)
+def _deal_splits(root: Path, images: Mapping[str, ImageRef]) -> dict[str, str]:
+    """10,000 train, 788 val and 1,000 test of the whole set, else in proportion.
+
+    Of three images or more each split gets at least one.
+    """
+    order = layout.shuffle_names(list(images), _KEY)
     least = 1 if len(order) > 2 else 0
     val, test = (max(round(share * len(order)), least) for share in (VAL, TEST))
     splits = dict.fromkeys(order[: val + test], "test") | dict.fromkeys(order[:val], "val")
@@ -127,9 +121,9 @@ def _dealt(root: Path, images: Mapping[str, ImageRef]) -> dict[str, str]:
     return {name: splits.get(name, "train") for name in images}
 
 
-def bird(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 of a segmentation: 1 where its grey, on which several people agree, is above one half."""
+def read_bird(file: BinaryIO) -> NDArray[np.uint8]:
+    """(H, W) uint8 from a segmentation, grey by how many people saw the bird there: 1 for more than half."""
     return (decode_grey(file) > 127).astype(np.uint8)
 
 
-RULE = MaskRule("cub 1", bird)
+RULE = MaskRule("cub 1", read_bird)

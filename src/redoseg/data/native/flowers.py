@@ -3,29 +3,31 @@
 import logging
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import FolderListing, ImageRef
+from redoseg.data.folder import ImageRef
 from redoseg.data.images import MaskRule, decode_image
-from redoseg.data.native.layout import completed, found, joined, pieces
+from redoseg.data.native import layout
 from redoseg.errors import DataError
 
 NAME = "flowers"
 IMAGES = 8189
 SPLITS = {"train": 6149, "val": 1020, "test": 1020}
-PHOTOS = "102flowers.tgz"
+EXAMPLE, ARCHIVE = "jpg/image_00001.jpg or the like", "102flowers.tgz"
 
 _log = logging.getLogger("redoseg.data")
-_SUBSETS = {"train": "tstid", "val": "valid", "test": "trnid"}  # the paper's: it trains on the largest
-_BLUE = (0, 0, 254)  # what pure blue is after JPEG
+_SUBSETS = {"train": "tstid", "val": "valid", "test": "trnid"}  # the paper trains on the set's largest part
+_BLUE = (0, 0, 254)  # the background of segmentations: pure blue after JPEG
 _TOLERANCE = 90
-"""How far from it background may be, in RGB. JPEG with half the colours' resolution blurs them along an
-outline, so that any tolerance errs there. With this one, outlines laid over 24 flower photos come back from
-JPEG (quality 75) at IoU .98 to .99, a little too wide, and 2 in 10,000 of the flowers' pixels are lost."""
+"""How far from _BLUE the background may be, in RGB. JPEG stores colours at half the resolution and blurs them
+along an outline, so that any tolerance errs there. With this one, outlines laid over 24 flower photos come
+back from JPEG (quality 75) at IoU .98 to .99, a little too wide, and 2 in 10,000 of the flowers' pixels are
+lost."""
 # What scipy raises for a file that isn't MATLAB's, or is damaged
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError),
@@ -33,37 +35,17 @@ _UNREADABLE = (
 )
 
 
-def listing(root: Path, *, sidecars: bool) -> FolderListing:
-    """The photos `image_00001` ..., which are all of `root`/jpg; DataError without one.
-
-    `sidecars`: also the segmentations, where there are any, and the paper's splits from setid.mat; without
-    that file all is `train`.
-    """
-    images = _photos(root)
-    if not images:
-        raise DataError(f"{root} holds no jpg/image_00001.jpg or the like: unpack {PHOTOS} there")
-    if not sidecars:
-        return FolderListing(root, list(images.values()), native=NAME)
-    masks = {name: ref for name, ref in _segmentations(root).items() if name in images}
-    file, splits = root / "setid.mat", {}
-    if file.exists():
-        splits = completed(root, "setid.mat", read_setid(file), images)
-    else:
-        _log.warning("%s has no setid.mat: all its images are in `train`, which is not the paper's", root)
-    return FolderListing(root, list(images.values()), masks, splits, NAME, RULE)
-
-
-def missing(root: Path) -> list[str]:
-    """A line for each thing that `root` lacks of the whole set."""
-    images = _photos(root)
-    lines = pieces(root / "jpg", "photos image_*.jpg", images, IMAGES, f"unpack {PHOTOS} in {root}")
+def find_missing(root: Path) -> list[str]:
+    images = find_photos(root)
+    cure = f"unpack {ARCHIVE} in {root}"
+    lines = layout.check_files(root / "jpg", "photos image_*.jpg", images, IMAGES, cure)
+    masks, place = find_masks(root), root / "segmim"
     cure = f"unpack 102segmentations.tgz in {root}"
-    masks = _segmentations(root)
-    lines += pieces(root / "segmim", "segmentations segmim_*.jpg", masks, IMAGES, cure, list(images))
-    return lines + _wrong_splits(root / "setid.mat")
+    lines += layout.check_files(place, "segmentations segmim_*.jpg", masks, IMAGES, cure, list(images))
+    return lines + _check_splits(root / "setid.mat")
 
 
-def _wrong_splits(file: Path) -> list[str]:
+def _check_splits(file: Path) -> list[str]:
     if not file.exists():
         return [f"{file} is not there: fetch setid.mat of Flowers-102 and put it there"]
     try:
@@ -76,19 +58,29 @@ def _wrong_splits(file: Path) -> list[str]:
     return [f"{file} gives {counts}, and the set's own {SPLITS}: fetch setid.mat of Flowers-102 anew"]
 
 
-def _photos(root: Path) -> dict[str, ImageRef]:
-    return found(root / "jpg", r"(?P<name>image_\d{5})\.jpg")
+def find_photos(root: Path) -> dict[str, ImageRef]:
+    """The photos `image_00001` and so on."""
+    return layout.find_files(root / "jpg", r"(?P<name>image_\d{5})\.jpg")
 
 
-def _segmentations(root: Path) -> dict[str, ImageRef]:
-    """By the names of their photos."""
-    masks = found(root / "segmim", r"seg(?P<name>mim_\d{5})\.jpg")
+def find_masks(root: Path) -> dict[str, ImageRef]:
+    """The segmentations, by the names of their photos."""
+    masks = layout.find_files(root / "segmim", r"seg(?P<name>mim_\d{5})\.jpg")
     return {name.replace("mim", "image", 1): ref for name, ref in masks.items()}
 
 
+def find_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+    """The paper's splits, by setid.mat; without that file all images train."""
+    file = root / "setid.mat"
+    if file.exists():
+        return layout.complete_splits(root, "setid.mat", read_setid(file), images)
+    _log.warning("%s has no setid.mat: all its images are in `train`, which is not the paper's", root)
+    return {}
+
+
 def read_setid(file: Path) -> dict[str, str]:
-    """Photo -> split, as the paper takes them: tstid trains. DataError if that can't be read from `file`."""
-    from scipy.io import loadmat  # noqa: PLC0415 - takes a while, which other sets needn't wait
+    """Photo -> split, with tstid to train on, as in the paper. DataError if `file` doesn't hold that."""
+    from scipy.io import loadmat  # noqa: PLC0415 - its import takes a while, and other sets don't need it
     from scipy.io.matlab import MatReadError  # noqa: PLC0415
 
     try:
@@ -99,15 +91,15 @@ def read_setid(file: Path) -> dict[str, str]:
         raise DataError(
             f"{file} is not the setid.mat of Flowers-102, with trnid, valid and tstid: fetch it anew"
         ) from error
-    return joined(file, parts)
+    return layout.invert_splits(file, parts)
 
 
-def flower(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 of a segmentation: 0 where it is blue, within what JPEG does to that, 1 elsewhere."""
+def read_flower(file: BinaryIO) -> NDArray[np.uint8]:
+    """(H, W) uint8 from a segmentation: 0 where it is blue, as far as JPEG leaves it so, 1 elsewhere."""
     pixels = np.asarray(decode_image(file), np.int32)
     distance = np.square(pixels - _BLUE).sum(axis=2)
     away: NDArray[np.bool_] = distance > _TOLERANCE**2
     return away.astype(np.uint8)
 
 
-RULE = MaskRule("flowers 1", flower)
+RULE = MaskRule("flowers 1", read_flower)

@@ -1,4 +1,4 @@
-"""What readers of native sets share: files of a folder, lists of words, splits, what is missing."""
+"""What the readers of the owners' sets share: finding files, reading lists, making splits, finding gaps."""
 
 import logging
 import re
@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from redoseg.data.archive import list_folder
-from redoseg.data.folder import ImageRef, named
+from redoseg.data.folder import ImageRef, join_names
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
 
 
-def found(folder: Path, pattern: str) -> dict[str, ImageRef]:
-    """The files in `folder` (absolute) whose relative posix path is `pattern`, sorted by name; {} if it isn't
-    there. The name is the pattern's group `name`. DataError if the folder can't be read."""
+def find_files(folder: Path, pattern: str) -> dict[str, ImageRef]:
+    """The files in `folder` whose relative paths match the regular expression `pattern`, sorted by name.
+
+    Its group `name` is the name. {} without the folder, which is absolute; DataError if it can't be read.
+    """
     if not folder.is_dir():
         return {}
     try:
@@ -33,8 +35,11 @@ def found(folder: Path, pattern: str) -> dict[str, ImageRef]:
     return dict(sorted(refs.items()))
 
 
-def rows(path: Path) -> list[tuple[str, str]]:
-    """A list file of two words a line; empty lines, and a count in the first one, are left out. DataError."""
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """The words of a list with two of them a line; empty lines and a count in the first one don't count.
+
+    DataError if it can't be read or has other lines.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -46,39 +51,40 @@ def rows(path: Path) -> list[tuple[str, str]]:
         if len(words) == 2:
             pairs.append((words[0], words[1]))
         elif words and not (number == 1 and len(words) == 1 and words[0].isdecimal()):
-            raise DataError(f"{path}, line {number}, should have two words, and is: {named([line.strip()])}")
+            said = join_names([line.strip()])
+            raise DataError(f"{path}, line {number}, should have two words, and is: {said}")
     return pairs
 
 
-def joined(where: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Split -> names turned round. DataError if a name is in two."""
+def invert_splits(where: Path, parts: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Name -> split from split -> names. DataError, with `where` they come from, if a name has two splits."""
     splits: dict[str, str] = {}
     for split, names in parts.items():
         for name in names:
             if splits.setdefault(name, split) != split:
-                raise DataError(f"{where} gives {named([name])} two splits: {splits[name]}, {split}")
+                raise DataError(f"{where} gives {join_names([name])} two splits: {splits[name]}, {split}")
     return splits
 
 
-def completed(
+def complete_splits(
     root: Path, lists: str, splits: Mapping[str, str], images: Mapping[str, ImageRef]
 ) -> dict[str, str]:
-    """The split of every image there is; those that `lists` don't name are `train`, with a warning."""
+    """The split of every image; a warning says which of them `lists` don't name: these train."""
     unnamed = [name for name in images if name not in splits]
     if unnamed:
         text = "%s: %s name no split of %d images, now in `train`: %s"
-        _log.warning(text, root, lists, len(unnamed), named(unnamed))
+        _log.warning(text, root, lists, len(unnamed), join_names(unnamed))
     return {name: splits.get(name, "train") for name in images}
 
 
-def shuffled(names: Sequence[str], key: int) -> list[str]:
-    """In an order that depends on `key` and the names alone, not on their order."""
+def shuffle_names(names: Sequence[str], key: int) -> list[str]:
+    """The names in an order that depends on `key` and on the names themselves, not on the order they had."""
     order = np.random.Generator(np.random.Philox(key=key)).permutation(len(names))
     ordered = sorted(names)
     return [ordered[i] for i in order]
 
 
-def pieces(
+def check_files(
     place: Path,
     what: str,
     refs: Mapping[str, ImageRef],
@@ -86,19 +92,19 @@ def pieces(
     cure: str,
     wanted: Sequence[str] = (),
 ) -> list[str]:
-    """What is wrong with a set's files of one kind, in lines: none, not those `wanted`, not all, empty ones.
+    """What is wrong with a set's files of one kind, in lines that end with what to do about it, the `cure`.
 
-    `cure` says what to do about it.
+    That is: no files at all, some of `wanted` missing, another number than is `published`, or empty files.
     """
     if not refs:
         return [f"{place} holds no {what}: {cure}"]
     lost = [name for name in wanted if name not in refs]
     lines = []
     if lost:
-        lines.append(f"{place} lacks {what} of {len(lost):,} images: {named(lost)}: {cure}")
+        lines.append(f"{place} lacks {what} of {len(lost):,} images: {join_names(lost)}: {cure}")
     elif len(refs) != published:
         lines.append(f"{place} holds {len(refs):,} {what}, and the set has {published:,}: {cure}")
     empty = [name for name, ref in refs.items() if ref.entry.size == 0]
     if empty:
-        lines.append(f"{place}: {len(empty):,} files are empty: {named(empty)}: {cure}")
+        lines.append(f"{place}: {len(empty):,} files are empty: {join_names(empty)}: {cure}")
     return lines

@@ -9,62 +9,46 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import FolderListing, ImageRef, named
+from redoseg.data.folder import ImageRef, join_names
 from redoseg.data.images import MaskRule, decode_image
-from redoseg.data.native.layout import completed, found, joined, pieces, rows, shuffled
+from redoseg.data.native import layout
 from redoseg.errors import DataError
 
 NAME = "lfw"
+EXAMPLE, ARCHIVE = "lfw_funneled/NAME/NAME_0001.jpg", "lfw-funneled.tgz"
 IMAGES = 13_233
 LABELLED = 2_927
 VAL = 1_327 / 2_927
-"""The share of the labelled faces that the paper validates on; the others test."""
+"""The share of the labelled faces that the paper validates on. It tests on the others."""
 
 _PHOTOS, _PARTS = "lfw_funneled", "parts_lfw_funneled_gt_images"
 _AUTHORS = {"train": "train.txt", "val": "val.txt", "test": "test.txt"}
 _OWN = {"train": "parts_train.txt", "val": "parts_validation.txt", "test": "parts_test.txt"}
-_KEY = 0x1F3  # of the order in which persons are dealt to val and test
+_KEY = 0x1F3  # seed of the order in which persons are dealt to val and test without lists
 
 _log = logging.getLogger("redoseg.data")
 
 
-def listing(root: Path, *, sidecars: bool) -> FolderListing:
-    """The faces `Aaron_Eckhart_0001` ...; DataError without one.
-
-    `sidecars`: also the part labels, where there are any, and splits, by the first of these that is there:
-    the authors' lists; the set's own part lists; the faces with labels dealt to val and test by person.
-    """
-    images = _faces(root)
-    if not images:
-        raise DataError(f"{root} holds no {_PHOTOS}/NAME/NAME_0001.jpg: unpack lfw-funneled.tgz there")
-    if not sidecars:
-        return FolderListing(root, list(images.values()), native=NAME)
-    masks = {name: ref for name, ref in _labels(root).items() if name in images}
-    splits = _splits(root, images, masks)
-    return FolderListing(root, list(images.values()), masks, splits, NAME, RULE)
-
-
-def missing(root: Path) -> list[str]:
-    """A line for each thing that `root` lacks of the whole set."""
-    images, masks = _faces(root), _labels(root)
-    cure = f"unpack lfw-funneled.tgz in {root}"
-    lines = pieces(root / _PHOTOS, "photos NAME/NAME_0001.jpg", images, IMAGES, cure)
+def find_missing(root: Path) -> list[str]:
+    images, masks = find_photos(root), find_masks(root)
+    cure = f"unpack {ARCHIVE} in {root}"
+    lines = layout.check_files(root / _PHOTOS, "photos NAME/NAME_0001.jpg", images, IMAGES, cure)
     cure = f"unpack {_PARTS}.tgz in {root}"
-    lines += pieces(root / _PARTS, "part labels NAME_0001.ppm", masks, LABELLED, cure)
-    return lines + _wrong_lists(root, masks, cure)
+    lines += layout.check_files(root / _PARTS, "part labels NAME_0001.ppm", masks, LABELLED, cure)
+    return lines + _check_lists(root, masks, cure)
 
 
-def _wrong_lists(root: Path, masks: Mapping[str, ImageRef], cure: str) -> list[str]:
-    """`cure`: against part labels that aren't there."""
-    lists = _lists(root)
+def _check_lists(root: Path, masks: Mapping[str, ImageRef], cure: str) -> list[str]:
+    """`cure`: what to do if part labels are missing."""
+    lists = _choose_lists(root)
     if lists is None:
-        own = ", ".join(_OWN.values())
-        return [f"{root} holds no lists of splits: put the paper's {_said(_AUTHORS)} there, or {own}"]
+        papers, own = ", ".join(_AUTHORS.values()), ", ".join(_OWN.values())
+        return [f"{root} holds no lists of splits: put the paper's {papers} there, or {own}"]
     absent = [file for file in lists.values() if not (root / file).is_file()]
     if absent:
         return [f"{root} lacks {', '.join(absent)}, which belongs to the other lists there: fetch it"]
     try:
-        splits = _read(root, lists)
+        splits = _read_splits(root, lists)
     except DataError as error:
         return [str(error)]
     labelled = ("val", "test") if lists is _AUTHORS else tuple(lists)
@@ -72,77 +56,76 @@ def _wrong_lists(root: Path, masks: Mapping[str, ImageRef], cure: str) -> list[s
     lost = [name for name in wanted if name not in masks] if masks else []
     if not lost:
         return []
-    return [f"{root / _PARTS} lacks the labels of {len(lost):,} listed faces: {named(lost)}: {cure}"]
+    return [f"{root / _PARTS} lacks the labels of {len(lost):,} listed faces: {join_names(lost)}: {cure}"]
 
 
-def _faces(root: Path) -> dict[str, ImageRef]:
-    return found(root / _PHOTOS, r"(?P<person>[^/]+)/(?P<name>(?P=person)_\d{4})\.jpg")
+def find_photos(root: Path) -> dict[str, ImageRef]:
+    """The faces, named `Aaron_Eckhart_0001` and so on."""
+    return layout.find_files(root / _PHOTOS, r"(?P<person>[^/]+)/(?P<name>(?P=person)_\d{4})\.jpg")
 
 
-def _labels(root: Path) -> dict[str, ImageRef]:
-    return found(root / _PARTS, r"(?P<name>[^/]+_\d{4})\.ppm")
+def find_masks(root: Path) -> dict[str, ImageRef]:
+    """The part labels, by the names of their faces."""
+    return layout.find_files(root / _PARTS, r"(?P<name>[^/]+_\d{4})\.ppm")
 
 
-def _lists(root: Path) -> Mapping[str, str] | None:
-    """The lists that hold in `root`, some of which may not be there."""
+def _choose_lists(root: Path) -> Mapping[str, str] | None:
+    """The files of the lists of splits that count in `root`; only some of them may be there. None without."""
     for lists in (_AUTHORS, _OWN):
         if any((root / file).is_file() for file in lists.values()):
             return lists
     return None
 
 
-def _said(lists: Mapping[str, str]) -> str:
-    return ", ".join(lists.values())
-
-
-def _read(root: Path, lists: Mapping[str, str]) -> dict[str, str]:
-    """Face -> split, by those lists that are there. DataError for broken ones."""
+def _read_splits(root: Path, lists: Mapping[str, str]) -> dict[str, str]:
+    """Face -> split, by those of the lists that are there. DataError for broken ones."""
     parts = {
-        split: [_face(root / file, *pair) for pair in rows(root / file)]
+        split: [_parse_face(root / file, *pair) for pair in layout.read_pairs(root / file)]
         for split, file in lists.items()
         if (root / file).is_file()
     }
-    return joined(root, parts)
+    return layout.invert_splits(root, parts)
 
 
-def _face(file: Path, person: str, which: str) -> str:
-    """From a line of the set's lists, "NAME 1", or of the authors', "NAME NAME_0001"."""
+def _parse_face(file: Path, person: str, which: str) -> str:
+    """The face in a line of the set's lists, "NAME 1", or the authors', "NAME NAME_0001"; else DataError."""
     if which.isdecimal():
         return f"{person}_{int(which):04d}"
     if not which.startswith(f"{person}_"):
-        said = named([f"{person} {which}"])
+        said = join_names([f"{person} {which}"])
         raise DataError(f"{file}: a line should be NAME 1 or NAME NAME_0001, and is: {said}")
     return which
 
 
-def _splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
-    lists = _lists(root)
+def find_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+    """By the first that is there: the authors' lists, the set's own part lists, or the part labels alone."""
+    lists = _choose_lists(root)
     if lists is None:
-        return _dealt(root, images, masks)
-    named_there = _read(root, lists)
+        return _deal_splits(root, images, masks)
+    listed = _read_splits(root, lists)
     if lists is _AUTHORS:
         _log.info("%s: splits by the authors' lists, the paper's", root)
-        return completed(root, _said(lists), named_there, images)
+        return layout.complete_splits(root, ", ".join(lists.values()), listed, images)
     text = (
         "%s: splits by the set's own part lists, not the paper's: `test` is parts_test.txt, `val` the other "
         "faces with part labels, `train` all without"
     )
     _log.warning(text, root)
-    labelled = masks.keys() | named_there.keys()
+    labelled = masks.keys() | listed.keys()
     return {
-        name: "train" if name not in labelled else "test" if named_there.get(name) == "test" else "val"
+        name: "train" if name not in labelled else "test" if listed.get(name) == "test" else "val"
         for name in images
     }
 
 
-def _dealt(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
-    """Faces with labels to val and test, all of a person's to one of them; the others to train."""
+def _deal_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]) -> dict[str, str]:
+    """Deal faces with labels to val and test, all of one person to the same; the others train."""
     faces: dict[str, list[str]] = {}
     for name in masks:
         faces.setdefault(person(name), []).append(name)
     splits = dict.fromkeys(images, "train")
     dealt = 0
-    for one in shuffled(list(faces), _KEY):
+    for one in layout.shuffle_names(list(faces), _KEY):
         split = "val" if dealt < VAL * len(masks) else "test"
         dealt += len(faces[one])
         splits |= dict.fromkeys(faces[one], split)
@@ -156,16 +139,18 @@ def _dealt(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, Image
 
 
 def person(name: str) -> str:
-    """Whose face it is: `Aaron_Eckhart` of `Aaron_Eckhart_0001`."""
+    """The person whose face it is: `Aaron_Eckhart` for `Aaron_Eckhart_0001`."""
     return name.rpartition("_")[0]
 
 
-def parts(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 of part labels: 0 where a pixel is more blue than else, which is background; of the
-    others 2 where it is more red than green, hair, and 1 elsewhere, skin."""
+def read_parts(file: BinaryIO) -> NDArray[np.uint8]:
+    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red).
+
+    A pixel is what its largest channel says; skin wins over hair and both over background if they are equal.
+    """
     red, green, blue = np.moveaxis(np.asarray(decode_image(file)), 2, 0)
     background = blue > np.maximum(red, green)
     return np.where(background, 0, np.where(red > green, 2, 1)).astype(np.uint8)
 
 
-RULE = MaskRule("lfw 1", parts)
+RULE = MaskRule("lfw 1", read_parts)

@@ -1,6 +1,6 @@
 """The paper's sets as their owners distribute them: DATA `flowers:DIR`, `lfw:DIR`, `cub:DIR`.
 
-Folders only, links and all; what an owner packs has to be unpacked first.
+DIR is a folder, which may hold links. The owners' archives have to be unpacked first.
 """
 
 import os
@@ -8,29 +8,43 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from redoseg.data.folder import FolderListing, scan
+from redoseg.data.folder import FolderListing, ImageRef, scan
+from redoseg.data.images import MaskRule
 from redoseg.data.native import cub, flowers, lfw
 from redoseg.errors import DataError
 
 
 class Reader(Protocol):
-    """What each of this folder's files is."""
+    """What a module that reads one set has; `root` is an absolute folder, and images and masks go by name."""
 
-    def listing(self, root: Path, *, sidecars: bool) -> FolderListing:
-        """The images in the folder `root` (absolute); with `sidecars` masks and splits, too."""
-        ...
+    NAME: str
+    EXAMPLE: str
+    """The path of a photo in the folder, for messages."""
+    ARCHIVE: str
+    """The owner's archive of the photos."""
+    RULE: MaskRule
 
-    def missing(self, root: Path) -> list[str]:
-        """What the folder `root` (absolute) lacks of the whole set, in lines that say what to do."""
-        ...
+    def find_photos(self, root: Path) -> dict[str, ImageRef]:
+        """The photos in `root`, all of them or some, sorted by name."""
+
+    def find_masks(self, root: Path) -> dict[str, ImageRef]:
+        """The masks in `root`, by the names of their photos."""
+
+    def find_splits(
+        self, root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, ImageRef]
+    ) -> dict[str, str]:
+        """The split of every image, or {} if all are 'train'. What isn't the paper's split is a warning."""
+
+    def find_missing(self, root: Path) -> list[str]:
+        """What `root` lacks of the whole set, in lines that say what to do. DataError for broken lists."""
 
 
 _READERS: Mapping[str, Reader] = {flowers.NAME: flowers, lfw.NAME: lfw, cub.NAME: cub}
 NAMES = tuple(_READERS)
 
 
-def parsed(source: str | Path) -> tuple[str, Path] | None:
-    """Name and folder of DATA like `lfw:DIR`; None for a path, as every Path and `./lfw:DIR` is."""
+def parse_native(source: str | Path) -> tuple[str, Path] | None:
+    """Name and folder of DATA like `lfw:DIR`; None for a path, such as `./lfw:DIR` or any Path."""
     name, _, folder = str(source).partition(":")
     if isinstance(source, Path) or not folder or name not in _READERS:
         return None
@@ -38,35 +52,43 @@ def parsed(source: str | Path) -> tuple[str, Path] | None:
 
 
 def absolute_source(source: str | Path) -> str | Path:
-    """DATA for another working directory: `lfw:/all/of/DIR`, or a Path."""
-    native = parsed(source)
+    """The same DATA for another working directory: an absolute Path, or `lfw:DIR` with an absolute DIR."""
+    native = parse_native(source)
     return Path(source).absolute() if native is None else f"{native[0]}:{native[1].absolute()}"
 
 
-def listed(source: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
-    """The images of one DATA that is no drawn scene: `scan` of a path, `listing` of NAME:DIR. DataError."""
-    native = parsed(source)
+def list_source(source: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
+    """The images of one DATA but drawn scenes: `scan` of a path, `list_images` of NAME:DIR. DataError."""
+    native = parse_native(source)
     if native is None:
         return scan(source, sidecars=sidecars, index=index)
-    return listing(*native, sidecars=sidecars)
+    return list_images(*native, sidecars=sidecars)
 
 
-def listing(name: str, root: str | Path, *, sidecars: bool = True) -> FolderListing:
+def list_images(name: str, root: str | Path, *, sidecars: bool = True) -> FolderListing:
     """The images of the set `name` in the folder `root`, all of them or some; no image is read.
 
-    `sidecars`: look at masks and splits, too. How splits came about, if not as in the paper, is a warning.
-    DataError (one line) for a folder that isn't the set's, or if its lists are broken.
+    `sidecars`: list masks and splits, too. Splits that aren't the paper's are a warning. DataError, of one
+    line, if the folder isn't there or isn't the set's, or if its lists are broken.
     """
-    return _READERS[name].listing(_folder(name, root), sidecars=sidecars)
+    reader, folder = _READERS[name], _folder(name, root)
+    images = reader.find_photos(folder)
+    if not images:
+        raise DataError(f"{folder} holds no {reader.EXAMPLE}: unpack {reader.ARCHIVE} there")
+    refs = list(images.values())
+    if not sidecars:
+        return FolderListing(folder, refs, native=name)
+    masks = {mask: ref for mask, ref in reader.find_masks(folder).items() if mask in images}
+    return FolderListing(folder, refs, masks, reader.find_splits(folder, images, masks), name, reader.RULE)
 
 
-def missing(name: str, root: str | Path) -> list[str]:
-    """What `root` lacks of the whole set `name`, or has that doesn't fit together; [] if it is complete.
+def find_missing(name: str, root: str | Path) -> list[str]:
+    """What `root` lacks of the whole set `name` or has that doesn't fit together; [] if it is complete.
 
-    Each is a line that says what to do about it. Files are counted and lists read, no image is.
+    Each line says what to do. Files are counted and lists are read, but no image is.
     """
     try:
-        return _READERS[name].missing(_folder(name, root))
+        return _READERS[name].find_missing(_folder(name, root))
     except DataError as error:
         return [str(error)]
 
