@@ -44,7 +44,7 @@ def _run_config(experiment: Experiment, seed: int) -> TrainConfig:
         recipe=scale.recipe,
         settings="digits" if scale.recipe != "default" else "none",
         data=("digits",),
-        mnist=mnist if available(mnist) else None,
+        mnist=None if missing_files(mnist) else mnist,
         out=experiment.out / "runs" / scale.name / "digits" / "base" / f"seed-{seed}",
         seed=seed,
         device=experiment.device,
