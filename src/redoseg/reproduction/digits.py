@@ -9,6 +9,7 @@ from PIL.Image import Image
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset, open_data
+from redoseg.data.mnist import missing_files
 from redoseg.figures.tiles import sample_grid
 from redoseg.files import write_aside
 from redoseg.models.load import load_model
