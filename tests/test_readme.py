@@ -133,3 +133,14 @@ def test_files_of_code_that_pages_name_exist(page: Path) -> None:
     named = set(re.findall(r"[\w./-]*\w\.py\b", page.read_text(encoding="utf-8"))) - TO_COME
     places = (ROOT, ROOT / "src" / "redoseg")
     assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []
+
+
+def test_functions_that_pages_place_in_a_file_are_there() -> None:
+    """Where a page says `name` in `folder/file.py`."""
+    placed = [
+        found for page in PAGES for found in re.findall(r"`(\w+)` in `([\w/]+\.py)`", page.read_text("utf-8"))
+    ]
+    assert ("find_model", "models/source.py") in placed
+    for name, file in placed:
+        code = (ROOT / "src" / "redoseg" / file).read_text(encoding="utf-8")
+        assert re.search(rf"\b(def|class) {name}\b|^{name}\b", code, re.MULTILINE), f"{name} in {file}"
