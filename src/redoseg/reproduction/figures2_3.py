@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from redoseg.figures.pages import few_colours, stacked
+from redoseg.figures.pages import reduce_colours, stack_blocks
 from redoseg.figures.tiles import blur_rows, sample_grid
 from redoseg.files import write_aside
 from redoseg.redrawing.redraw import redraw_grid, sample_codes
@@ -44,7 +44,7 @@ def _redraws(experiment: Experiment, name: str, usual: Sequence[str], *, rows: i
     leave(folder, result=result, table=_table(sets, failed))
     if lived:
         blocks = [(_heading(shown), _picture(shown, drawn[shown.of.name])) for shown in lived]
-        page = few_colours(stacked(blocks))
+        page = reduce_colours(stack_blocks(blocks))
         write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
     return folder
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from redoseg.evaluation.evaluate import predict
-from redoseg.figures.pages import few_colours, stacked, strip
+from redoseg.figures.pages import reduce_colours, stack_blocks, strip
 from redoseg.figures.tiles import blur_box, label_colours
 from redoseg.files import write_aside
 from redoseg.reproduction.panels import SEED, Scored, Shown, scored_pool, shown_sets, shuffled
@@ -64,7 +64,7 @@ def _masks(experiment: Experiment, name: str, usual: str, *, more: bool) -> Path
     result = experiment.described(name) | {"seeds": 1, "sets": sets, "failed": failed}
     leave(folder, result=result, table=_table(sets, failed))
     if pictures:
-        page = few_colours(stacked(pictures))
+        page = reduce_colours(stack_blocks(pictures))
         write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
     return folder
 
