@@ -1,4 +1,4 @@
-"""Action segment: a mask for every photo."""
+"""The action segment: a mask for every photo."""
 
 from collections.abc import Callable
 from functools import partial
