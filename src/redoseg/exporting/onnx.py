@@ -46,10 +46,8 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
         missing = missing_extra("writing mask.onnx", error)
         _log.warning("%s; the model is saved without it", missing or error)
     except Exception as error:  # noqa: BLE001 - a run of days must not lose its model to an error of the exporter
-        _log.warning(
-            "mask.onnx can't be written (%s); the model is saved without it",
-            " ".join(str(error).split())[:200],
-        )
+        reason = " ".join(str(error).split())[:200]
+        _log.warning("mask.onnx can't be written (%s); the model is saved without it", reason)
 
 
 def export_onnx(f: MaskNetwork, file: Path) -> float:

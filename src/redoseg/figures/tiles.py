@@ -14,6 +14,8 @@ from redoseg.config import Box
 from redoseg.data.labels import UNLABELLED
 
 Picture = NDArray[np.uint8]
+Groups = Sequence[tuple[str, int]]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 MIN_TILE = 96  # pixels: the sides of smaller tiles are enlarged to at least this, by a whole number
 _THIN, _WIDE, _MARGIN = 2, 10, 8  # gaps in pixels: between tiles, between groups of columns, around the page
@@ -52,21 +54,21 @@ def sample_grid(content: GridContent, *, blur: Box | None = None) -> Image.Image
     groups += [(_redrawn_label(region, n), tiles.shape[1]) for region, tiles in content.redrawn.items()]
     rows = []
     for b, (image, masks) in enumerate(zip(content.images, content.masks, strict=True)):
-        row = [_blur_if_boxed(image, blur)]
+        row = [blur_box(image, blur)]
         if content.truth is not None:
             row.append(label_colours(content.truth[b], n))
         row.append(mask_colours(masks))
-        row += [_blur_if_boxed(tile, blur) for tiles in content.redrawn.values() for tile in tiles[b]]
+        row += [blur_box(tile, blur) for tiles in content.redrawn.values() for tile in tiles[b]]
         rows.append(row)
     return sheet(rows, groups)
 
 
 def blur_rows(content: GridContent, boxes: Sequence[Box | None]) -> GridContent:
     """The same content, with each image's box, if it has one, blurred in the image and its redrawn copies."""
-    images = np.stack([_blur_if_boxed(image, box) for image, box in zip(content.images, boxes, strict=True)])
+    images = np.stack([blur_box(image, box) for image, box in zip(content.images, boxes, strict=True)])
     redrawn = {
         region: np.stack(
-            [[_blur_if_boxed(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
+            [[blur_box(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
         )
         for region, rows in content.redrawn.items()
     }
@@ -112,11 +114,13 @@ def mask_overlay(photo: Picture, masks: NDArray[np.float32], *, strength: float 
     return np.rint(picture.clip(0, 255)).astype(np.uint8)
 
 
-def blur_box(picture: Picture, box: Box) -> Picture:
+def blur_box(picture: Picture, box: Box | None) -> Picture:
     """The picture (H, W, 3) with a `box` (left, top, right, bottom, as shares of the sides) unrecognisable.
 
-    Nothing is left of the box but the means of 4 x 4 cells, interpolated.
+    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is.
     """
+    if box is None:
+        return picture
     height, width = picture.shape[:2]
     left, upper = int(np.floor(box[0] * width)), int(np.floor(box[1] * height))
     right, lower = int(np.ceil(box[2] * width)), int(np.ceil(box[3] * height))
@@ -128,7 +132,7 @@ def blur_box(picture: Picture, box: Box) -> Picture:
     return blurred
 
 
-def sheet(rows: Sequence[Sequence[Picture]], groups: Sequence[tuple[str, int]]) -> Image.Image:
+def sheet(rows: Sequence[Sequence[Picture]], groups: Groups) -> Image.Image:
     """A white page of tiles of one size. `groups` has each group's label, written above, and its columns.
 
     Tiles below 96 pixels are enlarged by a whole number. ValueError if a row hasn't a tile for each column.
@@ -140,7 +144,7 @@ def sheet(rows: Sequence[Sequence[Picture]], groups: Sequence[tuple[str, int]]) 
     scale = -(-MIN_TILE // min(height, width))
     height, width = height * scale, width * scale
     lefts = _column_lefts(groups, width)
-    font, band = _header_font(groups, lefts, width)
+    font, band = _header_font(groups, width)
     page_size = lefts[-1] + width + _MARGIN, band + len(rows) * (height + _THIN) - _THIN + _MARGIN
     page = Image.new("RGB", page_size, "white")
     _write_header(page, groups, lefts, width, font, band)
@@ -170,10 +174,6 @@ def _redrawn_label(region: int, n: int) -> str:
     return "object redrawn" if n == 2 else f"region {region} redrawn"
 
 
-def _blur_if_boxed(picture: Picture, box: Box | None) -> Picture:
-    return picture if box is None else blur_box(picture, box)
-
-
 def _find_outline(region: NDArray[np.intp], thickness: int) -> NDArray[np.bool_]:
     """(H, W): where an object lies within `thickness` pixels of another region, above, below or beside it."""
     edge = np.zeros(region.shape, bool)
@@ -197,7 +197,7 @@ def _fit_square(picture: Picture, side: int) -> Picture:
     return np.asarray(square)
 
 
-def _column_lefts(groups: Sequence[tuple[str, int]], width: int) -> list[int]:
+def _column_lefts(groups: Groups, width: int) -> list[int]:
     """The left edge of each column."""
     lefts, left = [], _MARGIN
     for _, count in groups:
@@ -206,9 +206,7 @@ def _column_lefts(groups: Sequence[tuple[str, int]], width: int) -> list[int]:
     return lefts
 
 
-def _header_font(
-    groups: Sequence[tuple[str, int]], lefts: Sequence[int], width: int
-) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, int]:
+def _header_font(groups: Groups, width: int) -> tuple[Font, int]:
     """The largest font, of 18 pixels down to 9, in which every label fits its group; the header's height."""
     if not any(label for label, _ in groups):
         return ImageFont.load_default(8), _MARGIN
@@ -221,12 +219,7 @@ def _header_font(
 
 
 def _write_header(
-    page: Image.Image,
-    groups: Sequence[tuple[str, int]],
-    lefts: Sequence[int],
-    width: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    band: int,
+    page: Image.Image, groups: Groups, lefts: Sequence[int], width: int, font: Font, band: int
 ) -> None:
     canvas, first = ImageDraw.Draw(page), 0
     for label, count in groups:

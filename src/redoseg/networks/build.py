@@ -32,11 +32,7 @@ class Networks:
 
 def build_mask_network(config: TrainConfig) -> MaskNetwork:
     return MaskNetwork(
-        n=config.n,
-        width=config.f_width,
-        blocks=config.f_blocks,
-        size=config.size,
-        pyramid=config.f_pyramid,
+        n=config.n, width=config.f_width, blocks=config.f_blocks, size=config.size, pyramid=config.f_pyramid
     )
 
 
