@@ -250,13 +250,13 @@ def test_a_student_that_goes_on_keeps_its_threshold(teacher, done, tmp_path, mon
     """Whatever would be found now, on another device, say."""
     config = small(teacher, tmp_path / "run")
     interrupted(config, monkeypatch, 3)
-    monkeypatch.setattr("redoseg.distillation.teacher.fitting_threshold", lambda masks, images: 0.9)
+    monkeypatch.setattr("redoseg.distillation.teacher.find_threshold", lambda masks, images: 0.9)
     run = opened(config)
     assert run.teacher.threshold == read_json(done.description)["teacher"]["threshold"]
 
 
 def test_without_calibration_the_object_ends_at_a_half(teacher, tmp_path, monkeypatch):
-    monkeypatch.setattr("redoseg.distillation.teacher.fitting_threshold", lambda masks, images: 0.9)
+    monkeypatch.setattr("redoseg.distillation.teacher.find_threshold", lambda masks, images: 0.9)
     assert opened(small(teacher, tmp_path / "on")).teacher.threshold == 0.9
     assert opened(small(teacher, tmp_path / "off", calibrate=False)).teacher.threshold == 0.5
 

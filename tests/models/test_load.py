@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from redoseg.errors import ModelError
-from redoseg.label_free.statistics import survey
+from redoseg.label_free.statistics import measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
@@ -290,7 +290,7 @@ def test_every_checkpoint_has_the_order_of_its_own_weights(run, data):
         f = load_model(run.path, weights="raw").f
         f.load_state_dict(weights_of(file, "f"))
         for letter in ("f", "f_ema"):
-            assert weights_of(file, letter)["order"].tolist() == survey(f, fixed).order
+            assert weights_of(file, letter)["order"].tolist() == measure_masks(f, fixed).order
     assert (
         load_file(run.model / "model.safetensors")["order"].tolist() == load_model(run.path).f.order.tolist()
     )
@@ -302,9 +302,9 @@ def test_the_border_decides_which_region_is_which(data, tmp_path, monkeypatch, b
 
     def found(f, images):
         border = tuple(float(channel == background) for channel in range(3))
-        return dataclasses.replace(survey(f, images), border=border)
+        return dataclasses.replace(measure_masks(f, images), border=border)
 
-    monkeypatch.setattr(running, "survey", found)
+    monkeypatch.setattr(running, "measure_masks", found)
     run = trained(tiny(data, tmp_path / "run", n=3, steps=1, eval_every=1))
     order = [background, *(channel for channel in range(3) if channel != background)]
 
@@ -316,7 +316,7 @@ def test_the_border_decides_which_region_is_which(data, tmp_path, monkeypatch, b
         assert torch.equal(f.ordered_masks(images(1)), soft)
     line = json.loads(run.metrics.read_text().splitlines()[-1])
     raw = load_model(run.path, weights="raw").f
-    sizes = survey(raw, opened(run.config()).fixed_images).sizes
+    sizes = measure_masks(raw, opened(run.config()).fixed_images).sizes
     assert line["region_sizes"] == pytest.approx([sizes[channel] for channel in order])
 
     picture = np.random.default_rng(0).integers(0, 256, (S, S, 3), np.uint8)

@@ -25,7 +25,7 @@ from redoseg.evaluation.evaluate import evaluate, scoring_split
 from redoseg.evaluation.tables import scores_table
 from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.files import read_json
-from redoseg.label_free.statistics import Survey
+from redoseg.label_free.statistics import MaskStatistics
 from redoseg.method.drawing import Codes
 from redoseg.method.losses import targets
 from redoseg.models.load import load_model
@@ -345,8 +345,8 @@ def test_a_run_without_is_not_given_any_later(data, done):
 
 def test_regions_are_named_by_the_labels(tmp_path):
     """Label 1 is the ground around the squares, which the border would make region 0."""
-    assert Survey((0.3, 0.7), (0.1, 0.9), 0.1).order == [1, 0]
-    assert Survey((0.3, 0.7), (0.1, 0.9), 0.1, named=True).order == [0, 1]
+    assert MaskStatistics((0.3, 0.7), (0.1, 0.9), 0.1).order == [1, 0]
+    assert MaskStatistics((0.3, 0.7), (0.1, 0.9), 0.1, named=True).order == [0, 1]
     data = photos(tmp_path / "photos", values=(255, 0))
     options = {"labelled_weight": 10.0, "steps": 40, "eval_every": 40, "sample_every": 40}
     run = trained(tiny(data, tmp_path / "run", labelled="8", collapse_every=10, **options))

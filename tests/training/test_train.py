@@ -205,7 +205,7 @@ def test_codes_are_read_from_what_delta_is_trained_on(tmp_path, monkeypatch, opt
     def recovered(*_, generated):
         seen.append(generated)
 
-    monkeypatch.setattr("redoseg.training.checkpoints.recovered", recovered)
+    monkeypatch.setattr("redoseg.training.checkpoints.code_recovery", recovered)
     monkeypatch.setattr(Run, "_finish", lambda self: None)
     folder = photos(tmp_path / "photos", masks=False)
     for name, more in (("one", {}), ("more", options)):

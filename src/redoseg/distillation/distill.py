@@ -15,10 +15,10 @@ from redoseg.data.dataset import Dataset, Split
 from redoseg.data.sampler import IndexStream, seed_of, spread
 from redoseg.distillation.teacher import Teacher, counted
 from redoseg.errors import ConfigError, DataError, DivergenceError, ModelError
-from redoseg.label_free.statistics import Survey, survey
+from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.method.augmentation import SHIFT_NUMBERS, VIEW_NUMBERS, shifted, view
 from redoseg.models.run_folder import RunFolder
-from redoseg.tensors import pick_device, sent, settle, to_tensor
+from redoseg.tensors import pick_device, synchronize, to_device, to_tensor
 from redoseg.training.batches import Batches, source
 from redoseg.training.interrupts import Interrupts
 from redoseg.training.log import ProgressBar, resumed
@@ -137,7 +137,7 @@ class Distillation:
                 self.step += 1
                 due = {name for name in ("log", "eval", "save") if self._is_due(name)}
                 if due:
-                    settle(self.device)
+                    synchronize(self.device)
                 self.seconds += time.monotonic() - began
                 self._milestones(due, found)
                 if self.interrupted.asked:
@@ -177,7 +177,7 @@ class Distillation:
         """All three moved alike, so that what comes in at the border doesn't count; then the images' colours
         changed."""
         config, batch = self.config, len(images)
-        u = sent(torch.rand(batch, SHIFT_NUMBERS + VIEW_NUMBERS, generator=random), self.device)
+        u = to_device(torch.rand(batch, SHIFT_NUMBERS + VIEW_NUMBERS, generator=random), self.device)
         if config.shift:
             together = torch.cat((images, masks, pixels), 1)
             moved = shifted(together, config.shift * (2 * u[:, :SHIFT_NUMBERS] - 1))
@@ -207,9 +207,9 @@ class Distillation:
         self.student.check_finite(self.step)
         self.records.save(self.student, self.state)
 
-    def _survey(self) -> Survey:
+    def _survey(self) -> MaskStatistics:
         """What the student does now. DivergenceError if its masks aren't finite."""
-        looked = survey(self.student.f, self.fixed_images)
+        looked = measure_masks(self.student.f, self.fixed_images)
         if not np.isfinite(looked.sizes).all():
             raise DivergenceError(f"the masks are not finite at step {self.step}: try a smaller --lr")
         return looked

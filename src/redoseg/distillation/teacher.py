@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ConfigError
-from redoseg.label_free.calibration import at_threshold, fitting_threshold
+from redoseg.label_free.calibration import apply_threshold, find_threshold
 from redoseg.method.compositing import choose_regions
 from redoseg.method.drawing import Codes, draw
 from redoseg.models.load import load_model
@@ -56,7 +56,7 @@ class Teacher:
         """Find the threshold at which the object's outline fits these images (N, 3, S, S) best."""
         self.threshold = 0.5
         masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
-        self.threshold = fitting_threshold(masks, images)
+        self.threshold = find_threshold(masks, images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class _Calibrated(nn.Module):
         masks = self.f(images, noise)
         if self.mirrored:
             masks = (masks + self.f(images.flip(3), noise).flip(3)) / 2
-        ordered = at_threshold(masks.index_select(1, self.f.order), self.threshold)
+        ordered = apply_threshold(masks.index_select(1, self.f.order), self.threshold)
         return ordered.index_select(1, self.f.order.argsort())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from redoseg.config import TrainConfig
 from redoseg.method.augmentation import AUGMENT_NUMBERS, SHIFT_NUMBERS, VIEW_NUMBERS, shifted, view
 from redoseg.method.compositing import assemble, choose_regions, redraw
-from redoseg.tensors import sent
+from redoseg.tensors import to_device
 
 
 class Codes(NamedTuple):
@@ -54,7 +54,7 @@ class Codes(NamedTuple):
         return cls(counts, z, noise, view, shift, augment)
 
     def to(self, device: torch.device) -> "Codes":
-        return self if device.type == "cpu" else self._each(lambda t: sent(t, device))
+        return self if device.type == "cpu" else self._each(lambda t: to_device(t, device))
 
     def part(self, rank: int, world: int) -> "Codes":
         """Those of every `world`-th image, from image `rank` on: each region keeps its share."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from redoseg.data.dataset import Split
 from redoseg.data.sampler import IndexStream
-from redoseg.tensors import scaled, sent
+from redoseg.tensors import scale_images, to_device
 
 CHUNK = 1 << 28  # bytes copied to the device at once
 AHEAD = 3  # batches fetched before they are asked for: those of a step
@@ -50,7 +50,7 @@ class Resident:
             self.images[start : start + rows] = torch.from_numpy(split.images(part)).to(device)
 
     def take(self, k: int, indices_of: IndicesOf) -> Tensor:
-        return self.images[sent(torch.from_numpy(indices_of(k)), self.images.device)]
+        return self.images[to_device(torch.from_numpy(indices_of(k)), self.images.device)]
 
 
 class Prefetched:
@@ -96,10 +96,10 @@ class Batches:
 
     def at(self, k: int, random: torch.Generator) -> Tensor:
         """Batch k: (B / world, 3, S, S) in [-1, 1]. With `flip` mirrored at random, as drawn for all B."""
-        images = scaled(self.source.take(k, self._indices))
+        images = scale_images(self.source.take(k, self._indices))
         if self.flip:
             drawn = torch.rand(self.stream.batch, 1, 1, 1, generator=random)[self._part] < 0.5
-            images = torch.where(sent(drawn, images.device), images.flip(3), images)
+            images = torch.where(to_device(drawn, images.device), images.flip(3), images)
         return images
 
     def _indices(self, k: int) -> Indices:

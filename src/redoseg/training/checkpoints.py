@@ -14,8 +14,8 @@ from redoseg.data.held_out import unseen
 from redoseg.evaluation.evaluate import score, scoring_split
 from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
-from redoseg.label_free.signals import Signals, measure, recovered
-from redoseg.label_free.statistics import Survey
+from redoseg.label_free.signals import Signals, code_recovery, measure
+from redoseg.label_free.statistics import MaskStatistics
 from redoseg.method.algorithm import Game
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
@@ -167,7 +167,7 @@ class Records(RunRecords):
     def _signals(self, game: Game, images: Tensor) -> Signals:
         config, net = self.config, game.networks
         generated = config.delta_input == "generated" or config.redraw == "all"
-        codes = recovered(game.f, net.G, net.delta, images, config.code_size, generated=generated)
+        codes = code_recovery(game.f, net.G, net.delta, images, config.code_size, generated=generated)
         return dataclasses.replace(measure(game.f, images), recovered=codes)
 
     def sample(self, game: Game, state: State) -> None:
@@ -175,15 +175,15 @@ class Records(RunRecords):
         self.picture.write(self.folder.sample(state["step"]), game.f, game.networks.G)
         self._sampled = _moment(state)
 
-    def note(self, state: State, losses: dict[str, float], surveyed: Survey) -> dict[str, Any]:
+    def note(self, state: State, losses: dict[str, float], statistics: MaskStatistics) -> dict[str, Any]:
         """The log's line for this step, which it returns."""
         line = {
             "step": state["step"],
             "images": state["images"],
             "seconds": round(state["seconds"], 3),
             "losses": losses,
-            "region_sizes": [surveyed.sizes[channel] for channel in surveyed.order],
-            "variation": surveyed.variation,
+            "region_sizes": [statistics.sizes[channel] for channel in statistics.order],
+            "variation": statistics.variation,
             "restarts": len(state["restarts"]),
             **(self._of_checkpoint() if state["step"] % self.config.eval_every == 0 else _NO_CHECKPOINT),
         }

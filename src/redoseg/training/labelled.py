@@ -23,7 +23,7 @@ from redoseg.errors import DataError
 from redoseg.method.augmentation import VIEW_NUMBERS, view
 from redoseg.method.drawing import faded
 from redoseg.method.losses import Lesson, targets
-from redoseg.tensors import scaled, sent
+from redoseg.tensors import scale_images, to_device
 
 SHOWN = 8
 """Labelled images of a step, at most."""
@@ -68,14 +68,14 @@ class Labelled:
         """
         random = torch.Generator().manual_seed(seed_of(_DOMAIN, config.seed, attempt, step))
         rows = torch.randperm(len(self), generator=random)[:SHOWN].numpy()
-        images = scaled(sent(torch.from_numpy(self.images[rows]), device))
-        labels = sent(torch.from_numpy(self.labels[rows]), device)
+        images = scale_images(to_device(torch.from_numpy(self.images[rows]), device))
+        labels = to_device(torch.from_numpy(self.labels[rows]), device)
         if config.flip:
-            mirrored = sent(torch.rand(len(rows), generator=random) < 0.5, device)
+            mirrored = to_device(torch.rand(len(rows), generator=random) < 0.5, device)
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
             labels = torch.where(mirrored[:, None, None], labels.flip(2), labels)
         if config.f_jitter:
-            numbers = sent(torch.rand(len(rows), VIEW_NUMBERS, generator=random), device)
+            numbers = to_device(torch.rand(len(rows), VIEW_NUMBERS, generator=random), device)
             strength = config.f_jitter * faded(step, config.f_jitter_fade)
             images = view(images, numbers, numbers.new_full((len(rows),), strength), config.f_jitter_hue)
         return Lesson(images, *targets(labels, config.n))

@@ -12,12 +12,12 @@ from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import IndexStream, seed_of, spread
 from redoseg.errors import CollapseError, ConfigError, DataError
-from redoseg.label_free.statistics import Survey, survey
+from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.method.algorithm import Game, Losses, divergence
 from redoseg.method.drawing import Codes
 from redoseg.method.losses import Lesson
 from redoseg.models.run_folder import RunFolder
-from redoseg.tensors import settle, to_tensor
+from redoseg.tensors import synchronize, to_tensor
 from redoseg.training.batches import Batches, source
 from redoseg.training.checkpoints import Records, State
 from redoseg.training.distributed import Group
@@ -50,7 +50,7 @@ class Run:
         self.step = self.attempt = 0
         self.seconds = 0.0
         self.restarts: list[dict[str, Any]] = []
-        self.surveyed: tuple[tuple[int, int], Survey] | None = None  # with its attempt and step
+        self.surveyed: tuple[tuple[int, int], MaskStatistics] | None = None  # with its attempt and step
         self.interrupted = Interrupts()
         self.records: Records | None = None
         if self.group.first:
@@ -84,7 +84,7 @@ class Run:
                 self.step += 1
                 due = self._due()
                 if due:
-                    settle(self.device)
+                    synchronize(self.device)
                 self.seconds += time.monotonic() - began
                 self._milestones(due, losses)
                 self._stop_if_asked()
@@ -129,28 +129,28 @@ class Run:
         """Check for collapse, scores, log, pictures, a save."""
         line = None
         if due:
-            surveyed = self._survey()
-            trouble = surveyed.collapse(self.config.collapse_below, self.config.collapse_variation)
+            statistics = self._survey()
+            trouble = statistics.collapse(self.config.collapse_below, self.config.collapse_variation)
             if trouble and "collapse" in due:
-                self._restart(trouble, surveyed)
+                self._restart(trouble, statistics)
                 return
             if "save" in due:
                 self._share()
             means = self._means(losses)
             if self.records is not None:
-                line = self._record(self.records, due, means, surveyed)
+                line = self._record(self.records, due, means, statistics)
             self.group.wait()
         self.bar.update(self.step, line, "" if self.records is None else self.records.scores.text)
 
     def _record(
-        self, records: Records, due: set[str], losses: dict[str, float], surveyed: Survey
+        self, records: Records, due: set[str], losses: dict[str, float], statistics: MaskStatistics
     ) -> dict[str, Any] | None:
         """The first process's part of the milestones. Returns the log's line, if one was due."""
         line = None
         if "eval" in due:
             records.keep(self.game, self.state, self.fixed_images)
         if due & {"collapse", "eval"}:
-            line = records.note(self.state, losses, surveyed)
+            line = records.note(self.state, losses, statistics)
         if "sample" in due:
             records.sample(self.game, self.state)
         if "save" in due:
@@ -167,8 +167,8 @@ class Run:
             raise KeyboardInterrupt
 
     def _finish(self) -> None:
-        surveyed, config = self._survey(), self.config
-        trouble = surveyed.collapse(config.collapse_below, config.collapse_variation)
+        statistics, config = self._survey(), self.config
+        trouble = statistics.collapse(config.collapse_below, config.collapse_variation)
         if trouble:
             self._say(f"warning: {trouble}: the model has collapsed; go on with more --steps, or anew")
         if self.step < config.steps:
@@ -186,12 +186,12 @@ class Run:
         stream = IndexStream(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
 
-    def _restart(self, trouble: str, surveyed: Survey) -> None:
+    def _restart(self, trouble: str, statistics: MaskStatistics) -> None:
         """After a collapse: nothing of the dead attempt is kept but the record of it."""
         event = {"attempt": self.attempt, "step": self.step, "reason": trouble}
         self.restarts.append(event)
         if self.records is not None:
-            sizes = list(surveyed.sizes)
+            sizes = list(statistics.sizes)
             self.records.log.write(event="collapse", **event, seconds=self.seconds, region_sizes=sizes)
         if len(self.restarts) > self.config.max_restarts:
             raise CollapseError(
@@ -247,7 +247,7 @@ class Run:
         self.group.mean_([values])
         return dict(zip(losses, values.tolist(), strict=True))
 
-    def _survey(self) -> Survey:
+    def _survey(self) -> MaskStatistics:
         """What f does now, found once for a step. Sets the regions' order, 0 the background, to the survey's.
         Done before anything is written: the order in a file is that of the weights beside it.
         DivergenceError if a loss wasn't finite, in any process.
@@ -256,7 +256,7 @@ class Run:
         if self.surveyed is None or self.surveyed[0] != now:
             self.game.check_finite(self.step)
             self.group.wait()  # for a process that fails here the others wait in vain, and write nothing
-            found = self.group.broadcast(lambda: survey(net.f, self.fixed_images))
+            found = self.group.broadcast(lambda: measure_masks(net.f, self.fixed_images))
             self.surveyed = now, dataclasses.replace(found, named=self.labelled is not None)
             if not np.isfinite(self.surveyed[1].sizes).all():
                 raise divergence(f"f's masks are not finite at step {self.step}")

@@ -4,7 +4,7 @@ from typing import Any
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Split
-from redoseg.evaluation.evaluate import count
+from redoseg.evaluation.evaluate import count_pixels
 from redoseg.evaluation.metrics import per_dataset, per_image
 from redoseg.label_free.signals import Signals, label_free_score
 from redoseg.networks.mask import MaskNetwork
@@ -31,7 +31,7 @@ class Scorekeeper:
         """Score f as it is after `step` updates; whether it is the best so far."""
         if self.split is None:
             return False
-        counts = count(f, self.split, SCORED)
+        counts = count_pixels(f, self.split, SCORED)
         rows = {"per_dataset": per_dataset(counts), "per_image": per_image(counts)}
         scores = {name: {"accuracy": row.accuracy, "iou": row.iou} for name, row in rows.items()}
         self.last = {"split": self.name, **scores}
