@@ -41,10 +41,7 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; 'auto' is the first CUDA device, else Apple's, else the CPU.
-
-    Raises ConfigError for one that can't be used.
-    """
+    """'auto' is the first CUDA device, else Apple's, else the CPU. ConfigError for one that can't be used."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -14,7 +14,7 @@ from rich.console import Console
 from paper_sets import SCALE, pack
 from redoseg.data.dataset import open_data
 from redoseg.errors import DataError
-from redoseg.figures.pages import few_colours, stacked, strip
+from redoseg.figures.pages import reduce_colours, stack_blocks, strip
 from redoseg.figures.tiles import blur_box
 from redoseg.models.load import load_model
 from redoseg.redrawing.redraw import redraw_grid, sample_codes
@@ -320,7 +320,9 @@ def test_a_strip_with_too_few_words_is_refused(words, captions):
 
 def test_blocks_are_stacked_under_titles_none_cut_off():
     blocks = [Image.fromarray(noise(40, 60, 3)), Image.fromarray(noise(30, 90, 3, seed=1))]
-    page = np.asarray(stacked([("a very long title for so narrow a block", blocks[0]), ("b", blocks[1])]))
+    page = np.asarray(
+        stack_blocks([("a very long title for so narrow a block", blocks[0]), ("b", blocks[1])])
+    )
     assert page.shape[1] > 200
     tops = [
         top
@@ -331,11 +333,11 @@ def test_blocks_are_stacked_under_titles_none_cut_off():
     assert (page[10 + 29 : 10 + 29 + 40, :60] == np.asarray(blocks[0])).all()
     assert (page[: 10 + 28, :200] < 128).any()
     with pytest.raises(ValueError, match="no blocks"):
-        stacked([])
+        stack_blocks([])
 
 
 def test_few_colours_are_few_and_near():
     smooth = np.stack([*np.mgrid[0:256, 0:256], np.full((256, 256), 128)], -1).astype(np.uint8)
-    page = few_colours(Image.fromarray(smooth))
+    page = reduce_colours(Image.fromarray(smooth))
     assert len(page.getcolors()) <= 256
     assert np.abs(np.asarray(page.convert("RGB")).astype(int) - smooth).mean() < 8

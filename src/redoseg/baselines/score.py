@@ -4,9 +4,6 @@
 no label. All find two regions, and 0 is the background by construction.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,10 +59,9 @@ class BaselineReport:
 
     def as_dict(self) -> dict[str, Any]:
         """As `--json` prints it."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        scores = {name: row.as_dict() for name, row in fields.items() if isinstance(row, Scores)}
+        scores = {name: row.as_dict() for name, row in vars(self).items() if isinstance(row, Scores)}
         sizes = None if self.region_sizes is None else list(self.region_sizes)
-        return fields | scores | {"region_sizes": sizes}
+        return vars(self) | scores | {"region_sizes": sizes}
 
 
 def score_baseline(

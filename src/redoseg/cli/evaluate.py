@@ -1,4 +1,4 @@
-"""Action evaluate: a model's masks against those of a data set."""
+"""The action evaluate: a model's masks against those of a data set."""
 
 import json
 from pathlib import Path

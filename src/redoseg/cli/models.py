@@ -1,4 +1,4 @@
-"""The action that lists what comes with the package: models."""
+"""The action models: lists the models that come with the package."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,21 +21,21 @@ def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
     """
     cards = shipped_cards()
     if json_:
-        print(json.dumps([_described(card) for card in cards], indent=2))
+        print(json.dumps([_describe_card(card) for card in cards], indent=2))
     elif cards:
-        output.print(_table(cards))
-        print(*map(_about, cards), sep="\n")
+        output.print(_make_table(cards))
+        print(*map(_summary, cards), sep="\n")
     else:
         print("no model comes with this version: redoseg train makes one")
     return 0
 
 
-def _described(card: Card) -> dict[str, Any]:
-    """The card, the names that the model answers to, and the bytes of each of its files."""
+def _describe_card(card: Card) -> dict[str, Any]:
+    """The card, with the names that the model answers to and the size in bytes of each of its files."""
     return card.as_json() | {"names": answers_to(card.name), "bytes": file_sizes(card)}
 
 
-def _table(cards: list[Card]) -> "Table":
+def _make_table(cards: list[Card]) -> "Table":
     from rich.table import Table
 
     table = Table(title="scores: IoU above, accuracy below", title_justify="left", show_lines=True)
@@ -43,23 +43,23 @@ def _table(cards: list[Card]) -> "Table":
         table.add_column(column.replace("_", " "), no_wrap=column == "model")
     for card in cards:
         names = "\n".join(f"(also {name})" if name != card.name else name for name in answers_to(card.name))
-        table.add_row(names, _trained(card), *(_score(card, row) for row in ROWS))
+        table.add_row(names, _training_cell(card), *(_score_cell(card, row) for row in ROWS))
     return table
 
 
-def _trained(card: Card) -> str:
+def _training_cell(card: Card) -> str:
     distilled = "distilled\n" if card.teacher else ""
     recipe = f", {card.options['recipe']}" if "recipe" in card.options else ""  # a student has none
     return f"{card.size} px{recipe}\n{distilled}{card.steps} steps\ncheckpoint: {card.rule}"
 
 
-def _score(card: Card, row: str) -> str:
-    found = (card.scores or {}).get(row)
-    return "" if found is None else f"{found['iou']:.3f}\n{found['accuracy']:.3f}"
+def _score_cell(card: Card, row: str) -> str:
+    scores = (card.scores or {}).get(row)
+    return "" if scores is None else f"{scores['iou']:.3f}\n{scores['accuracy']:.3f}"
 
 
-def _about(card: Card) -> str:
-    """What takes more room than a table has."""
+def _summary(card: Card) -> str:
+    """What a card says that has no room in the table: data, file sizes, a checksum."""
     scored, sizes = "", file_sizes(card)
     if card.scores is not None:
         scored = f", scored on {card.scores['images']} images of {card.scores['split']}"

@@ -1,4 +1,4 @@
-"""Action segment: a mask for every photo."""
+"""The action segment: a mask for every photo."""
 
 from collections.abc import Callable
 from functools import partial
@@ -46,12 +46,8 @@ def segment(
     from rich.progress import Progress
 
     options: dict[str, Any] = {
-        "checkpoint": checkpoint,
-        "weights": weights,
-        "device": device,
-        "backend": backend,
-        "edges": edges,
-    }
+        "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
+    }  # fmt: skip
     run = _on_ray(ray, model, options) if ray else _here(model, options)
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("segmenting", total=None)

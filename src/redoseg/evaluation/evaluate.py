@@ -3,7 +3,6 @@
 Only this package reads masks in order to score. Those to learn from, if any, are read by `training`.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +46,9 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `--json` prints it and evaluation.json holds it."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        scores = {name: None if fields[name] is None else fields[name].as_dict() for name in ROWS}
-        return fields | scores | {"region_sizes": list(self.region_sizes)}
+        rows = {name: getattr(self, name) for name in ROWS}
+        scores = {name: None if row is None else row.as_dict() for name, row in rows.items()}
+        return vars(self) | scores | {"region_sizes": list(self.region_sizes)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

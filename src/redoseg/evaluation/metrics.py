@@ -9,8 +9,6 @@ labelled `UNLABELLED` are not counted; an image without labelled pixels is left 
 others). A label that is neither in an image's truth nor in the region matched to it has IoU 1 there.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -44,12 +42,7 @@ class Scores:
 
     def as_dict(self) -> dict[str, float | list[float]]:
         """The same as JSON holds it."""
-        return {
-            "accuracy": self.accuracy,
-            "iou": self.iou,
-            "mean_iou": self.mean_iou,
-            "regions": list(self.regions),
-        }
+        return vars(self) | {"regions": list(self.regions)}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:

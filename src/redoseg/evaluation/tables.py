@@ -1,7 +1,5 @@
 """Scores as tables for people."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
     from redoseg.evaluation.evaluate import Evaluation
 
 
-def scores_table(evaluation: Evaluation) -> Table:
+def scores_table(evaluation: "Evaluation") -> Table:
     """A model's rows and the trivial ones; the title says what was scored and what chose the checkpoint."""
     chosen = evaluation.checkpoint
     weights = {True: "moving average", False: "raw weights", None: "weights as saved"}[chosen["ema"]]

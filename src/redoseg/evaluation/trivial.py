@@ -9,8 +9,6 @@ answer's labels are known, so nothing is matched: region k is label k, and one r
 labelled pixel are left out before halving. Raises ValueError on other shapes, types or values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""A mask network as an ONNX file: for sizes of any kind, and laid out for ONNX Runtime."""
+"""A mask network as an ONNX file, for images of any size, in a form that ONNX Runtime is fast at."""
 
 import contextlib
 import copy
@@ -23,17 +23,17 @@ from redoseg.networks.layers import UpsampleConv
 from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
 from redoseg.version import __version__
 
-TOLERANCE = 1e-4  # between the masks of the file and the network's own
+TOLERANCE = 1e-4  # the most by which masks of the file may differ from the network's own
 _COMPARED = ((1, 128, 128), (3, 36, 52))  # batch, height, width
 
 _log = logging.getLogger("redoseg.export")
 
 
 def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
-    """All that a model's folder holds: config.json, model.safetensors and mask.onnx. `masks`: what masks were
-    learned from, in words, which README.md is to say; None: none was.
+    """Write a model's folder: config.json, model.safetensors, README.md and mask.onnx.
 
-    Where mask.onnx can't be written it is left out, with a warning.
+    `masks` says in words which masks were learned from, for README.md; None: none. If mask.onnx can't be
+    written it is left out, with a warning.
     """
     f.save_pretrained(folder)
     if masks is not None:
@@ -45,27 +45,25 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
     except ModuleNotFoundError as error:
         missing = missing_extra("writing mask.onnx", error)
         _log.warning("%s; the model is saved without it", missing or error)
-    except Exception as error:  # noqa: BLE001 - a run of days mustn't end without its model for an exporter's sake
-        _log.warning(
-            "mask.onnx can't be written (%s); the model is saved without it",
-            " ".join(str(error).split())[:200],
-        )
+    except Exception as error:  # noqa: BLE001 - a run of days must not lose its model to an error of the exporter
+        reason = " ".join(str(error).split())[:200]
+        _log.warning("mask.onnx can't be written (%s); the model is saved without it", reason)
 
 
 def export_onnx(f: MaskNetwork, file: Path) -> float:
-    """Write f as it is now to `file`, and return by how much its masks differ from f's at most.
+    """Write f to `file`, and return the largest difference between its masks and f's.
 
-    images (B, 3, H, W) in [-1, 1] -> masks (B, n, H, W), background first, float32; H and W are multiples of
-    4 from 32. ModelError, and no file, if a mask differs by more than `TOLERANCE`; ModuleNotFoundError
-    without the packages that it takes.
+    The file maps `images` (B, 3, H, W) float32 in [-1, 1] to `masks` (B, n, H, W) float32, background first;
+    H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
+    `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript.
     """
     f = copy.deepcopy(f).cpu().eval()
-    content, difference = _content(f), 0.0
+    content, difference = _serialise(f), 0.0
 
     def write(aside: Path) -> None:
         nonlocal difference
         aside.write_bytes(content)
-        difference = _difference(f, aside)
+        difference = _largest_difference(f, aside)
         if not difference <= TOLERANCE:
             raise ModelError(
                 f"{file} isn't written: its masks differ by {difference:.1e} from the network's own, more "
@@ -76,8 +74,8 @@ def export_onnx(f: MaskNetwork, file: Path) -> float:
     return difference
 
 
-def _difference(f: MaskNetwork, file: Path) -> float:
-    """The largest one on noise, between PyTorch and ONNX Runtime."""
+def _largest_difference(f: MaskNetwork, file: Path) -> float:
+    """Between the masks of PyTorch and of ONNX Runtime, on images of noise."""
     backend, random = OnnxBackend(file), np.random.default_rng(0)
     largest = 0.0
     for batch, height, width in _COMPARED:
@@ -88,47 +86,47 @@ def _difference(f: MaskNetwork, file: Path) -> float:
     return largest
 
 
-def _content(f: MaskNetwork) -> bytes:
-    """The file: the graph of networks of this shape, f's weights, and a note of what it is."""
+def _serialise(f: MaskNetwork) -> bytes:
+    """The bytes of the file: a graph for networks of f's shape, f's weights, and metadata."""
     import onnx
 
-    network = _for_runtime(f)
+    network = _rebuild_for_runtime(f)
     state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
     shapes = tuple((name, array.shape) for name, array in state.items())
     if shapes not in _graphs:
-        _graphs[shapes] = _graph(network)
+        _graphs[shapes] = _trace_graph(network)
     model = onnx.load_from_string(_graphs[shapes])
     for tensor in model.graph.initializer:
         if tensor.name in state:
             tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name], tensor.name))
-    info = {"n": f.n, "size": f.size, "version": __version__, "weights": _weights_digest(f)}
+    info = {"n": f.n, "size": f.size, "version": __version__, "weights": _digest_weights(f)}
     onnx.helper.set_model_props(model, {INFO: json.dumps(info)})
     return model.SerializeToString()
 
 
-def _weights_digest(f: MaskNetwork) -> str:
-    """As `source.weights_digest` has it of a file."""
+def _digest_weights(f: MaskNetwork) -> str:
+    """The same as `models.source.weights_digest` of the file that holds these weights."""
     return tensors_digest(
         (name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items()
     )
 
 
 _graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}
-"""Models by the shapes of their weights: tracing takes seconds, and gives the same graph each time."""
+"""Serialised graphs by names and shapes of weights: tracing takes seconds, and always gives the same."""
 
 
-def _graph(network: nn.Module) -> bytes:
-    import onnxscript  # noqa: F401 - what the exporter lacks without it, it says in many lines
+def _trace_graph(network: nn.Module) -> bytes:
+    import onnxscript  # noqa: F401 - without it, the exporter's own error has many lines
 
     network, random = copy.deepcopy(network), torch.Generator().manual_seed(0)
-    for tensor in network.state_dict().values():  # the exporter makes one of tensors that are equal
+    for tensor in network.state_dict().values():  # equal tensors would be merged into one
         if tensor.is_floating_point():
             tensor.normal_(generator=random)
     batch, height, width = (
         torch.export.Dim(name, min=least, max=1 << 14)
         for name, least in ((BATCH, 1), (HEIGHT, 8), (WIDTH, 8))
     )
-    with _silence():
+    with _silence_exporter():
         program = torch.onnx.export(
             network,
             (torch.zeros(2, 3, 64, 96),),
@@ -145,7 +143,7 @@ def _graph(network: nn.Module) -> bytes:
     for value in (*model.graph.input, *model.graph.output):
         for axis, side in ((0, BATCH), (2, HEIGHT), (3, WIDTH)):
             value.type.tensor_type.shape.dim[axis].dim_param = side
-    for node in model.graph.node:  # each says from which line of Python it comes
+    for node in model.graph.node:  # remove notes on which line of Python each comes from
         node.doc_string = ""
         del node.metadata_props[:]
     content: bytes = model.SerializeToString()
@@ -153,8 +151,8 @@ def _graph(network: nn.Module) -> bytes:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Within, the exporter doesn't say how it gets on; what goes wrong it raises."""
+def _silence_exporter() -> Iterator[None]:
+    """In this context the exporter prints no progress and no warnings; its errors are still raised."""
     libraries = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
     levels = [library.level for library in libraries]
     for library in libraries:
@@ -168,10 +166,12 @@ def _silence() -> Iterator[None]:
             library.setLevel(level)
 
 
-# The same function from layers that ONNX Runtime is quick at; times are docs/performance.md's.
+# The same functions as f's layers, but in a form that ONNX Runtime is fast at: see docs/performance.md.
 
 
 class _Pyramid(nn.Module):
+    """Pyramid pooling with the projections of all levels joined into one convolution."""
+
     def __init__(self, pyramid: PyramidPooling) -> None:
         super().__init__()
         for name in ("weight", "bias"):
@@ -197,9 +197,9 @@ class _Upsample(nn.Module):
 
 
 class _Head(nn.Module):
-    """The 7x7 convolution as a transposed one: for so few channels out, one product of small matrices.
+    """The 7x7 convolution as a transposed one, which for so few output channels is one small matrix product.
 
-    Its logits are in the regions' order.
+    Its logits are in the order of the regions.
     """
 
     def __init__(self, head: nn.Conv2d, order: Tensor) -> None:
@@ -220,8 +220,11 @@ class _Head(nn.Module):
         return F.conv_transpose2d(x, kernel, bias, padding=2 * self.border)
 
 
-def _for_runtime(f: MaskNetwork) -> nn.Module:
-    """images to masks in the regions' order. Every tensor is used as it is: see `_graphs`."""
+def _rebuild_for_runtime(f: MaskNetwork) -> nn.Module:
+    """f with layers for ONNX Runtime, and masks in the order of the regions.
+
+    No weight is computed from others in the graph, so that a graph fits every network of its shape.
+    """
     f = copy.deepcopy(f).requires_grad_(False)
     for parent in list(f.modules()):
         for name, layer in parent.named_children():

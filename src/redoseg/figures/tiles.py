@@ -1,6 +1,6 @@
 """Pictures for people: the grid of the paper's Figure 2, masks in colours, pages of tiles.
 
-Pictures here are (H, W, 3) uint8 arrays until a page of them is put together, which is a PIL image.
+A picture is an (H, W, 3) uint8 array; a page of them is a PIL image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,14 @@ from redoseg.config import Box
 from redoseg.data.labels import UNLABELLED
 
 Picture = NDArray[np.uint8]
+Groups = Sequence[tuple[str, int]]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-MIN_TILE = 96  # small tiles are enlarged by a whole number until they have at least so many pixels
+MIN_TILE = 96  # pixels: the sides of smaller tiles are enlarged to at least this, by a whole number
 _THIN, _WIDE, _MARGIN = 2, 10, 8  # gaps in pixels: between tiles, between groups of columns, around the page
-_BLURRED_CELLS = 4  # what a blurred box keeps: the means of so many cells a side
+_BLURRED_CELLS = 4  # a side: a blurred box keeps nothing but the means of 4 x 4 cells
 _GREY = (150, 150, 150)  # pixels without a label
-# Okabe and Ito's colours, told apart by colour-blind people too; the background is black.
+# Okabe and Ito's colours, which colour-blind people can tell apart; the background is black.
 _PALETTE = (
     *((0, 0, 0), (230, 159, 0), (86, 180, 233), (0, 158, 115)),
     *((240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
@@ -28,11 +30,11 @@ _PALETTE = (
 
 @dataclass(frozen=True)
 class GridContent:
-    """What a grid shows of B images; regions are in order, 0 the background.
+    """What a grid shows of B images; region 0 is the background.
 
     `images` (B, S, S, 3) uint8; `masks` (B, n, S, S) float32 that sum to one; `truth` (B, S, S) uint8 labels,
-    255 unlabelled, or None; `redrawn[r]` (B, K, S, S, 3) uint8, region r drawn with K codes, the same codes
-    in every row. The regions' order in `redrawn` is that of the columns.
+    255 unlabelled, or None; `redrawn[r]` (B, K, S, S, 3) uint8, the images with region r redrawn with K
+    codes, the same for all images. Columns follow the order of the regions in `redrawn`.
     """
 
     images: Picture
@@ -42,30 +44,31 @@ class GridContent:
 
 
 def sample_grid(content: GridContent, *, blur: Box | None = None) -> Image.Image:
-    """The paper's Figure 2: a row an image; input, truth if known, mask, regions redrawn, one code a column.
+    """The paper's Figure 2: a row for each image, with its truth if known, its mask, and the image with a
+    region redrawn, in a column for each code.
 
-    `blur` (left, top, right, bottom, as shares of the side) is blurred in all tiles that show a photo.
+    The box `blur` (left, top, right, bottom, as shares of the side) is blurred in all tiles of photos.
     """
     n = content.masks.shape[1]
     groups = [("input", 1), *([("truth", 1)] if content.truth is not None else []), ("mask", 1)]
     groups += [(_redrawn_label(region, n), tiles.shape[1]) for region, tiles in content.redrawn.items()]
     rows = []
     for b, (image, masks) in enumerate(zip(content.images, content.masks, strict=True)):
-        row = [_blurred(image, blur)]
+        row = [blur_box(image, blur)]
         if content.truth is not None:
             row.append(label_colours(content.truth[b], n))
         row.append(mask_colours(masks))
-        row += [_blurred(tile, blur) for tiles in content.redrawn.values() for tile in tiles[b]]
+        row += [blur_box(tile, blur) for tiles in content.redrawn.values() for tile in tiles[b]]
         rows.append(row)
     return sheet(rows, groups)
 
 
 def blur_rows(content: GridContent, boxes: Sequence[Box | None]) -> GridContent:
-    """The same, with each image's box, if it has one, blurred in it and in what is redrawn of it."""
-    images = np.stack([_blurred(image, box) for image, box in zip(content.images, boxes, strict=True)])
+    """The same content, with each image's box, if it has one, blurred in the image and its redrawn copies."""
+    images = np.stack([blur_box(image, box) for image, box in zip(content.images, boxes, strict=True)])
     redrawn = {
         region: np.stack(
-            [[_blurred(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
+            [[blur_box(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
         )
         for region, rows in content.redrawn.items()
     }
@@ -73,7 +76,7 @@ def blur_rows(content: GridContent, boxes: Sequence[Box | None]) -> GridContent:
 
 
 def region_colours(n: int) -> NDArray[np.uint8]:
-    """(n, 3): a colour for each region. Two are black and white; from the ninth on, darker ones follow."""
+    """(n, 3), a colour for each region. Two are black and white; from the ninth on colours repeat, darker."""
     if n == 2:
         return np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
     objects = len(_PALETTE) - 1
@@ -83,13 +86,13 @@ def region_colours(n: int) -> NDArray[np.uint8]:
 
 
 def mask_colours(masks: NDArray[np.float32]) -> Picture:
-    """(H, W, 3): the regions' colours mixed as the masks (n, H, W) say, so that doubt shows."""
+    """Masks (n, H, W) as a picture: a pixel mixes the colours of its regions, so that doubtful ones show."""
     mixed = np.tensordot(masks, region_colours(len(masks)).astype(np.float32), axes=(0, 0))
     return np.rint(mixed.clip(0, 255)).astype(np.uint8)
 
 
 def label_colours(labels: NDArray[np.uint8], n: int) -> Picture:
-    """(H, W, 3) from labels (H, W): 0 background, 255 unlabelled (grey); n = 2: all others are the object."""
+    """Labels (H, W) as a picture: 0 is background, 255 unlabelled (grey); all others for n = 2 the object."""
     known = np.where(labels == UNLABELLED, 0, labels)
     if n == 2:
         known = np.minimum(known, 1)
@@ -99,23 +102,25 @@ def label_colours(labels: NDArray[np.uint8], n: int) -> Picture:
 
 
 def mask_overlay(photo: Picture, masks: NDArray[np.float32], *, strength: float = 0.4) -> Picture:
-    """(H, W, 3): the photo (H, W, 3), its objects tinted and outlined; masks (n, H, W) of the same size."""
+    """The photo (H, W, 3) with its objects tinted and outlined; masks (n, H, W) are of the same size."""
     colours = region_colours(max(len(masks), 3)).astype(np.float32)  # a tint of white would not show
     region = masks.argmax(0)
     share = strength * (1 - masks[0])[..., None]
-    # Soft masks of the objects alone: their mean colour wherever there is any object.
+    # The mean of the objects' colours, weighted by their masks alone, without the background's.
     tint = np.tensordot(masks[1:], colours[1 : len(masks)], axes=(0, 0)) / (1 - masks[0] + 1e-6)[..., None]
     picture = photo + share * (tint - photo)
-    outline = _edges(region, max(1, round(min(region.shape) / 150)))
+    outline = _find_outline(region, max(1, round(min(region.shape) / 150)))
     picture[outline] = colours[region[outline]]
     return np.rint(picture.clip(0, 255)).astype(np.uint8)
 
 
-def blur_box(picture: Picture, box: Box) -> Picture:
-    """The picture (H, W, 3) with `box` (left, top, right, bottom, as shares of the sides) past recognition.
+def blur_box(picture: Picture, box: Box | None) -> Picture:
+    """The picture (H, W, 3) with a `box` (left, top, right, bottom, as shares of the sides) unrecognisable.
 
-    What is left of the box are the means of 4 x 4 cells, smoothly joined.
+    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is.
     """
+    if box is None:
+        return picture
     height, width = picture.shape[:2]
     left, upper = int(np.floor(box[0] * width)), int(np.floor(box[1] * height))
     right, lower = int(np.ceil(box[2] * width)), int(np.ceil(box[3] * height))
@@ -127,10 +132,10 @@ def blur_box(picture: Picture, box: Box) -> Picture:
     return blurred
 
 
-def sheet(rows: Sequence[Sequence[Picture]], groups: Sequence[tuple[str, int]]) -> Image.Image:
-    """A white page of equal tiles. `groups`: the label above and the number of columns of each group.
+def sheet(rows: Sequence[Sequence[Picture]], groups: Groups) -> Image.Image:
+    """A white page of tiles of one size. `groups` has each group's label, written above, and its columns.
 
-    Tiles below 96 pixels are enlarged by a whole number. ValueError if a row hasn't as many tiles as columns.
+    Tiles below 96 pixels are enlarged by a whole number. ValueError if a row hasn't a tile for each column.
     """
     columns = sum(count for _, count in groups)
     if any(len(row) != columns for row in rows):
@@ -138,8 +143,8 @@ def sheet(rows: Sequence[Sequence[Picture]], groups: Sequence[tuple[str, int]]) 
     height, width = rows[0][0].shape[:2]
     scale = -(-MIN_TILE // min(height, width))
     height, width = height * scale, width * scale
-    lefts = _lefts(groups, width)
-    font, band = _header_font(groups, lefts, width)
+    lefts = _column_lefts(groups, width)
+    font, band = _header_font(groups, width)
     page_size = lefts[-1] + width + _MARGIN, band + len(rows) * (height + _THIN) - _THIN + _MARGIN
     page = Image.new("RGB", page_size, "white")
     _write_header(page, groups, lefts, width, font, band)
@@ -155,7 +160,7 @@ def tile(pictures: Sequence[Picture], *, columns: int = 8, side: int = 128) -> I
     """A white page of pictures of any size, each fitted into a square of `side` pixels."""
     if not pictures:
         raise ValueError("no pictures to put on a page")
-    cells = [_in_square(picture, side) for picture in pictures]
+    cells = [_fit_square(picture, side) for picture in pictures]
     columns = min(columns, len(cells))
     empty = np.full((side, side, 3), 255, np.uint8)
     cells += [empty] * (-len(cells) % columns)
@@ -169,11 +174,7 @@ def _redrawn_label(region: int, n: int) -> str:
     return "object redrawn" if n == 2 else f"region {region} redrawn"
 
 
-def _blurred(picture: Picture, box: Box | None) -> Picture:
-    return picture if box is None else blur_box(picture, box)
-
-
-def _edges(region: NDArray[np.intp], thickness: int) -> NDArray[np.bool_]:
+def _find_outline(region: NDArray[np.intp], thickness: int) -> NDArray[np.bool_]:
     """(H, W): where an object lies within `thickness` pixels of another region, above, below or beside it."""
     edge = np.zeros(region.shape, bool)
     for step in range(1, thickness + 1):
@@ -185,7 +186,7 @@ def _edges(region: NDArray[np.intp], thickness: int) -> NDArray[np.bool_]:
     return edge & (region > 0)
 
 
-def _in_square(picture: Picture, side: int) -> Picture:
+def _fit_square(picture: Picture, side: int) -> Picture:
     image = Image.fromarray(np.ascontiguousarray(picture))
     share = side / max(image.size)
     whole = int(share) if share >= 1 else share
@@ -196,7 +197,7 @@ def _in_square(picture: Picture, side: int) -> Picture:
     return np.asarray(square)
 
 
-def _lefts(groups: Sequence[tuple[str, int]], width: int) -> list[int]:
+def _column_lefts(groups: Groups, width: int) -> list[int]:
     """The left edge of each column."""
     lefts, left = [], _MARGIN
     for _, count in groups:
@@ -205,9 +206,7 @@ def _lefts(groups: Sequence[tuple[str, int]], width: int) -> list[int]:
     return lefts
 
 
-def _header_font(
-    groups: Sequence[tuple[str, int]], lefts: Sequence[int], width: int
-) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, int]:
+def _header_font(groups: Groups, width: int) -> tuple[Font, int]:
     """The largest font, of 18 pixels down to 9, in which every label fits its group; the header's height."""
     if not any(label for label, _ in groups):
         return ImageFont.load_default(8), _MARGIN
@@ -220,15 +219,10 @@ def _header_font(
 
 
 def _write_header(
-    page: Image.Image,
-    groups: Sequence[tuple[str, int]],
-    lefts: Sequence[int],
-    width: int,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    band: int,
+    page: Image.Image, groups: Groups, lefts: Sequence[int], width: int, font: Font, band: int
 ) -> None:
-    draw, first = ImageDraw.Draw(page), 0
+    canvas, first = ImageDraw.Draw(page), 0
     for label, count in groups:
         middle = (lefts[first] + lefts[first + count - 1] + width) / 2
-        draw.text((middle - font.getlength(label) / 2, band * 0.2), label, "black", font)
+        canvas.text((middle - font.getlength(label) / 2, band * 0.2), label, "black", font)
         first += count

@@ -3,7 +3,6 @@
 Everything is measured on one fixed set of images; random numbers come from a generator with a fixed seed.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -71,17 +70,13 @@ class Signals:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as metrics.jsonl holds them."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-        }
+        items = vars(self).items()
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in items}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """Signals from what `as_dict` returned."""
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
         return cls(**values)
 
 

@@ -18,13 +18,12 @@ MATCHINGS = {
     "per_dataset": "one matching for the split",
     "per_image": "matched per image, as in the paper's tables",
 }
-"""The rows that score a model, by how its regions were matched to labels, and what tables say of them."""
 TRIVIAL = {
     "fixed_mask": "trivial: one fixed mask, chosen with labels",
     "disc": "trivial: one centred disc, chosen with labels",
 }
-"""The rows beside them that score the same answer for every image."""
 ROWS = (*MATCHINGS, *TRIVIAL)
+"""The rows of scores and what tables say of them: the model by either matching, then trivial answers."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The boxes of the paper's Figure 1: f (`mask`), G_k (`region`), D and delta (`critic`)."""
+"""The boxes of Figure 1: f (`mask`), G_k (`generator`), D (`discriminator`), delta (`code_encoder`)."""

@@ -1,4 +1,4 @@
-"""delta, which reads a region's code back from an image (the paper's Table 3)."""
+"""delta, the network that infers a region's code from an image (the paper's Table 3)."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ from redoseg.networks.discriminator import Trunk
 
 
 class CodeEncoder(nn.Module):
-    """delta: images (B, 3, S, S) in [-1, 1] -> codes (B, n, code_size), one head a region.
+    """delta: images (B, 3, S, S) in [-1, 1] -> codes (B, n, code_size), with a head for each region.
 
     All layers but the last are shared between regions. Source: the paper's Section 4 and Table 3.
     """

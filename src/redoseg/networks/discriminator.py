@@ -1,4 +1,4 @@
-"""D, the discriminator, and the trunk that it has in common with delta (the paper's Table 3)."""
+"""D, the discriminator, and the trunk, whose architecture it shares with delta (the paper's Table 3)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ ATTENTION_SIZE = 64
 
 
 class DownBlock(nn.Module):
-    """Halves the side. (B, C, H, W) -> (B, C', H/2, W/2). The first block sees pixels: no ReLU before it."""
+    """Halves the side: (B, C, H, W) -> (B, C', H/2, W/2). The first block takes pixels, without a ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int, *, first: bool = False) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class DownBlock(nn.Module):
 
 
 class FlatBlock(nn.Module):
-    """Keeps shape and side: the last block, at 4x4."""
+    """The last block, at 4x4: (B, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class FlatBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """What D and delta have in common: (B, 3, S, S) in [-1, 1] -> (B, features), a sum over pixels.
+    """The layers of D and of delta but the last: (B, 3, S, S) in [-1, 1] -> (B, features), a sum over pixels.
 
-    `width` channels after the first block, doubling inward to 4x4, at most 16 times. With `attention`, at
-    side 64, or after the first block where the image is smaller than 128.
+    Channels are `width` after the first block and double with every block, to at most 16 times that, until
+    the side is 4. `attention` is added at side 64, or after the first block for images smaller than 128.
     """
 
     def __init__(self, size: int, width: int, attention: bool) -> None:

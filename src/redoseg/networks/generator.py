@@ -1,4 +1,4 @@
-"""G_k, a region generator: a mask and a code in, the pixels of region k out."""
+"""G_k, the generator of region k: from a mask and a code to the pixels of the region."""
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from redoseg.networks.layers import (
 
 
 class UpBlock(nn.Module):
-    """Doubles the side. x (B, C, H, W), mask (B, 1, H, W), z (B, code_size) -> (B, C', 2H, 2W)."""
+    """Doubles the side: x (B, C, H, W), mask (B, 1, H, W), z (B, code_size) -> (B, C', 2H, 2W)."""
 
     def __init__(self, channels_in: int, channels_out: int, code_size: int, norm: NormKind) -> None:
         super().__init__()
@@ -35,10 +35,11 @@ class UpBlock(nn.Module):
 
 class RegionGenerator(nn.Module):
     """The generator G_k of one region: mask (B, 1, S, S) in [0, 1], code z (B, code_size) -> (B, 3, S, S)
-    pixels in [-1, 1], to be shown where the mask is.
+    pixels in [-1, 1], which are used where the mask is.
 
-    `width` channels at full size, doubling inward, at most 16 times. The mask, average-pooled, enters every
-    block and the output. With `attention`, before the last block. Source: the paper's Section 4; SAGAN.
+    Channels are `width` at full size and double with every halving of the side, to at most 16 times `width`.
+    Every block and the output are given the mask, average-pooled to their side. `attention` is added before
+    the last block. Source: the paper's Section 4; SAGAN.
     """
 
     def __init__(

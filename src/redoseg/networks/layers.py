@@ -17,14 +17,14 @@ def instance_norm(channels: int, *, affine: bool) -> nn.Module:
 
 
 class Conv(nn.Conv2d):
-    """A convolution, with spectral norm once `normalise_spectrum` was called: W / sigma(W) in place of W.
+    """A convolution; after `normalise_spectrum` with spectral norm, so with W / sigma(W) in place of W.
 
-    sigma is u W v in float32, `u` and `v` the directions that `iterate_spectrum` follows. Divided by
-    it are the weights or the result, whichever is smaller: deep layers have millions of weights, few pixels.
-    Source: Miyato et al. 2018.
+    sigma is u W v in float32; `u` and `v` are the singular vectors that `iterate_spectrum` approximates.
+    Either the weights or the result are divided by it, whichever has fewer values: deep layers have millions
+    of weights and few pixels. Source: Miyato et al. 2018.
     """
 
-    factor = 1.0  # what `convolve` leaves out
+    factor = 1.0  # by which the result of `convolve` is still to be multiplied
     u: Tensor | None  # (C',)
     v: Tensor | None  # (C * 3 * 3,)
 
@@ -42,11 +42,11 @@ class Conv(nn.Conv2d):
         if self.weight.numel() < x.numel():
             return self.convolve(x, self.weight * scale, self.bias)
         y = self.convolve(x, self.weight, None)
-        scaled = y.float() * scale  # few pixels: not to round twice costs nothing
+        scaled = y.float() * scale  # in float32, so that it is rounded once: few pixels cost little
         return (scaled if self.bias is None else scaled + self.bias[:, None, None]).to(y.dtype)
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Linear in weight and bias together."""
+        """The convolution without norm and `factor`: linear in weight and bias together."""
         return F.conv2d(x, weight, bias, padding=self.padding)
 
     def _sigma(self) -> Tensor:
@@ -57,7 +57,7 @@ class Conv(nn.Conv2d):
 
     @torch.no_grad()
     def iterate(self) -> None:
-        """One power iteration: u and v come closer to the singular vectors of the largest singular value."""
+        """One power iteration, which brings u and v closer to those of the largest singular value."""
         assert self.u is not None
         assert self.v is not None
         W = self.weight.flatten(1)
@@ -66,14 +66,14 @@ class Conv(nn.Conv2d):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Work the spectral norm, if there is one, into the weights: the same function without it."""
+        """Divide the weights by sigma, if spectral norm is on, and drop it: the same function remains."""
         if self.u is not None:
             self.weight /= self._sigma()
             self.u = self.v = None
 
 
-def _in_twos(x: Tensor) -> Tensor:
-    """Sums over windows of 2x2, one pixel apart: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
+def _sum_windows(x: Tensor) -> Tensor:
+    """Sums over 2x2 windows at stride 1: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
     x = x[:, :, 1:] + x[:, :, :-1]
     return x[..., 1:] + x[..., :-1]
 
@@ -81,27 +81,26 @@ def _in_twos(x: Tensor) -> Tensor:
 class UpsampleConv(Conv):
     """Nearest upsampling by 2, then a 3x3 convolution: (B, C, H, W) -> (B, C', 2H, 2W).
 
-    Upsampling is to put zeros between the pixels, then to sum over windows of 2x2; the sum may as well come
-    last. So it is a transposed convolution of stride 2 and a sum: the same function at a quarter of the work.
+    Nearest upsampling puts zeros between the pixels and sums over 2x2 windows. As the sum commutes with the
+    convolution, both are a transposed convolution of stride 2 and then the sum, at a quarter of the work.
     """
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
-        y = _in_twos(F.conv_transpose2d(x, kernel, stride=2))
+        y = _sum_windows(F.conv_transpose2d(x, kernel, stride=2))
         return y if bias is None else y + bias[:, None, None].to(y.dtype)
 
 
 class ConvPool(Conv):
     """A 3x3 convolution, then average pooling by 2: (B, C, H, W) -> (B, C', H/2, W/2).
 
-    Done as a sum over windows of 2x2, then a convolution of stride 2: the same function at a quarter of the
-    work.
+    Computed as a sum over 2x2 windows, then a convolution of stride 2, at a quarter of the work.
     """
 
     factor = 0.25
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.conv2d(_in_twos(F.pad(x, (1, 1, 1, 1))), weight, bias, stride=2)
+        return F.conv2d(_sum_windows(F.pad(x, (1, 1, 1, 1))), weight, bias, stride=2)
 
 
 class ConditionalNorm(nn.Module):
@@ -125,7 +124,7 @@ class ConditionalNorm(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """SAGAN's attention: queries at every pixel, keys and values max-pooled by 2, a gain that starts at 0.
+    """SAGAN's attention: a query for each pixel, keys and values max-pooled by 2, a gain that starts at 0.
 
     (B, C, H, W) -> (B, C, H, W), H and W even. Source: Zhang et al. 2018, as the paper's D and G use it.
     """
@@ -143,7 +142,7 @@ class SelfAttention(nn.Module):
         q = self.query(x).flatten(2).mT  # (B, HW, C/8)
         k = F.max_pool2d(self.key(x), 2).flatten(2).mT  # (B, HW/4, C/8)
         v = F.max_pool2d(self.value(x), 2).flatten(2).mT  # (B, HW/4, C/2)
-        # The fused kernels want one width for q, k and v, channels side by side; zeros change no product.
+        # Fused kernels need q, k and v contiguous and of one width; padding with zeros changes no product.
         padding = (0, v.shape[-1] - q.shape[-1])
         q, k, v = (t[:, None].contiguous() for t in (F.pad(q, padding), F.pad(k, padding), v))
         attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0]
@@ -164,9 +163,9 @@ def channel_widths(width: int, blocks: int) -> list[int]:
 
 
 def initialise(module: nn.Module, gain: float) -> None:
-    """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they were drawn.
+    """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they are.
 
-    To be called before `normalise_spectrum`, which finds the directions of the weights that it is given.
+    Raises ValueError after `normalise_spectrum`, whose singular vectors would be those of the old weights.
     """
     for layer in module.modules():
         if isinstance(layer, Conv) and layer.u is not None:
@@ -176,10 +175,10 @@ def initialise(module: nn.Module, gain: float) -> None:
 
 
 def normalise_spectrum(network: nn.Module) -> None:
-    """Spectral norm on every convolution (linear layers stay free). Source: Miyato et al. 2018.
+    """Spectral norm on every convolution, but not on linear layers. Source: Miyato et al. 2018.
 
-    Not PyTorch's parametrization, which divides all weights at every use: see `Conv`. As there, fifteen
-    iterations come first.
+    It isn't PyTorch's parametrization, which divides all weights at every use: see `Conv`. As there, it
+    starts with fifteen power iterations.
     """
     for layer in network.modules():
         if isinstance(layer, Conv):
@@ -191,7 +190,7 @@ def normalise_spectrum(network: nn.Module) -> None:
 
 
 def iterate_spectrum(*networks: nn.Module) -> None:
-    """One power iteration of every normalised convolution: due once for each update that moves them."""
+    """One power iteration of every convolution with spectral norm: due at each update of the weights."""
     for network in networks:
         for layer in network.modules():
             if isinstance(layer, Conv) and layer.u is not None:
@@ -200,7 +199,7 @@ def iterate_spectrum(*networks: nn.Module) -> None:
 
 @contextmanager
 def frozen(*networks: nn.Module) -> Iterator[None]:
-    """Within, these networks' weights get no gradient; it still flows through them to their inputs."""
+    """A context in which these networks' weights get no gradient; their inputs still do."""
     changed = [p for network in networks for p in network.parameters() if p.requires_grad]
     for p in changed:
         p.requires_grad_(False)
@@ -213,7 +212,7 @@ def frozen(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Within, they are in evaluation mode: no batch statistics, nothing in them moves; then all as it was."""
+    """A context with these networks in evaluation mode, without batch statistics; then modes are restored."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
     for network in networks:
         network.eval()

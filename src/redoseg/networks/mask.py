@@ -1,4 +1,4 @@
-"""f, the mask network: an image in, n soft masks out (the paper's Table 2)."""
+"""f, the mask network: from an image to n soft masks (the paper's Table 2)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ PYRAMID_LEVELS = (1, 2, 3, 6)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip; normalised after the sum. (B, C, H, W) -> the same shape."""
+    """Two 3x3 convolutions and a skip, normalised after the sum: (B, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class ResidualBlock(nn.Module):
 class PyramidPooling(nn.Module):
     """Averages over 1, 2x2, 3x3 and 6x6 windows, one channel each, beside the input (Zhao et al. 2017).
 
-    (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6. The projections come first, as they commute with
-    averages: 4 channels are pooled in place of C. Pooling and resizing are products with matrices, for which
-    H and W may be unknown when the network is exported.
+    (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6. The projections are applied first, so that 4
+    channels are averaged and not C: the two commute. Averaging and resizing are matrix products, which can be
+    exported without knowing H and W.
     """
 
     def __init__(self, channels: int) -> None:
@@ -47,16 +47,16 @@ def with_averages(x: Tensor, projected: Tensor) -> Tensor:
     """x (B, C, H, W) beside the averages of `projected` (B, 4, H, W), one channel for each level."""
     with torch.autocast(x.device.type, enabled=False):
         y = projected.to(torch.promote_types(projected.dtype, torch.float32))
-        (pool_h, resize_h), (pool_w, resize_w) = (_pooling(side, y) for side in y.shape[-2:])
+        (pool_h, resize_h), (pool_w, resize_w) = (_pooling_matrices(side, y) for side in y.shape[-2:])
         y = resize_h @ (pool_h @ y @ pool_w.mT) @ resize_w.mT
     return torch.cat((x, y.to(x.dtype)), 1)
 
 
-def _pooling(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
+def _pooling_matrices(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices (4, K, side) that average over the windows of each level, (4, side, K) that resize bilinearly.
 
-    Windows are floor(side / level) long, as the authors have it, and as many as fit: not adaptive pooling.
-    K is the most there can be; those that a level doesn't have get no weight in resizing.
+    As in the authors' code, windows are floor(side / level) long, and there are as many as fit; this isn't
+    adaptive pooling. K is the largest possible number of windows: surplus ones get no weight in resizing.
     """
     pixel = torch.arange(side, device=like.device, dtype=like.dtype)
     k = torch.arange(2 * max(PYRAMID_LEVELS) - 1, device=like.device, dtype=like.dtype)
@@ -79,11 +79,12 @@ class MaskNetwork(
 ):
     """The mask network f: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W) in [0, 1] that sum to one.
 
-    H and W are multiples of 4, from 32. `n` is the number of regions, background included, `width` the
-    channels at full size, `blocks` the residual blocks, `size` the side of the images it is trained on;
-    without `pyramid` no averages over the image are put beside the deepest features.
-    Channel k is whatever training made of it; `order[r]` is the channel of region r, where region 0 is the
-    background (`ordered_masks` applies it). Source: the paper's Table 2, with the 7x7 output of its code.
+    H and W are multiples of 4, from 32; other sides raise ValueError. `n` is the number of regions,
+    background included; `width` is the number of channels at full size, `blocks` that of residual blocks;
+    `size` is the side of the images that it is trained on. `pyramid` adds averages over the image to the
+    deepest features. Which channel becomes which region is up to training: `order[r]` is the channel of
+    region r, region 0 being the background, and `ordered_masks` returns masks in that order. Raises
+    ValueError for n below 2. Source: the paper's Table 2, with the 7x7 output layer of its code.
     """
 
     order: Tensor
@@ -118,7 +119,7 @@ class MaskNetwork(
         self.register_buffer("order", torch.arange(n))
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """`noise` (B, 1, H, W) for n = 2, else (B, n, H, W), is added to the logits: see `--mask-noise`."""
+        """Masks by channel. `noise`, (B, 1, H, W) for n = 2, else (B, n, H, W), is added to the logits."""
         logits = self.logits(images)
         if noise is not None:
             logits = logits + noise
@@ -128,21 +129,21 @@ class MaskNetwork(
         return torch.softmax(logits, 1)
 
     def logits(self, images: Tensor) -> Tensor:
-        """What the masks are made of: (B, n, H, W) float32; for n = 2 (B, 1, H, W), channel 0 against 1."""
+        """What softmax makes masks of, (B, n, H, W) float32; for n = 2 (B, 1, H, W), channel 0 against 1."""
         height, width = images.shape[-2:]
         if height < 32 or width < 32 or height % 4 or width % 4:
             raise ValueError(f"images are {width}x{height}: both sides must be multiples of 4, from 32")
         return self.head(self.decoder(self.pyramid(self.encoder(images)))).float()
 
     def ordered_masks(self, images: Tensor) -> Tensor:
-        """As `forward`, with the background at index 0 and the objects after it."""
+        """As `forward`, but in the order of the regions: the background at index 0, then the objects."""
         return self(images).index_select(1, self.order)
 
     @torch.no_grad()
     def centre(self) -> None:
-        """Make every mask start near 1 / n: the head loses its weights' mean and its bias.
+        """Make every mask start near 1 / n: the mean of the head's weights and its bias become zero.
 
-        Its inputs follow a ReLU, so a weight mean other than zero starts f with one region everywhere.
+        The head's inputs follow a ReLU: with another mean of the weights f starts with one region everywhere.
         """
         self.head.weight -= self.head.weight.mean((1, 2, 3), keepdim=True)
         assert self.head.bias is not None

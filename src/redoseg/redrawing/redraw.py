@@ -1,4 +1,4 @@
-"""Regions drawn anew with several codes: the content of the paper's Figure 2, for a set or for one photo."""
+"""Images with one region redrawn with several codes: the paper's Figure 2, for a data set or one photo."""
 
 import os
 from collections.abc import Sequence
@@ -65,12 +65,12 @@ def redraw_grid(
     *,
     regions: Sequence[int] | None = None,
 ) -> GridContent:
-    """Every image with one region redrawn, with K codes for each region: what `figures.sample_grid` shows.
+    """Each image with one region redrawn, for each region and K codes: what `tiles.sample_grid` shows.
 
-    images (B, 3, S, S) in [-1, 1] on the networks' device, codes (n, K, code_size) by region, truth (B, S, S)
-    labels. `generators` are by channel of f; None: nothing is redrawn. `regions` in the order of the columns;
-    None: the objects, then the background. Networks are put into evaluation mode meanwhile, so nothing in
-    them moves.
+    images (B, 3, S, S) in [-1, 1] on the networks' device; codes (n, K, code_size) by region; truth (B, S, S)
+    labels. `generators` are by channel of f; with None nothing is redrawn. `regions` gives the order of the
+    columns; None: the objects, then the background. Networks are in evaluation mode meanwhile, so that none
+    of their statistics change.
     """
     G = nn.ModuleList() if generators is None else generators
     if regions is None:
@@ -81,15 +81,15 @@ def redraw_grid(
         masks = f.ordered_masks(images)  # (B, n, S, S)
         for r in regions:
             M_r, G_r = masks[:, r : r + 1], G[int(f.order[r])]
-            # A code at a time: memory stays that of one batch however many codes are asked for.
-            drawn = (compositing.redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
-            redrawn[r] = np.stack([to_array(column) for column in drawn], 1)  # (B, K, S, S, 3)
+            # One code at a time: however many there are, memory stays that of one batch.
+            columns = (compositing.redraw(images, M_r, G_r(M_r, z.expand(len(images), -1))) for z in codes[r])
+            redrawn[r] = np.stack([to_array(column) for column in columns], 1)  # (B, K, S, S, 3)
     labels = None if truth is None else truth.to("cpu", torch.uint8).numpy()
     return GridContent(to_array(images), masks.float().cpu().numpy(), redrawn, labels)
 
 
 def sample_codes(n: int, count: int, code_size: int, *, seed: int) -> Tensor:
-    """`count` codes for each region: (n, count, code_size), standard normal."""
+    """`count` random codes for each region: (n, count, code_size), standard normal."""
     return torch.randn(n, count, code_size, generator=torch.Generator().manual_seed(seed))
 
 
@@ -102,11 +102,12 @@ def redraw_photo(
     seed: int = 0,
     blur: Box | None = None,
 ) -> Image.Image:
-    """One row of the paper's Figure 2: a photo, its mask, one region redrawn with `count` codes.
+    """One row of the paper's Figure 2: a photo, its mask and one region redrawn with `count` codes.
 
-    The photo (RGB, any size) is cut to its central square and brought to the model's size: generators know
-    no other. Codes depend on `seed` alone. ModelError if the model has no generators, ConfigError for a
-    region or a count that can't be.
+    The photo (RGB, any size) is cut to its central square and resized to the model's size, the only one that
+    generators know. Codes depend on `seed` alone. `blur` (left, top, right, bottom, as shares of the side) is
+    made unrecognisable. Raises ModelError if the model has no generators, ConfigError for a region that it
+    doesn't know or a count below 1.
     """
     f, generators = model.f, model.generators
     if generators is None or model.config is None:

@@ -1,4 +1,4 @@
-"""samples/: the paper's Figure 2 on the same few images and codes all through a run."""
+"""The pictures in a run's samples/: the paper's Figure 2, always of the same few images and codes."""
 
 from pathlib import Path
 
@@ -19,17 +19,18 @@ ROWS, CODES = 8, 4
 
 
 class SamplePicture:
-    """Of labelled images where there are some, with their masks; else of those trained on."""
+    """A picture of f and the generators at work on labelled images, with their masks; without any, on images
+    that are trained on."""
 
     def __init__(self, config: TrainConfig, scored: Split | None, trained: Split) -> None:
         self.blur, self.labelled = config.blur, scored is not None
         self.split = trained if scored is None else scored
-        of = np.arange(len(trained)) if scored is None else scored.labelled
-        self.chosen = of[evenly_spaced(len(of), ROWS)]
+        candidates = np.arange(len(trained)) if scored is None else scored.labelled
+        self.chosen = candidates[evenly_spaced(len(candidates), ROWS)]
         self.codes = sample_codes(config.n, CODES, config.code_size, seed=0)
 
     def write(self, file: Path, f: MaskNetwork, generators: nn.Module | None) -> None:
-        """A PNG of what f and the generators, if there are any, do now."""
+        """Write a PNG of the masks, and of redrawn regions if there are generators."""
         G = generators if isinstance(generators, nn.ModuleList) else None
         truth = torch.from_numpy(self.split.labels(self.chosen)) if self.labelled else None
         images = to_tensor(self.split.images(self.chosen), f.order.device)

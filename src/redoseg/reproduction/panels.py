@@ -15,7 +15,7 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.errors import DataError
 from redoseg.evaluation.evaluate import predict
 from redoseg.evaluation.metrics import as_labelled, confusion, matching, per_image
-from redoseg.figures.pages import few_colours, stacked
+from redoseg.figures.pages import reduce_colours, stack_blocks
 from redoseg.files import write_aside
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
@@ -128,7 +128,7 @@ def write_figure(
     """
     folder = write_results(experiment, name, {"seeds": 1, "sets": sets, "failed": failed}, table)
     if pictures:
-        page = few_colours(stacked(pictures))
+        page = reduce_colours(stack_blocks(pictures))
         write_aside(folder / "figure.png", lambda aside: page.save(aside, "PNG", optimize=True))
     return folder
 

@@ -56,7 +56,7 @@ def segment_on_ray(
         ) from error
 
     def run(jobs: Sequence[MaskJob]) -> Iterator[Result]:
-        return _run_on_cluster(jobs, workers, {"model": model} | options)
+        return _run_on_ray(jobs, workers, {"model": model} | options)
 
     try:
         return segment_jobs(run, [absolute_source(source) for source in inputs], out, progress=progress)
@@ -78,9 +78,7 @@ class _Worker:
         return {"job": batch["job"], "reason": np.array(reasons, object)}
 
 
-def _run_on_cluster(
-    jobs: Sequence[MaskJob], workers: int | None, options: dict[str, Any]
-) -> Iterator[Result]:
+def _run_on_ray(jobs: Sequence[MaskJob], workers: int | None, options: dict[str, Any]) -> Iterator[Result]:
     if not jobs:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -67,18 +67,15 @@ def _check_apart(listing: FolderListing, out: Path) -> None:
     if listing.native:
         raise DataError(f"--out {out} lies in the folder of a data set, {listing.path}: choose another --out")
     parts = out.relative_to(folder).parts
-    place, inside = "".join(f"{part}/" for part in parts), _unnamed_prefix(listing.images[0])
+    first = listing.images[0]
+    inside = first.entry.path.removesuffix(_full_name(first))  # "", "top/", "images/" or "top/images/"
+    place = "".join(f"{part}/" for part in parts)
     root = inside.removesuffix("images/") if f"/{inside}".endswith("/images/") else inside
     masks_folder = place.startswith((f"{root}masks/", "masks/"))
     beside_images = root != inside and place.startswith(root) and not place.startswith(inside)
     hidden = any(part.startswith(".") for part in parts)
     if not parts or not (masks_folder or beside_images or hidden):
         raise DataError(f"--out {out} is among the photos of {listing.path}: masks would be taken for photos")
-
-
-def _unnamed_prefix(ref: ImageRef) -> str:
-    """The start of a photo's path that isn't in its name: "", "top/", "images/" or "top/images/"."""
-    return ref.entry.path.removesuffix(_full_name(ref))
 
 
 def _full_name(ref: ImageRef) -> str:

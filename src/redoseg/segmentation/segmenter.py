@@ -202,16 +202,13 @@ class Segmenter:
         factor = math.sqrt(size[0] * size[1] / (masks.shape[1] * masks.shape[2]))
         guided = None
         if self.edges is not None and photo is not None and factor > 1:  # else the network saw every pixel
-            _check_same_size(photo, size)
+            if photo.size != size:
+                now, then = (f"{width}x{height}" for width, height in (photo.size, size))
+                raise DataError(f"it is {now} and was {then} a moment ago")
             guided = self.edges.along(photo, factor)
         for mask in masks[1:]:
             resized = _resize_mask(mask, size)
             yield resized if guided is None else guided(resized)
-
-
-def _check_same_size(photo: Image.Image, size: tuple[int, int]) -> None:
-    if photo.size != size:
-        raise DataError(f"it is {photo.width}x{photo.height} and was {size[0]}x{size[1]} a moment ago")
 
 
 def _resize_mask(mask: Masks, size: tuple[int, int]) -> Masks:
