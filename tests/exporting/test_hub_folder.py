@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from redoseg.cli import main
+from redoseg.cli.models import _trained
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
 from redoseg.models import shipped
@@ -233,3 +234,23 @@ def test_a_distilled_run_names_both_commands_and_the_teachers_rule(done, copied)
     )
     assert found.teacher == {"rule": "label-free", "steps": 2, "ema": True}
     assert "a second network was then trained on its masks" in model_card(found)
+
+
+def test_a_students_card_states_its_own_options_and_is_read_again(done, copied, tmp_path):
+    """Its run.json may be of a version that stated its teacher's, too. Its subject is what those say."""
+    config = json.loads(copied.description.read_text())["config"]
+    student = {"run": str(done.path), "out": str(copied.path), "data": config["data"], "f_width": 8}
+    described(copied, distill=student, teacher={"rule": "last", "step": 2, "ema": True})
+    found = card_of_run(copied, load_model(copied.path), "a")
+    assert {"n", "size", "f_width", "lr_f", "data", "out"} <= found.options.keys()
+    assert not {"lambda_z", "g_width", "lr", "recipe", "settings", "f_jitter"} & found.options.keys()
+    found.write(tmp_path)
+    again = read_card(tmp_path)
+    assert again == found
+    assert (again.n, again.size, again.config().f_width) == (found.n, found.size, config["f_width"])
+    assert _trained(again).startswith(f"{found.size} px\ndistilled\n")
+
+    teacher = RunFolder(shutil.copytree(done.path, tmp_path / "teacher"))
+    described(teacher, config=config | {"settings": "lfw"})
+    described(copied, distill=student | {"run": str(teacher.path)})
+    assert card_of_run(copied, load_model(copied.path), "a").subject == "faces"
