@@ -1,5 +1,6 @@
 """The web site: every public name has its place, and links out of docs/ hold there."""
 
+import dataclasses
 import importlib.util
 import re
 import subprocess
@@ -64,8 +65,12 @@ def test_it_is_built_without_a_warning(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "api" / "training.html").read_text(encoding="utf-8")
-    assert "Regions, background included." in page  # the docstring of an option
+    for config, page in ((redoseg.TrainConfig, "training"), (redoseg.DistillConfig, "distilling")):
+        html = (tmp_path / "api" / f"{page}.html").read_text(encoding="utf-8")
+        home = f"{config.__module__}.{config.__name__}"
+        options = [field.name for field in dataclasses.fields(config)]
+        assert [name for name in options if f'id="{home}.{name}"' not in html] == []
+        assert "Number of images in a batch." in html  # what an option's docstring says
     assert (tmp_path / "files" / "results" / "faces-small" / "page.png").is_file()
     first = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'href="data.html"' in first
