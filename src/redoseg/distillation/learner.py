@@ -6,6 +6,7 @@ import torch
 from rich.console import Console
 
 from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.distill import student_options
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
 from redoseg.distillation.pairs import Pairs, select
@@ -84,9 +85,12 @@ class DistillationLearner(Learner):
         return {"threshold": self.teacher.threshold, "teacher": self.teacher.identity["weights"]}
 
     def describe(self) -> dict[str, Any]:
-        """The student's own options, and what taught it."""
-        taught_by = self.teacher.identity | {"threshold": self.teacher.threshold}
-        return {"distill": self.config.as_json(), "teacher": taught_by}
+        """The student's own options, in both forms, and what taught it."""
+        return {
+            "config": student_options(self.described.as_json()),
+            "distill": self.config.as_json(),
+            "teacher": self.teacher.identity | {"threshold": self.teacher.threshold},
+        }
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """ConfigError for another teacher than the checkpoint's, ModelError for one with nothing to teach."""
