@@ -19,52 +19,43 @@ def by_group(config_class: type[Config], defaults: Mapping[str, Any] | None = No
     An option's default is that of `defaults` where it is there, else its field's. tyro makes a box of each
     nested structure, whose name is the title: so each group is one.
     """
-    return tyro.conf.arg(
-        name="", help="", prefix_name=False, constructor_factory=lambda: _build(config_class, defaults or {})
-    )
+    return tyro.conf.arg(name="", constructor_factory=lambda: _build(config_class, defaults or {}))
 
 
 def _build(config_class: type[Config], defaults: Mapping[str, Any]) -> Callable[..., Config]:
     """The configuration as a function of its groups."""
+    known, help_texts = options(config_class), _help_texts(config_class)
+    fields: dict[Group, list[tuple[str, Any, Any]]] = {group: [] for group in Group}
+    for field in dataclasses.fields(config_class):
+        kind: Any = Annotated[known[field.name].kind, tyro.conf.arg(help=help_texts[field.name])]
+        default: Any = dataclasses.field(default=defaults.get(field.name, field.default))
+        fields[known[field.name].group].append((field.name, kind, default))
 
     def config(**groups: Any) -> Config:
         return config_class(
             **{name: value for group in groups.values() for name, value in vars(group).items()}
         )
 
-    kinds = {group.name: _group_type(config_class, group, defaults) for group in Group}
-    kinds = {name: kind for name, kind in kinds.items() if kind is not None}
+    kinds = {group.name: _box(group, found) for group, found in fields.items() if found}
     keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter(name, keyword, annotation=kind) for name, kind in kinds.items()]
-    config.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     config.__annotations__ = kinds
+    config.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, annotation=kind) for name, kind in kinds.items()]
+    )
     return config
 
 
-def _group_type(config_class: type[Config], group: Group, defaults: Mapping[str, Any]) -> Any:
-    """A dataclass of the group's options. None if there are none."""
-    known, help_texts, fields = options(config_class), _help_texts(config_class), []
-    for field in dataclasses.fields(config_class):
-        if known[field.name].group is group:
-            kind: Any = Annotated[known[field.name].kind, tyro.conf.arg(help=help_texts[field.name])]
-            default: Any = dataclasses.field(default=defaults.get(field.name, field.default))
-            fields.append((field.name, kind, default))
-    if not fields:
-        return None
+def _box(group: Group, fields: list[tuple[str, Any, Any]]) -> Any:
+    """A structure of the group's options."""
     made = dataclasses.make_dataclass(group.name, fields, kw_only=True)
     return Annotated[made, tyro.conf.arg(name=group.value, help=""), tyro.conf.OmitArgPrefixes]
 
 
 def _help_texts(config_class: type[Config]) -> dict[str, str]:
     """The string below each field, as one line."""
-    (definition,) = ast.parse(inspect.getsource(config_class)).body
-    assert isinstance(definition, ast.ClassDef)
+    definition: Any = ast.parse(inspect.getsource(config_class)).body[0]
     return {
-        field.target.id: " ".join(text.value.value.split())
+        ast.unparse(field.target): " ".join(ast.literal_eval(text.value).split())
         for field, text in itertools.pairwise(definition.body)
         if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
     }

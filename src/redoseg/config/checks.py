@@ -79,14 +79,7 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         """Every option as JSON knows it; `from_json` reads it back."""
-        return {
-            name: str(value)
-            if isinstance(value, Path)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in vars(self).items()
-        }
+        return {name: _plain(value) for name, value in vars(self).items()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -96,3 +89,7 @@ class Config:
         """
         known = options(cls)
         return cls(**{name: known[name].restored(v) if name in known else v for name, v in content.items()})
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
