@@ -289,7 +289,10 @@ def test_what_the_folder_holds(done):
     found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
     assert found - {"checkpoints/best.safetensors"} == {
         *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
-        *(f"checkpoints/{name}.safetensors" for name in ("last", "step-0000002", "step-0000004")),
+        *(
+            f"checkpoints/{name}.safetensors"
+            for name in ("last", "label-free", "step-0000002", "step-0000004")
+        ),
         *("samples/step-0000002.png", "samples/step-0000004.png"),
         *("model/config.json", "model/model.safetensors", "model/mask.onnx", "model/README.md"),
     }
