@@ -28,7 +28,8 @@ def teacher():
     """Unlike every default."""
     return TrainConfig.of(
         data="photos", out="teacher", recipe="authors", settings="lfw", n=3, size=64, batch=7, seed=5,
-        collapse_below=0.02, collapse_variation=1e-4, minutes=3.0, labelled=4, f_width=12, f_blocks=2, f_pyramid=False, resize="antialias", lr=1e-2,
+        collapse_below=0.02,
+        collapse_variation=1e-4, minutes=3.0, labelled=4, f_width=12, f_blocks=2, f_pyramid=False, resize="antialias", lr=1e-2,
         lr_f=1e-2, lr_f_warmup=9, f_jitter=0.5, best_by="per_image", precision="bfloat16", compile="on",
         mnist="m", cache="c", blur=(0.0, 0.0, 0.5, 0.5),
     ).resolved()  # fmt: skip
@@ -115,3 +116,9 @@ def test_every_option_has_its_help_beside_it():
         if isinstance(option, ast.AnnAssign):
             assert isinstance(after, ast.Expr), option.target.id
             assert isinstance(after.value, ast.Constant), option.target.id
+
+
+def test_a_path_may_be_given_as_a_string():
+    paths = DistillConfig(run=Path("a"), out=Path("b"), cache=Path("c"))
+    assert DistillConfig(run="a", out="b", cache="c") == paths
+    assert dataclasses.replace(paths, out="d").out == Path("d")
