@@ -29,7 +29,8 @@ def teacher():
     return TrainConfig.of(
         data="photos", out="teacher", recipe="authors", settings="lfw", n=3, size=64, batch=7, seed=5,
         collapse_below=0.02,
-        collapse_variation=1e-4, minutes=3.0, labelled=4, f_width=12, f_blocks=2, f_pyramid=False, resize="antialias", lr=1e-2,
+        minutes=3.0, labelled=4, f_width=12, f_blocks=2, f_pyramid=False, resize="antialias", lr=1e-2,
+        collapse_variation=1e-4,
         lr_f=1e-2, lr_f_warmup=9, f_jitter=0.5, best_by="per_image", precision="bfloat16", compile="on",
         mnist="m", cache="c", blur=(0.0, 0.0, 0.5, 0.5),
     ).resolved()  # fmt: skip

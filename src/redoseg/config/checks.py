@@ -64,7 +64,7 @@ class Config:
     """What both configurations share: every copy is checked, and each survives JSON."""
 
     def __post_init__(self) -> None:
-        """A path may be a string. ConfigError for the first option that can't be, alone or beside the others."""
+        """A path may be a string. ConfigError for the first option that can't be, alone or beside others."""
         for name, option in options(type(self)).items():
             object.__setattr__(self, name, option.restored(getattr(self, name)))
             wanted = option.refusal(getattr(self, name))
