@@ -122,10 +122,7 @@ def write_figure(
     table: str,
     pictures: Sequence[tuple[str, Image]],
 ) -> Path:
-    """Write result.json, table.md and, where there is a picture, figure.png: the pictures under their titles.
-
-    Returns their folder.
-    """
+    """Write result.json, table.md and, of pictures under their titles, figure.png. Returns the folder."""
     folder = write_results(experiment, name, {"seeds": 1, "sets": sets, "failed": failed}, table)
     if pictures:
         page = reduce_colours(stack_blocks(pictures))
@@ -193,13 +190,13 @@ def score_pool(model: Model, pool: Pool) -> PoolScores:
     counts = confusion(regions, pool.split.labels(pool.rows), n)
     label_of_region = matching(counts.sum(0))
     matched = counts[:, np.argsort(label_of_region)]
-    one_matching = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
-    own_matching = [per_image(counts[k : k + 1]) for k in range(len(counts))]
+    one = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
+    own = [per_image(counts[k : k + 1]) for k in range(len(counts))]
     return PoolScores(
         labels=label_of_region.astype(np.uint8)[regions],
         label_of_region=label_of_region,
-        accuracy=np.array([scores.accuracy for scores in one_matching]),
-        iou=np.array([scores.iou for scores in one_matching]),
-        best_accuracy=np.array([scores.accuracy for scores in own_matching]),
-        best_iou=np.array([scores.iou for scores in own_matching]),
+        accuracy=np.array([scores.accuracy for scores in one]),
+        iou=np.array([scores.iou for scores in one]),
+        best_accuracy=np.array([scores.accuracy for scores in own]),
+        best_iou=np.array([scores.iou for scores in own]),
     )

@@ -39,13 +39,10 @@ def train_all(configs: Sequence[TrainConfig], *, jobs: int, console: Console) ->
 
 
 def is_finished(config: TrainConfig) -> bool:
-    """Whether a run was trained to its last step, or failed for good.
-
-    ConfigError if it was trained with other options.
-    """
-    folder = RunFolder(config.out)
+    """Whether a run was trained to its end, or failed for good. ConfigError if it has other options."""
     if failure_reason(config.out) is not None:
         return True
+    folder = RunFolder(config.out)
     if not folder.model.is_dir() or last_step(config.out) < config.steps:
         return False
     folder.check_compatible(config)

@@ -38,12 +38,9 @@ def score_run(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     what the run was trained on.
     """
     run = RunFolder(config.out)
-    outcome = {
-        "seed": config.seed,
-        "collapses": count_collapses(run.path),
-        "failed": failure_reason(run.path),
-    }
-    if outcome["failed"] is not None:
+    collapses, failed = count_collapses(run.path), failure_reason(run.path)
+    outcome = {"seed": config.seed, "collapses": collapses, "failed": failed}
+    if failed is not None:
         return outcome | {"rules": {}}
     if run.fingerprint() != dataset.fingerprint:
         raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")

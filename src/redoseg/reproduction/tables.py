@@ -26,10 +26,7 @@ def write_results(experiment: Experiment, name: str, result: dict[str, Any], tab
 
 
 def to_markdown(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table: a row for each record, by heading its cells (see `format_cell`).
-
-    A record need not have every column: what it lacks is a dash.
-    """
+    """A Markdown table: a row for each record, by heading its cells (see `format_cell`), else a dash."""
     cells = pd.DataFrame(records, columns=list(columns), dtype=object).map(format_cell)
     lines = [columns, ["---"] * len(columns), *cells.to_numpy()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
