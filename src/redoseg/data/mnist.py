@@ -79,10 +79,7 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array, of one or three dimensions, in an IDX file of unsigned bytes, gzipped or not.
-
-    DataError if the file is of another kind, cut short or unreadable.
-    """
+    """The array (1 or 3 dimensions) in an IDX file of bytes, gzipped or not. DataError for other files."""
     try:
         raw = path.read_bytes()
         if raw[:2] == b"\x1f\x8b":

@@ -116,9 +116,8 @@ def open_photos(
     """
     image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
-    images = _load_or_build(
-        folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize)), progress
-    )
+    photos = cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize))
+    images = _load_or_build(folder, photos, progress)
     lost = _describe_failures(refs, images.failed)
     if len(lost) == len(refs):
         raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {join_names(lost)}")
@@ -155,10 +154,7 @@ def _read_photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.
 
 
 def _read_mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
-    """The labels at their new size, and which of the 256 values occur in the file, as bits.
-
-    DataError if the mask hasn't the photo's shape.
-    """
+    """The labels at their new size, and as bits the values in the file. DataError for another shape."""
     label = rule.read(file)
     height, width = label.shape
     photo_width, photo_height = photos[index].tolist()

@@ -7,6 +7,7 @@ import time
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from redoseg.files import write_aside
 from redoseg.version import __version__
 
 _CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BUSY = (408, 425, 429)  # with these, as with all from 500 on, the server may answer in a moment
 
 
@@ -130,11 +130,9 @@ def compute_sum(path: Path, algorithm: str = "sha256") -> str:
 
 def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
     """The sum of what a gzip file holds; None if it is no such file, or damaged."""
-    found = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path) as stream:
-            while part := stream.read(_CHUNK):
-                found.update(part)
+            found = hashlib.file_digest(stream, partial(hashlib.new, algorithm, usedforsecurity=False))
     except (OSError, EOFError, zlib.error):
         return None
     return f"{algorithm}:{found.hexdigest()}"
@@ -142,7 +140,7 @@ def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
 
 def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
     """The error to raise for `error`: on a full disk NoRoomError, which says what to do, else `error`."""
-    if error.errno not in _FULL:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     return NoRoomError(
         f"{what}: no room is left in {folder} ({first_line(error)}); free some or give another --root, then "

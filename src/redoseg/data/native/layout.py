@@ -25,21 +25,15 @@ def find_files(folder: Path, pattern: str) -> dict[str, ImageRef]:
         entries = list_folder(folder)
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}") from error
-    expression = re.compile(pattern)
     refs: dict[str, ImageRef] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
-        match = expression.fullmatch(entry.path)
-        if match is not None:
-            name = match["name"]
-            refs[name] = ImageRef(name, f".{entry.path.rpartition('.')[2]}", entry)
+        if match := re.fullmatch(pattern, entry.path):
+            refs[match["name"]] = ImageRef(match["name"], f".{entry.path.rpartition('.')[2]}", entry)
     return dict(sorted(refs.items()))
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """The words of a list with two of them a line; empty lines and a count in the first one don't count.
-
-    DataError if it can't be read or has other lines.
-    """
+    """The two words of each line but empty ones and a count in the first. DataError for other lists."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
