@@ -60,12 +60,11 @@ class Inpainter:
 
     def error(self, m: Floats) -> float:
         """Mean L1 error of the object predicted from outside, plus that of the outside from the object."""
-        return sum(
-            float(
-                (side * _sum_channels(np.abs(self._predict(1 - side)[0] - self.x))).sum() / max(side.sum(), 1)
-            )
-            for side in (m, 1 - m)
-        )
+        errors = 0.0
+        for side in (m, 1 - m):
+            difference = self._predict(1 - side)[0] - self.x
+            errors += float((side * _sum_channels(np.abs(difference))).sum() / max(side.sum(), 1))
+        return errors
 
     def gains(self, m: Floats) -> Floats:
         """(S, S): how much `error` grows, to first order, when a pixel changes sides."""

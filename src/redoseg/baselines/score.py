@@ -18,6 +18,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from redoseg.baselines import grabcut, iem, kmeans
+from redoseg.data.cache import Report
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import evenly_spaced
@@ -65,12 +66,7 @@ class BaselineReport:
 
 
 def score_baseline(
-    name: str,
-    split: Split,
-    *,
-    most: int | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    name: str, split: Split, *, most: int | None = None, seed: int = 0, progress: Report | None = None
 ) -> BaselineReport:
     """Score the baseline `name`, one of NAMES, on the labelled images of a split, or on `most` of them.
 
@@ -104,12 +100,7 @@ def score_baseline(
 
 
 def segment_images(
-    name: str,
-    split: Split,
-    indices: NDArray[np.int64],
-    *,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    name: str, split: Split, indices: NDArray[np.int64], *, seed: int = 0, progress: Report | None = None
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each image took.
 

@@ -90,9 +90,6 @@ class Config:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """What `as_json` gave; an option that it lacks has its default. TypeError for one that doesn't exist.
-
-        Raises ConfigError for a value that can't be.
-        """
+        """What `as_json` gave, else the default. TypeError for an unknown option, ConfigError for a value."""
         known = options(cls)
         return cls(**{name: known[name].restored(v) if name in known else v for name, v in content.items()})
