@@ -28,9 +28,7 @@ def _build(config_class: type[Config], defaults: Mapping[str, Any]) -> Callable[
     """The configuration as a function of its groups."""
 
     def config(**groups: Any) -> Config:
-        return config_class(
-            **{name: value for group in groups.values() for name, value in vars(group).items()}
-        )
+        return config_class(**dict(item for group in groups.values() for item in vars(group).items()))
 
     kinds = {group.name: _group_type(config_class, group, defaults) for group in Group}
     kinds = {name: kind for name, kind in kinds.items() if kind is not None}
