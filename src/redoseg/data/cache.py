@@ -199,7 +199,8 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
 
 def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
     """Index and row, or what went wrong, of each file, in any order."""
-    workers = min(_count_cores(), 16)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
         for index, content in _read_contents(task.refs):
@@ -209,11 +210,6 @@ def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError],
                 yield index, done.result()
         for index, done in waiting:
             yield index, done.result()
-
-
-def _count_cores() -> int:
-    """The cores that this process may use, or all where the system doesn't say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:

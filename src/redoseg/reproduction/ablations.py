@@ -119,7 +119,8 @@ def _summarize_arm(
 ) -> dict[str, Any]:
     """Summaries over the seeds: scores of the last checkpoints, regions and collapses from the logs."""
     rows = _last_scores(scores, split)
-    ends = [end for run in runs if (end := _last_metrics(run.out))]
+    logs = [[line for line in read_log(run.out) if "event" not in line] for run in runs]
+    ends = [log[-1] for log in logs if log]
     return {
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
@@ -132,11 +133,6 @@ def _summarize_arm(
         "label_free": tables.summarize([end["label_free"] for end in ends if end["label_free"] is not None]),
         "would_restart_at": [_collapse_step(run.out) for run in runs],
     }
-
-
-def _last_metrics(run: Path) -> dict[str, Any] | None:
-    """The last line of the run's log that isn't an event."""
-    return next((line for line in reversed(list(read_log(run))) if "event" not in line), None)
 
 
 def _collapse_step(run: Path) -> int | None:

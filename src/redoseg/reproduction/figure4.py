@@ -55,11 +55,7 @@ def _fit_and_score(experiment: Experiment, paper_set: PaperSet) -> dict[str, Any
 
 
 def score_unsupervised(experiment: Experiment, paper_set: PaperSet, part: Part) -> dict[str, dict[str, Any]]:
-    """Score models that learned without masks on a part, with one matching for all its images.
-
-    They are Table 1's runs, with the checkpoint of the rule `label-free`, and the distilled model that comes
-    with the package, where the scale names one.
-    """
+    """Score Table 1's runs (`label-free`) and the scale's shipped model on a part, in one matching for all."""
     runs = [run for run in base_runs(experiment, paper_set) if failure_reason(run.out) is None]
     device = pick_device(experiment.device)
     models = (load_model(run.out, checkpoint="label-free", device=device) for run in runs)

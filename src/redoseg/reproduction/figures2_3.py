@@ -70,6 +70,7 @@ def _describe(experiment: Experiment, run: FigureRun, rows: NDArray[np.int64]) -
     """What is shown of a run, with its scores, as result.json has it."""
     scores = panels.score_pool(run.model, run.pool) if run.pool.labelled else None
     places = {row: place for place, row in enumerate(run.pool.rows.tolist())}
+    shown = zip(rows.tolist(), run.pool.names(rows), run.blur_boxes(rows), strict=True)
     return run.describe(experiment) | {
         "codes": {"seed": CODES_SEED, "per_region": CODES},
         "label_of_region": scores.label_of_region.tolist() if scores else None,
@@ -80,7 +81,7 @@ def _describe(experiment: Experiment, run: FigureRun, rows: NDArray[np.int64]) -
                 "face_blurred": box is not None,
                 "scores": scores.of_image(places[row]) if scores and row in places else None,
             }
-            for row, name, box in zip(rows.tolist(), run.pool.names(rows), run.blur_boxes(rows), strict=True)
+            for row, name, box in shown
         ],
     }
 
@@ -92,17 +93,13 @@ def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) ->
         rows = [(row["name"], row["scores"]) for row in result["rows"]]
         if result["masks"]:
             rows.append((f"all {result['drawn_from']:,} of the split", result["scores"]))
-        records += [
-            panels.set_cells(result) | {"image": name} | _score_cells(scores) for name, scores in rows
-        ]
+        for name, scores in rows:
+            records.append(panels.set_cells(result) | {"image": name})
+            if scores:
+                own = score_cells(scores["per_image"], "{} per image")
+                records[-1] |= score_cells(scores["per_dataset"]) | own
     records += [{"set": name, "image": f"none: {reason}"} for name, reason in failed.items()]
     return to_markdown(records, _COLUMNS) + "\n" + _NOTES + _note_swapped(sets)
-
-
-def _score_cells(scores: Mapping[str, Mapping[str, float]] | None) -> dict[str, float]:
-    if scores is None:
-        return {}
-    return score_cells(scores["per_dataset"]) | score_cells(scores["per_image"], "{} per image")
 
 
 _NOTES = (

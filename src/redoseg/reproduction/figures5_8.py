@@ -34,11 +34,7 @@ class Block:
 
 
 def mask_figure(experiment: Experiment, *, name: str, usual_set: str, more: bool) -> Path:
-    """Train what isn't yet, score every image and write the results.
-
-    With `more` it shows random images alone: others than the figure without. Returns the folder of
-    result.json, table.md and figure.png.
-    """
+    """Train what isn't yet, score and write all; `more`: random images only, others. Returns the folder."""
     runs, failed = panels.load_figure_runs(experiment, experiment.sets or (usual_set,))
     sets, pictures = {}, []
     for run in runs:
@@ -72,10 +68,7 @@ def ranked_blocks(count: int, scores: PoolScores | None) -> list[Block]:
 
 
 def more_blocks(count: int) -> list[Block]:
-    """The blocks of figures 7 and 8: the images that come next in the random order of figures 5 and 6.
-
-    Where those show all images of the pool, the same ones are shown again.
-    """
+    """The blocks of figures 7 and 8: what comes next in that random order; the same again if nothing does."""
     order = panels.shuffle(np.arange(count))
     rest = order[_RANDOM * IMAGES :] if count > _RANDOM * IMAGES else order
     starts = range(0, min(len(rest), _MORE * IMAGES), IMAGES)
@@ -136,8 +129,8 @@ def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) ->
             means = score_cells(result["scores"]["per_dataset"])
             records.append(common | {"block": "mean of all", "images": result["drawn_from"]} | means)
     records += [{"set": name, "block": f"none: {reason}"} for name, reason in failed.items()]
-    unmasked = [result["title"] for result in sets.values() if not result["masks"]]
-    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + (_note_no_masks(unmasked) if unmasked else "")
+    unmasked = ", ".join(result["title"] for result in sets.values() if not result["masks"])
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + (_NO_MASKS.format(unmasked) if unmasked else "")
 
 
 def _format_range(values: Sequence[float]) -> str:
@@ -152,9 +145,7 @@ _NOTES = (
     "seed 0, its checkpoint the last one, which no mask chose.\n"
 )
 
-
-def _note_no_masks(titles: Sequence[str]) -> str:
-    return (
-        f"\nThere are no masks of {', '.join(titles)} here, so nothing is ranked: what is shown is drawn at "
-        "random, input and output alone, and white is what the model takes for the object.\n"
-    )
+_NO_MASKS = (
+    "\nThere are no masks of {} here, so nothing is ranked: what is shown is drawn at random, input and "
+    "output alone, and white is what the model takes for the object.\n"
+)

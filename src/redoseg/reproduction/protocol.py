@@ -159,10 +159,7 @@ class Experiment:
         return self.out / f"{name}-{self.scale.name}"
 
     def run_config(self, paper_set: PaperSet, arm: str, seed: int, **changes: Any) -> TrainConfig:
-        """A training with the scale's options and `changes`, in a folder named after set, arm and seed.
-
-        `changes` override the scale's options. ConfigError if the data isn't there.
-        """
+        """A training with the scale's options, `changes` over them. ConfigError if the data isn't there."""
         scale = self.scale
         options = {"best_by": "per_image", "blur": paper_set.blur, "device": self.device, **scale.options}
         return TrainConfig.of(

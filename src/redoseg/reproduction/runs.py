@@ -35,7 +35,11 @@ def train_all(configs: Sequence[TrainConfig], *, jobs: int, console: Console) ->
             _print(console, f"{config.out}: {config.steps} steps")
             _train_one(config, console)
     else:
-        _train_in_parallel(unfinished, jobs, console)
+        tasks, progress = (
+            [partial(_train_one, config) for config in unfinished],
+            partial(_describe_progress, unfinished),
+        )
+        run_in_processes(tasks, jobs=jobs, console=console, describe_progress=progress)
 
 
 def is_finished(config: TrainConfig) -> bool:
@@ -83,13 +87,9 @@ def _train_one(config: TrainConfig, console: Console | None = None) -> None:
         _print(console or quiet, f"{config.out}: {error}")
 
 
-def _train_in_parallel(configs: Sequence[TrainConfig], jobs: int, console: Console) -> None:
-    def describe_progress() -> str:
-        steps = {config.out: last_step(config.out) for config in configs if not is_finished(config)}
-        return ", ".join(f"{'/'.join(out.parts[-3:])} at {step}" for out, step in steps.items() if step)
-
-    tasks = [partial(_train_one, config) for config in configs]
-    run_in_processes(tasks, jobs=jobs, console=console, describe_progress=describe_progress)
+def _describe_progress(configs: Sequence[TrainConfig]) -> str:
+    steps = {config.out: last_step(config.out) for config in configs if not is_finished(config)}
+    return ", ".join(f"{'/'.join(out.parts[-3:])} at {step}" for out, step in steps.items() if step)
 
 
 def run_in_processes(
@@ -99,10 +99,7 @@ def run_in_processes(
     console: Console,
     describe_progress: Callable[[], str] = lambda: "",
 ) -> None:
-    """Do all tasks, `jobs` at a time, each in a process of its own; a line of progress every half minute.
-
-    When a task raises an error no further one is begun; the error is raised once those running have ended.
-    """
+    """Do all tasks, `jobs` at a time, each in its own process; an error is raised once those running end."""
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
     try:
         pending, reported = {pool.submit(task) for task in tasks}, time.monotonic()

@@ -96,7 +96,7 @@ def _score_labelled_runs(runs: list[TrainConfig], part: Part, device: torch.devi
 
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set and N f alone and with ReDO; ReDO alone; the fixed mask."""
-    records = []
+    records: list[dict[str, Any]] = []
     for result in sets.values():
         rows = [
             (str(n), label, by_row[name])
@@ -106,17 +106,12 @@ def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
         rows += [("0", f"{name}, alone", level) for name, level in result["unsupervised"].items()]
         if result["fixed_mask"]:
             rows += [("all", "trivial: one fixed mask", result["fixed_mask"])]
-        records += [
-            {"set": result["title"], "labelled images": n, "row": row, "runs": _count_runs(scores["iou"])}
-            | score_cells(scores, accuracy="accuracy")
-            for n, row, scores in rows
-        ]
+        for n, row, scores in rows:
+            iou = scores["iou"]  # the fixed mask's is a number, of no run
+            cells = {"runs": len(iou["values"]) if isinstance(iou, dict) else None}
+            cells |= score_cells(scores, accuracy="accuracy")
+            records.append({"set": result["title"], "labelled images": n, "row": row} | cells)
     return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
-
-
-def _count_runs(iou: dict[str, Any] | float | None) -> int | None:
-    """How many runs a summary is of; None for the fixed mask's score, which is of no run."""
-    return len(iou["values"]) if isinstance(iou, dict) else None
 
 
 def _make_notes(sets: Mapping[str, dict[str, Any]]) -> str:

@@ -60,13 +60,10 @@ def score_cells(scores: Mapping[str, Any], heading: str = "{}", accuracy: str = 
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any] | None:
-    """The mean, the sample deviation (None for a single value) and the values; None for no value.
-
-    The standard library's mean is exact before it is rounded, so result.json doesn't depend on the order in
-    which numpy or pandas would add.
-    """
+    """The mean, the sample deviation (None for a single value) and the values; None for no value."""
     if not values:
         return None
+    # exact before they are rounded, whatever the order in which numpy or pandas would add
     deviation = stdev(values) if len(values) > 1 else None
     return {"mean": mean(values), "deviation": deviation, "values": list(values)}
 

@@ -40,7 +40,10 @@ def _extract(archive: Path, into: Path, wanted: list[PurePosixPath]) -> None:
         with tarfile.open(archive) as tar:
             for member in tar:
                 path = _check_member(member, archive)
-                if any(path == name or name in path.parents for name in wanted) and _is_content(path):
+                # A Mac adds a `._` file for each file, and it has a photo's suffix.
+                if any(path == name or name in path.parents for name in wanted) and not path.name.startswith(
+                    "._"
+                ):
                     tar.extract(member, into, filter="data")
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole archive ({first_line(error)})") from error
@@ -61,8 +64,3 @@ def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
         f"{archive} holds {kind}, {member.name!r}, which a data set has no use for: nothing was unpacked; "
         "delete the file and get it from its owner"
     )
-
-
-def _is_content(path: PurePosixPath) -> bool:
-    """Whether it isn't a `._` file, which a Mac adds for each file and which has a photo's suffix."""
-    return not path.name.startswith("._")
