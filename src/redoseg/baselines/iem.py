@@ -27,11 +27,8 @@ _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
-
-    The search is made from each of STARTS, and the mask with the largest error is taken. Nothing is random:
-    `seed` changes nothing.
-    """
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3). The search is made from each of STARTS, and
+    the mask with the largest error is taken. Nothing is random: `seed` changes nothing."""
     inpainter = Inpainter.for_image(image)
     ends = [climb(inpainter, square(len(image), share)) for share in STARTS]
     mask, _ = max(ends, key=lambda end: end[1][-1])
@@ -40,10 +37,8 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Inpainter:
-    """Predicts each pixel from nearby pixels of the other side: normalised convolution with a Gaussian.
-
-    Where no pixel of the other side is in reach, the image's mean colour, 0, is predicted.
-    """
+    """Predicts each pixel from nearby pixels of the other side: normalised convolution with a Gaussian. Where
+    no pixel of the other side is in reach, the image's mean colour, 0, is predicted."""
 
     x: Floats
     kernel: Floats

@@ -52,9 +52,7 @@ class Entry:
 
     def open(self) -> BinaryIO:
         """The content, to be read from any thread. OSError if it can't be read, DataError if it is damaged.
-
-        In a compressed tar all that comes before is decompressed, too: read many with `read_in_order`.
-        """
+        In a compressed tar all that comes before is decompressed, too: read many with `read_in_order`."""
         if self.kind == "file":
             return open(os.path.join(self.source, self.path), "rb")
         if self.kind == "zip":
@@ -106,10 +104,8 @@ def _list_items(root: Path, folder: str) -> list[os.DirEntry[str]]:
 
 
 def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
-    """All regular files in a tar or zip; the list is kept in the folder `index` for the next time.
-
-    DataError if it is no such archive or damaged, OSError if it can't be read.
-    """
+    """All regular files in a tar or zip; the list is kept in the folder `index` for the next time. DataError
+    if it is no such archive or damaged, OSError if it can't be read."""
 
     def encode_members() -> bytes:
         return json.dumps([astuple(entry)[1:] for entry in _list_members(path)]).encode()

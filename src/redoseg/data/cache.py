@@ -37,10 +37,8 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Task:
-    """How to make one array: row i is what `work(i, file)` returns for the opened file of `refs[i]`.
-
-    That is pixels of `shape` and a note of `note` numbers, or DataError if the file can't be used.
-    """
+    """How to make one array: row i is what `work(i, file)` returns for the opened file of `refs[i]`. That is
+    pixels of `shape` and a note of `note` numbers, or DataError if the file can't be used."""
 
     key: str
     refs: Sequence[ImageRef]

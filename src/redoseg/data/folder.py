@@ -85,10 +85,8 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
 
 
 def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
-    """32 hex digits of `options` and of files' names, sizes and times of change (in a zip: checksums).
-
-    They are the same wherever the files lie; without `times` they are the same for a copy, too.
-    """
+    """32 hex digits of `options` and of files' names, sizes and times of change (in a zip: checksums). They
+    are the same wherever the files lie; without `times` they are the same for a copy, too."""
     key = hashlib.sha256(repr(options).encode())
     for ref in refs:
         stamp = ref.entry.stamp if times else ""

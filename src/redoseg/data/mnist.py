@@ -25,10 +25,8 @@ class Digits:
 
 
 def load(mnist: Path | None) -> dict[str, Digits]:
-    """The digits of the splits 'train', 'val' and 'test', which share none.
-
-    `mnist` is the folder with MNIST's four files; None: scikit-learn's digits. DataError for bad files.
-    """
+    """The digits of the splits 'train', 'val' and 'test', which share none. `mnist` is the folder with
+    MNIST's four files; None: scikit-learn's digits. DataError for bad files."""
     return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
 
 

@@ -100,10 +100,8 @@ def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, 
 
 
 def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
-    """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size.
-
-    They are the same for a copy of the files elsewhere, and with or without masks.
-    """
+    """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size. They
+    are the same for a copy of the files elsewhere, and with or without masks."""
     return digest(listing.images, cache.FORMAT, size, resize, sorted(listing.splits.items()), times=False)
 
 
@@ -111,9 +109,7 @@ def open_photos(
     listing: FolderListing, size: int, resize: Resize, folder: Path, progress: cache.Progress
 ) -> PhotoSet:
     """The photos and masks of a listing, from the cache in `folder`, where they are put first if need be.
-
-    DataError if no photo decodes. One warning names the photos that are left out, another one the masks.
-    """
+    DataError if no photo decodes. One warning names the photos that are left out, another one the masks."""
     image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
     photos = cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize))

@@ -28,10 +28,8 @@ _VERSION = 1  # part of the fingerprint: raise it when the same numbers make oth
 
 
 class SceneSplit:
-    """One split of drawn scenes, see `redoseg.data.dataset.Split`.
-
-    Scene i depends on the seed, the split and i alone, and is painted anew each time it is read.
-    """
+    """One split of drawn scenes, see `redoseg.data.dataset.Split`. Scene i depends on the seed, the split and
+    i alone, and is painted anew each time it is read."""
 
     def __init__(self, kind: str, split: str, size: int, digits: Digits) -> None:
         self.kind, self.size = kind, size

@@ -114,9 +114,7 @@ def mask_overlay(photo: Picture, masks: NDArray[np.float32], *, strength: float 
 
 def blur_box(picture: Picture, box: Box | None) -> Picture:
     """The picture (H, W, 3) with a `box` (left, top, right, bottom, as shares of the sides) unrecognisable.
-
-    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is.
-    """
+    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is."""
     if box is None:
         return picture
     height, width = picture.shape[:2]

@@ -35,10 +35,8 @@ def redraw_figure(experiment: Experiment, *, name: str, usual_sets: Sequence[str
 
 
 def choose_rows(run: FigureRun, count: int) -> NDArray[np.int64]:
-    """Take `count` images of the split at random, as many of each set of a union, in mixed order.
-
-    Of a set with masks only images that have one are taken. The choice doesn't depend on the model.
-    """
+    """Take `count` images of the split at random, as many of each set of a union, in mixed order. Of a set
+    with masks only images that have one are taken. The choice doesn't depend on the model."""
     everything = np.arange(len(run.pool.split))
     source_names = np.array([source.name for source in run.sources(everything)])
     masked = run.pool.rows if run.pool.labelled else everything[:0]

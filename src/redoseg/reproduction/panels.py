@@ -87,10 +87,8 @@ class FigureRun:
 
 
 def load_figure_runs(experiment: Experiment, names: Sequence[str]) -> tuple[list[FigureRun], dict[str, str]]:
-    """Train what isn't yet. Returns the runs that lived, and by set why its run didn't.
-
-    DataError if the data isn't what a run was trained on.
-    """
+    """Train what isn't yet. Returns the runs that lived, and by set why its run didn't. DataError if the data
+    isn't what a run was trained on."""
     configs = {name: experiment.run_config(SETS[name], "base", 0) for name in names}
     train_all(list(configs.values()), jobs=experiment.jobs, console=experiment.console)
     reasons = {name: failure_reason(config.out) for name, config in configs.items()}

@@ -50,11 +50,8 @@ class Fetcher:
     wait: float = 1.0
 
     def fetch(self, file: RemoteFile, target: Path, expected: str | None) -> None:
-        """Write `file` to `target` and check that its sum is `expected`, if that is known.
-
-        DataError, which names every server, if none has it; NoRoomError on a full disk. Then `target` is
-        left as it was.
-        """
+        """Write `file` to `target` and check that its sum is `expected`, if that is known. DataError, which
+        names every server, if none has it; NoRoomError on a full disk. Then `target` is left as it was."""
         failures = []
         for url in file.urls:
             self.console.out(f"fetching {url}", highlight=False)

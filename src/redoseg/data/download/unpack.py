@@ -50,10 +50,8 @@ def _extract(archive: Path, into: Path, wanted: list[PurePosixPath]) -> None:
 
 
 def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
-    """The member's path; DataError for one that isn't a plain file or folder within.
-
-    tarfile's own filter would make absolute paths relative in silence and allow links.
-    """
+    """The member's path; DataError for one that isn't a plain file or folder within. tarfile's own filter
+    would make absolute paths relative in silence and allow links."""
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or PurePath(member.name).drive
     if not outside and (member.isfile() or member.isdir()):

@@ -15,10 +15,8 @@ _log = logging.getLogger("redoseg.data")
 
 
 def find_files(folder: Path, pattern: str) -> dict[str, ImageRef]:
-    """The files in `folder` whose relative paths match the regular expression `pattern`, sorted by name.
-
-    Its group `name` is the name. {} without the folder, which is absolute; DataError if it can't be read.
-    """
+    """The files in `folder` whose relative paths match the regular expression `pattern`, sorted by name. Its
+    group `name` is the name. {} without the folder, which is absolute; DataError if it can't be read."""
     if not folder.is_dir():
         return {}
     try:
@@ -87,9 +85,7 @@ def check_files(
     wanted: Sequence[str] = (),
 ) -> list[str]:
     """What is wrong with a set's files of one kind, in lines that end with what to do about it, the `cure`.
-
-    That is: no files at all, some of `wanted` missing, another number than is `published`, or empty files.
-    """
+    That is: no files at all, some of `wanted` missing, another number than is `published`, or empty files."""
     if not refs:
         return [f"{place} holds no {what}: {cure}"]
     lost = [name for name in wanted if name not in refs]

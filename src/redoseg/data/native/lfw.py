@@ -144,10 +144,8 @@ def person(name: str) -> str:
 
 
 def read_parts(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red).
-
-    A pixel is what its largest channel says; skin wins over hair and both over background if they are equal.
-    """
+    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red). A pixel is
+    what its largest channel says; skin wins over hair and both over background if they are equal."""
     red, green, blue = np.moveaxis(np.asarray(decode_image(file)), 2, 0)
     background = blue > np.maximum(red, green)
     return np.where(background, 0, np.where(red > green, 2, 1)).astype(np.uint8)
