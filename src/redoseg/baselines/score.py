@@ -133,12 +133,10 @@ def _limit_to_one_thread() -> Iterator[None]:
 def baseline_table(report: BaselineReport) -> Table:
     """A baseline's rows and the trivial ones; the title says what was scored and how long an image took."""
     total = "" if report.images == report.labelled else f" of {report.labelled}"
-    if report.seconds is None:
-        title = f"{report.images}{total} images scored; {report.name}: CHOSEN WITH LABELS"
-    else:
-        title = (
-            f"{report.images}{total} images scored; an image takes {report.seconds['median']:.3f} s (median; "
-            f"mean {report.seconds['mean']:.3f}) in one thread"
-        )
+    how = f"{report.name}: CHOSEN WITH LABELS"
+    if report.seconds is not None:
+        median, mean = report.seconds["median"], report.seconds["mean"]
+        how = f"an image takes {median:.3f} s (median; mean {mean:.3f}) in one thread"
+    title = f"{report.images}{total} images scored; {how}"
     rows = TRIVIAL if report.chosen_with_labels else ROWS
     return rows_table(title, {row_label(row, report.name): getattr(report, row) for row in rows})

@@ -52,10 +52,8 @@ def options(config_class: type["Config"]) -> dict[str, Option]:
 
 
 def free_to_change(config_class: type["Config"]) -> frozenset[str]:
-    """Options that a continued run may be given anew: but for rounding, none changes what a step learns.
-
-    That data, labelled images and a teacher are the same, wherever they lie, is seen by their fingerprints.
-    """
+    """Options that a continued run may be given anew: but for rounding, none changes what a step learns. That
+    data, labelled images and a teacher are the same, wherever they lie, is seen by their fingerprints."""
     return frozenset(name for name, option in options(config_class).items() if MAY_CHANGE in option.markers)
 
 
@@ -79,14 +77,10 @@ class Config:
 
     def as_json(self) -> dict[str, Any]:
         """Every option as JSON knows it; `from_json` reads it back."""
-        return {
-            name: str(value)
-            if isinstance(value, Path)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for name, value in vars(self).items()
+        values = {
+            name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()
         }
+        return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:

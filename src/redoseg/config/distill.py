@@ -119,9 +119,7 @@ class DistillConfig(Config):
 
     def described_as(self, teacher: TrainConfig) -> TrainConfig:
         """The student's run in the options that every reader of a run knows. To be asked of resolved options.
-
-        Of these only `student_options` say something of the student; the others have their defaults.
-        """
+        Of these only `student_options` say something of the student; the others have their defaults."""
         own = {name: getattr(self, name) for name in _SAME}
         own |= {name: getattr(self, mine) for name, mine in _RENAMED.items()}
         inherited = {name: getattr(teacher, name) for name in _INHERITED}

@@ -152,9 +152,8 @@ def _load(folder: Path, task: Task) -> Store | None:
         failed = {int(index): str(reason) for index, reason in meta["failed"]}
         rows = Rows(folder / "rows.npy", (len(task.refs), *task.shape))
         notes = np.load(folder / "notes.npy")
-        if notes.shape != (len(task.refs), task.note):
-            return None
-        if any(_is_readable(task.refs[index]) for index in meta["unread"]):
+        now_readable = any(_is_readable(task.refs[index]) for index in meta["unread"])
+        if now_readable or notes.shape != (len(task.refs), task.note):
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

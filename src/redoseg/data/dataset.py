@@ -74,10 +74,8 @@ class Dataset:
 
     def describe(self) -> dict[str, object]:
         """Name, size, n, counts of images and masks by split, skipped files, fingerprint: for run.json."""
-        splits = {
-            name: {"images": len(split), "labelled": len(split.labelled)}
-            for name, split in self.splits.items()
-        }
+        found = self.splits.items()
+        splits = {name: {"images": len(split), "labelled": len(split.labelled)} for name, split in found}
         kinds = {"name": self.name, "size": self.size, "n": self.n, "splits": splits}
         return kinds | {"skipped": list(self.skipped), "fingerprint": self.fingerprint}
 

@@ -131,9 +131,7 @@ def _top_folder(photos: Sequence[Entry]) -> str:
     """The one folder that holds all images, as "name/", or "" without one. Masks beside it don't count."""
     folders = {top if rest else "" for top, _, rest in (entry.path.partition("/") for entry in photos)}
     folders.discard("masks")
-    if len(folders) != 1 or folders & {"", "images"}:
-        return ""
-    return f"{folders.pop()}/"
+    return "" if len(folders) != 1 or folders & {"", "images"} else f"{folders.pop()}/"
 
 
 def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:

@@ -100,10 +100,8 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     """
     with _open(file) as image:
         image.load()
-        if image.mode in ("L", "P"):
-            return np.array(image, dtype=np.uint8)
-        if image.mode in ("1", "LA", "PA"):
-            band = image.getchannel(0) if image.mode != "1" else image.convert("L")
+        if image.mode in ("L", "P", "1", "LA", "PA"):
+            band = image.convert("L") if image.mode == "1" else image.getchannel(0)
             return np.array(band, dtype=np.uint8)
         values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
     if values.ndim == 3:

@@ -65,10 +65,8 @@ class PhotoSplit:
     ) -> None:
         """`rows`: the images' rows in the cache; `mask_rows`: their masks' rows, -1 without a mask."""
         self.names: Sequence[str] = [photos.listing.images[row].name for row in rows]
-        self._photos = photos
-        self._rows = rows
-        self._mask_rows = mask_rows
-        self._label_map = label_map
+        self._photos, self._label_map = photos, label_map
+        self._rows, self._mask_rows = rows, mask_rows
 
     def __len__(self) -> int:
         return len(self._rows)

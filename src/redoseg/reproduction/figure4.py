@@ -55,7 +55,7 @@ def _fit_and_score(experiment: Experiment, paper_set: PaperSet) -> dict[str, Any
 
 
 def score_unsupervised(experiment: Experiment, paper_set: PaperSet, part: Part) -> dict[str, dict[str, Any]]:
-    """Score Table 1's runs (`label-free`) and the shipped model of the scale on a part, matched as a whole."""
+    """Score Table 1's runs (`label-free`) and the scale's shipped model on a part, each by one matching."""
     runs = [run for run in base_runs(experiment, paper_set) if failure_reason(run.out) is None]
     device = pick_device(experiment.device)
     models = (load_model(run.out, checkpoint="label-free", device=device) for run in runs)

@@ -72,11 +72,9 @@ def find_photos(root: Path) -> dict[str, ImageRef]:
 
 def find_masks(root: Path) -> dict[str, ImageRef]:
     """The segmentations, by the names of their photos."""
-    for place in (_base(root), _base(root).parent):
-        masks = layout.find_files(place / "segmentations", r"(?P<name>[^/]+/[^/]+)\.png")
-        if masks:
-            return masks
-    return {}
+    places, pattern = (_base(root), _base(root).parent), r"(?P<name>[^/]+/[^/]+)\.png"
+    found = (layout.find_files(place / "segmentations", pattern) for place in places)
+    return next(filter(None, found), {})
 
 
 def _read_numbers(root: Path) -> dict[str, str]:

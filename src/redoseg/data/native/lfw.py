@@ -71,10 +71,8 @@ def find_masks(root: Path) -> dict[str, ImageRef]:
 
 def _choose_lists(root: Path) -> Mapping[str, str] | None:
     """The files of the lists of splits that count in `root`; only some of them may be there. None without."""
-    for lists in (_AUTHORS, _OWN):
-        if any((root / file).is_file() for file in lists.values()):
-            return lists
-    return None
+    found = (lists for lists in (_AUTHORS, _OWN) if any((root / file).is_file() for file in lists.values()))
+    return next(found, None)
 
 
 def _read_splits(root: Path, lists: Mapping[str, str]) -> dict[str, str]:
