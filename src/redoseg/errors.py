@@ -21,23 +21,17 @@ class RedosegError(Exception):
 
 class ConfigError(RedosegError):
     """An option that doesn't exist, is out of range, or contradicts another one or the run in the folder.
-
-    Raised by `TrainConfig`, `DistillConfig`, and every function that takes options.
-    """
+    Raised by `TrainConfig`, `DistillConfig`, and every function that takes options."""
 
 
 class DataError(RedosegError):
-    """A photo, a mask or a data set that can't be opened or used.
-
-    Raised by `open_dataset`, `train`, `evaluate`, `segment_files`, `redraw`, and `Segmenter` for a photo.
-    """
+    """A photo, a mask or a data set that can't be opened or used. Raised by `open_dataset`, `train`,
+    `evaluate`, `segment_files`, `redraw`, and `Segmenter` for a photo."""
 
 
 class ModelError(RedosegError):
-    """A model, run or checkpoint that can't be found, read or used for what was asked.
-
-    Raised by whatever takes a MODEL: `Segmenter.from_pretrained`, `evaluate`, `redraw`, `export`, `distill`.
-    """
+    """A model, run or checkpoint that can't be found, read or used for what was asked. Raised by whatever
+    takes a MODEL: `Segmenter.from_pretrained`, `evaluate`, `redraw`, `export`, `distill`."""
 
 
 class CollapseError(RedosegError):

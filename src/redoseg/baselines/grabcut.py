@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 
 MARGIN = 10  # the rectangle leaves out a tenth of the side, on each side
 ITERATIONS = 5
-SMALLEST = (
-    128  # pixels a side: OpenCV weighs smoothness by the pixel, which suits images of this size or more
-)
+SMALLEST = 128  # pixels a side: OpenCV weighs smoothness by the pixel, which suits images no smaller
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

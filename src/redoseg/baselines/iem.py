@@ -27,11 +27,8 @@ _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
-
-    The search is made from each of STARTS, and the mask with the largest error is taken. Nothing is random:
-    `seed` changes nothing.
-    """
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3). The search is made from each of STARTS, and
+    the mask with the largest error is taken. Nothing is random: `seed` changes nothing."""
     inpainter = Inpainter.for_image(image)
     ends = [climb(inpainter, square(len(image), share)) for share in STARTS]
     mask, _ = max(ends, key=lambda end: end[1][-1])
@@ -40,10 +37,8 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Inpainter:
-    """Predicts each pixel from nearby pixels of the other side: normalised convolution with a Gaussian.
-
-    Where no pixel of the other side is in reach, the image's mean colour, 0, is predicted.
-    """
+    """Predicts each pixel from nearby pixels of the other side: normalised convolution with a Gaussian. Where
+    no pixel of the other side is in reach, the image's mean colour, 0, is predicted."""
 
     x: Floats
     kernel: Floats
@@ -60,12 +55,11 @@ class Inpainter:
 
     def error(self, m: Floats) -> float:
         """Mean L1 error of the object predicted from outside, plus that of the outside from the object."""
-        return sum(
-            float(
-                (side * _sum_channels(np.abs(self._predict(1 - side)[0] - self.x))).sum() / max(side.sum(), 1)
-            )
-            for side in (m, 1 - m)
-        )
+        errors = 0.0
+        for side in (m, 1 - m):
+            difference = self._predict(1 - side)[0] - self.x
+            errors += float((side * _sum_channels(np.abs(difference))).sum() / max(side.sum(), 1))
+        return errors
 
     def gains(self, m: Floats) -> Floats:
         """(S, S): how much `error` grows, to first order, when a pixel changes sides."""

@@ -12,11 +12,8 @@ STARTS = 4
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Regions (S, S), 1 the object, of one RGB image (S, S, 3).
-
-    A pixel is described by its colour in CIELAB and its place. The cluster with more of the outermost pixels
-    is 0, the background.
-    """
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3). A pixel is described by its colour in CIELAB
+    and its place. The cluster with more of the outermost pixels is 0, the background."""
     side = len(image)
     clusters = KMeans(2, n_init=STARTS, random_state=seed).fit_predict(_features(image)).reshape(side, side)
     border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])

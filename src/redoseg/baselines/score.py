@@ -18,6 +18,7 @@ from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from redoseg.baselines import grabcut, iem, kmeans
+from redoseg.data.cache import Report
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.sampler import evenly_spaced
@@ -65,12 +66,7 @@ class BaselineReport:
 
 
 def score_baseline(
-    name: str,
-    split: Split,
-    *,
-    most: int | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    name: str, split: Split, *, most: int | None = None, seed: int = 0, progress: Report | None = None
 ) -> BaselineReport:
     """Score the baseline `name`, one of NAMES, on the labelled images of a split, or on `most` of them.
 
@@ -104,12 +100,7 @@ def score_baseline(
 
 
 def segment_images(
-    name: str,
-    split: Split,
-    indices: NDArray[np.int64],
-    *,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    name: str, split: Split, indices: NDArray[np.int64], *, seed: int = 0, progress: Report | None = None
 ) -> tuple[NDArray[np.uint8], list[float]]:
     """Regions (B, S, S) of some images of a split by one of METHODS, and the seconds that each image took.
 
@@ -142,12 +133,10 @@ def _limit_to_one_thread() -> Iterator[None]:
 def baseline_table(report: BaselineReport) -> Table:
     """A baseline's rows and the trivial ones; the title says what was scored and how long an image took."""
     total = "" if report.images == report.labelled else f" of {report.labelled}"
-    if report.seconds is None:
-        title = f"{report.images}{total} images scored; {report.name}: CHOSEN WITH LABELS"
-    else:
-        title = (
-            f"{report.images}{total} images scored; an image takes {report.seconds['median']:.3f} s (median; "
-            f"mean {report.seconds['mean']:.3f}) in one thread"
-        )
+    how = f"{report.name}: CHOSEN WITH LABELS"
+    if report.seconds is not None:
+        median, mean = report.seconds["median"], report.seconds["mean"]
+        how = f"an image takes {median:.3f} s (median; mean {mean:.3f}) in one thread"
+    title = f"{report.images}{total} images scored; {how}"
     rows = TRIVIAL if report.chosen_with_labels else ROWS
     return rows_table(title, {row_label(row, report.name): getattr(report, row) for row in rows})

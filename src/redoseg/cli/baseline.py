@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from redoseg.cli.terminal import errors, output
+from redoseg.cli.terminal import Cache, Json, errors, output
 from redoseg.errors import ConfigError, missing_extra
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ def baseline(
     data: tyro.conf.Positional[tuple[str, ...]],
     /,
     split: str = "val",
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    json_: Json = False,
     size: int = 128,
     most: int | None = None,
     seed: int = 0,
-    cache: Path | None = None,
+    cache: Cache = None,
 ) -> int:
     """Score a method that trains no network against the masks of a data set, as `evaluate` scores a model.
 
@@ -34,11 +34,9 @@ def baseline(
             and position) and iem (inpainting error) see one image at a time and no label.
         data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'.
         split: Which images.
-        json_: Print one JSON object instead of a table.
         size: Bring images to so many pixels a side.
         most: Score at most so many images, evenly spread. None: all that have a mask.
         seed: Decides what is drawn at random.
-        cache: Folder of the resized images. None: the user's cache folder.
     """
     if not data:
         raise ConfigError("no data to score on: name a folder or an archive with masks/")
@@ -69,13 +67,7 @@ def baseline(
 
 
 def _open_and_score(
-    name: Name,
-    data: tuple[str, ...],
-    split: str,
-    size: int,
-    most: int | None,
-    seed: int,
-    cache: Path | None,
+    name: Name, data: tuple[str, ...], split: str, size: int, most: int | None, seed: int, cache: Path | None
 ) -> tuple[str, "BaselineReport"]:
     from rich.progress import Progress
 

@@ -88,9 +88,8 @@ def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
     for line in failures:
         print(f"redoseg: {' '.join(line.split())}", file=sys.stderr)
     lacking = [line for part in _parts(found) for line in _find_missing(part, root / part.name)]
-    for line in lacking:
-        print(line)
     if lacking:
+        print(*lacking, sep="\n")
         return 1
     print(f"{found.name}: complete")
     words = (shlex.quote(word.format(root if found.parts else root / found.name)) for word in found.words)
@@ -100,21 +99,15 @@ def _report(found: DownloadableSet, root: Path, failures: list[str]) -> int:
 
 def _find_missing(found: DownloadableSet, folder: Path) -> list[str]:
     """A line for each thing that is missing or broken in the set's folder."""
-    if found.name == "mnist":
-        return _find_missing_digits(folder)
+    from redoseg.data.mnist import load, missing_files
     from redoseg.data.native.sources import find_missing
 
-    return find_missing(found.name, folder)
-
-
-def _find_missing_digits(folder: Path) -> list[str]:
-    from redoseg.data.mnist import load, missing_files
-
+    if found.name != "mnist":
+        return find_missing(found.name, folder)
     lost = [f"{folder / name}.gz is missing" for name in missing_files(folder)]
-    if lost:
-        return lost
     try:
-        load(folder)
+        if not lost:
+            load(folder)
     except DataError as error:
         return [str(error)]
-    return []
+    return lost

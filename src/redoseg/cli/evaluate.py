@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
-from redoseg.cli.terminal import Weights, errors, print_scores
+from redoseg.cli.terminal import Cache, Device, Json, Weights, errors, print_scores
 from redoseg.errors import ConfigError
 
 
@@ -15,11 +14,11 @@ def evaluate(
     data: tyro.conf.Positional[tuple[str, ...]],
     /,
     split: str = "val",
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    json_: Json = False,
     checkpoint: str = "last",
     weights: Weights | None = None,
-    device: str = "auto",
-    cache: Path | None = None,
+    device: Device = "auto",
+    cache: Cache = None,
     mnist: Path | None = None,
 ) -> int:
     """Score a model's masks against the masks of a data set, beside the trivial answers.
@@ -28,11 +27,8 @@ def evaluate(
         model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
         data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digits' or 'digit'.
         split: Which images.
-        json_: Print one JSON object instead of a table.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
-        device: auto, cpu, cuda, cuda:1, mps ...
-        cache: Folder of the resized images. None: the user's cache folder.
         mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.
     """
     from redoseg.evaluation.evaluate import evaluate as run

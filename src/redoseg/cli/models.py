@@ -1,7 +1,7 @@
 """The action models: lists the models that come with the package."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -21,18 +21,14 @@ def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
     """
     cards = shipped_cards()
     if json_:
-        print(json.dumps([_describe_card(card) for card in cards], indent=2))
+        own = [card.as_json() | {"names": answers_to(card.name), "bytes": file_sizes(card)} for card in cards]
+        print(json.dumps(own, indent=2))
     elif cards:
         output.print(_make_table(cards))
         print(*map(_summary, cards), sep="\n")
     else:
         print("no model comes with this version: redoseg train makes one")
     return 0
-
-
-def _describe_card(card: Card) -> dict[str, Any]:
-    """The card, with the names that the model answers to and the size in bytes of each of its files."""
-    return card.as_json() | {"names": answers_to(card.name), "bytes": file_sizes(card)}
 
 
 def _make_table(cards: list[Card]) -> "Table":

@@ -32,9 +32,7 @@ def _build(config_class: type[Config], defaults: Mapping[str, Any]) -> Callable[
         fields[known[field.name].group].append((field.name, kind, default))
 
     def config(**groups: Any) -> Config:
-        return config_class(
-            **{name: value for group in groups.values() for name, value in vars(group).items()}
-        )
+        return config_class(**dict(item for group in groups.values() for item in vars(group).items()))
 
     kinds = {group.name: _box(group, found) for group, found in fields.items() if found}
     keyword = inspect.Parameter.KEYWORD_ONLY

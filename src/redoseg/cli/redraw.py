@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tyro
 
-from redoseg.cli.terminal import Weights
+from redoseg.cli.terminal import Device, Weights
 
 
 def redraw(
@@ -17,7 +17,7 @@ def redraw(
     seed: int = 0,
     checkpoint: str = "last",
     weights: Weights | None = None,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> int:
     """Redraw one region of a photo with several codes: the paper's Figure 2 for a photo of one's own.
 
@@ -30,7 +30,6 @@ def redraw(
         seed: Decides the codes.
         checkpoint: last, label-free (chosen without masks) or best (chosen with masks).
         weights: The moving average or the raw weights. None: the average if one is kept.
-        device: auto, cpu, cuda, cuda:1, mps ...
     """
     from redoseg.files import write_aside
     from redoseg.redrawing.redraw import redraw as draw

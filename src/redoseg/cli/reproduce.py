@@ -6,7 +6,7 @@ from typing import Literal
 
 import tyro
 
-from redoseg.cli.terminal import errors
+from redoseg.cli.terminal import Device, errors
 from redoseg.errors import ConfigError
 
 Name = Literal[
@@ -26,7 +26,7 @@ def reproduce(
     sets: tuple[SetName, ...] = (),
     out: Path = Path("runs/reproduce"),
     jobs: int = 1,
-    device: str = "auto",
+    device: Device = "auto",
 ) -> int:
     """Make a table or a figure of the paper: runs, result.json, table.md, a picture. Stopped, it goes on.
 
@@ -42,7 +42,6 @@ def reproduce(
         sets: Only these data sets. None: those of the experiment.
         out: Folder of the runs, which experiments share, and of the results.
         jobs: Trainings at a time.
-        device: auto, cpu, cuda, cuda:1, mps ...
     """
     from redoseg.reproduction.catalogue import EXPERIMENTS
     from redoseg.reproduction.protocol import SCALES, Experiment

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
-from redoseg.cli.terminal import Weights, errors
+from redoseg.cli.terminal import Device, Weights, errors
 
 if TYPE_CHECKING:
     from redoseg.segmentation.segment import SegmentReport
@@ -23,7 +23,7 @@ def segment(
     out: Path,
     checkpoint: str = "last",
     weights: Weights | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     backend: Backend = "auto",
     edges: Edges = "none",
     ray: str | None = None,
@@ -36,7 +36,6 @@ def segment(
         out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
-        device: auto, cpu, cuda, cuda:1, mps ...
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
         edges: guided: move the masks' borders to the edges in photos larger than what the network sees, by a
             guided filter.

@@ -1,7 +1,9 @@
 """What actions print with: errors and progress to stderr, results to stdout."""
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import tyro
 from rich.console import Console
 
 if TYPE_CHECKING:
@@ -9,6 +11,12 @@ if TYPE_CHECKING:
 
 Weights = Literal["ema", "raw"]
 """Of a run's mask networks: the moving average, or what the optimiser moves."""
+
+Device = Annotated[str, tyro.conf.arg(help="auto, cpu, cuda, cuda:1, mps ...")]
+Cache = Annotated[
+    Path | None, tyro.conf.arg(help="Folder of the resized images. None: the user's cache folder.")
+]
+Json = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object instead of a table.")]
 
 errors = Console(stderr=True)
 output = Console()

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 import tyro
 
 from redoseg.cli.options import by_group
-from redoseg.cli.terminal import errors, print_scores
+from redoseg.cli.terminal import Device, errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.config.recipes import DEMO
 
@@ -88,7 +88,7 @@ def demo(
     steps: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
-    device: str = "auto",
+    device: Device = "auto",
     threads: int = 1,
 ) -> int:
     """Learn to find a drawn digit, from pictures alone, in ten minutes on one CPU core.
@@ -98,7 +98,6 @@ def demo(
         steps: Updates. None: enough.
         minutes: Stop after so many minutes. None: 10.
         seed: Decides everything that is random.
-        device: auto, cpu, cuda, cuda:1, mps ...
         threads: CPU threads; networks this small gain little from a second one.
     """
     options: dict[str, Any] = DEMO | {"out": out, "seed": seed, "device": device, "threads": threads}

@@ -52,10 +52,8 @@ def options(config_class: type["Config"]) -> dict[str, Option]:
 
 
 def free_to_change(config_class: type["Config"]) -> frozenset[str]:
-    """Options that a continued run may be given anew: but for rounding, none changes what a step learns.
-
-    That data, labelled images and a teacher are the same, wherever they lie, is seen by their fingerprints.
-    """
+    """Options that a continued run may be given anew: but for rounding, none changes what a step learns. That
+    data, labelled images and a teacher are the same, wherever they lie, is seen by their fingerprints."""
     return frozenset(name for name, option in options(config_class).items() if MAY_CHANGE in option.markers)
 
 
@@ -84,10 +82,7 @@ class Config:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """What `as_json` gave; an option that it lacks has its default. TypeError for one that doesn't exist.
-
-        Raises ConfigError for a value that can't be.
-        """
+        """What `as_json` gave, else the default. TypeError for an unknown option, ConfigError for a value."""
         known = options(cls)
         return cls(**{name: known[name].restored(v) if name in known else v for name, v in content.items()})
 

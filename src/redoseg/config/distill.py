@@ -21,31 +21,25 @@ class DistillConfig(Config):
 
     run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
     """The run whose mask network and generators teach."""
-
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 
     checkpoint: str = "last"
     """RUN's checkpoint: last, label-free, best (chosen with masks) or a step (which holds no generators)."""
-
     weights: Annotated[Literal["ema", "raw"] | None, Group.TEACHER] = None
     """RUN's moving average or its raw weights. None: the average if one is kept."""
-
     data: Annotated[tuple[str, ...], MAY_CHANGE] = ()
     """Where RUN's data lies now. Not given: where it lay when RUN was trained."""
 
     f_width: Annotated[int | None, at_least(4)] = None
     """Channels of the student at full size. None: twice RUN's."""
-
     f_blocks: Annotated[int, at_least(0)] = 6
     """Number of residual blocks of the student."""
 
     steps: Annotated[int, at_least(1), MAY_CHANGE] = 2_000
     """Updates of the student."""
-
     minutes: Annotated[float | None, POSITIVE, MAY_CHANGE] = None
     """Stop after so many minutes of training, restarts and earlier sittings included. None: steps decide."""
-
     batch: Annotated[int, at_least(2)] = 64
     """Number of images in a batch."""
 
@@ -54,59 +48,46 @@ class DistillConfig(Config):
 
     lr: Annotated[float, POSITIVE, Group.LOSSES] = 1e-3
     """Adam's learning rate. It stays constant: the moving average does what a falling rate would."""
-
     weight_decay: Annotated[float, at_least(0), Group.LOSSES] = 1e-4
     """Weight decay, added to the gradient (Adam, not AdamW)."""
-
     ema_half_life: Annotated[float, at_least(0), Group.LOSSES] = 10_000.0
     """Half-life, in images, of the moving average of the student's weights. 0: none is kept."""
 
     confident: Annotated[float, CONFIDENT, Group.TEACHER] = 0.6
     """A pixel counts if the largest of its masks is at least this, from 0 to below 1."""
-
     object_share: Annotated[tuple[float, float], Group.TEACHER] = (0.02, 0.9)
     """An image counts if the regions that aren't background cover a share of it between these two."""
-
     synthetic: Annotated[float | None, from_0_to(1), Group.TEACHER] = None
     """Share of a batch, 0 to 1, in which RUN's generators have redrawn a region. None: half; without
     generators, 0."""
-
     mirrored: Annotated[bool, Group.TEACHER] = True
     """Learn the average of RUN's masks of an image and of its mirror image."""
-
     calibrate: Annotated[bool, Group.TEACHER] = True
     """Let RUN's object end where its outline fits the images best, in place of where its mask is a half."""
 
     flip: Annotated[bool, Group.DATA] = True
     """Mirror training images at random."""
-
     shift: Annotated[float, from_0_to(0.5), Group.SEEN] = 0.1
     """Largest random shift of what the student sees, 0 to 0.5, as a share of the side. 0: off."""
-
     jitter: Annotated[float, from_0_to(1), Group.SEEN] = 0.3
     """Strength, 0 to 1, of random changes of hue, saturation, contrast and light in what the student sees
     (at 1, half of the images have light and dark swapped). 0: off."""
 
     log_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 100
     """Steps between lines of the log."""
-
     eval_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 500
     """Steps between checkpoints that are kept, pictures, and scores on the split 'val' where it has masks."""
-
     save_every: Annotated[int, at_least(1), Group.CHECKPOINTS] = 250
     """Steps between saves of the whole state, from which a stopped run goes on."""
 
     device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
-
     precision: Annotated[Precision | None, Group.MACHINE] = None
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32. None: as
     RUN's."""
-
     compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
     """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
     only, where Triton is installed; on a CPU it measured no gain."""
-
     threads: Annotated[int | None, at_least(1), Group.MACHINE, MAY_CHANGE] = None
     """Number of CPU threads. None: PyTorch's choice."""
 
@@ -138,9 +119,7 @@ class DistillConfig(Config):
 
     def described_as(self, teacher: TrainConfig) -> TrainConfig:
         """The student's run in the options that every reader of a run knows. To be asked of resolved options.
-
-        Of these only `student_options` say something of the student; the others have their defaults.
-        """
+        Of these only `student_options` say something of the student; the others have their defaults."""
         own = {name: getattr(self, name) for name in _SAME}
         own |= {name: getattr(self, mine) for name, mine in _RENAMED.items()}
         inherited = {name: getattr(teacher, name) for name in _INHERITED}

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, cast
+from typing import IO, Any, BinaryIO, Literal
 
 from redoseg.errors import DataError
 
@@ -52,9 +52,7 @@ class Entry:
 
     def open(self) -> BinaryIO:
         """The content, to be read from any thread. OSError if it can't be read, DataError if it is damaged.
-
-        In a compressed tar all that comes before is decompressed, too: read many with `read_in_order`.
-        """
+        In a compressed tar all that comes before is decompressed, too: read many with `read_in_order`."""
         if self.kind == "file":
             return open(os.path.join(self.source, self.path), "rb")
         if self.kind == "zip":
@@ -106,10 +104,8 @@ def _list_items(root: Path, folder: str) -> list[os.DirEntry[str]]:
 
 
 def list_archive(path: Path, index: Path | None = None) -> list[Entry]:
-    """All regular files in a tar or zip; the list is kept in the folder `index` for the next time.
-
-    DataError if it is no such archive or damaged, OSError if it can't be read.
-    """
+    """All regular files in a tar or zip; the list is kept in the folder `index` for the next time. DataError
+    if it is no such archive or damaged, OSError if it can't be read."""
 
     def encode_members() -> bytes:
         return json.dumps([astuple(entry)[1:] for entry in _list_members(path)]).encode()
@@ -160,7 +156,7 @@ def _clean_path(path: str) -> str:
 
 
 def _list_tar(path: Path) -> Iterator[Entry]:
-    kind: Literal["packed", "tar"] = "tar" if _compression(path) is None else "packed"
+    kind: Literal["packed", "tar"] = "tar" if _decompressor(path) is None else "packed"
     with _open_tar(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # else it would keep all members
@@ -178,26 +174,22 @@ def _list_zip(path: Path) -> Iterator[Entry]:
                 yield Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
 
 
-def _compression(path: str | Path) -> str | None:
-    """How a tar is compressed, by its first bytes; None if it isn't."""
+def _decompressor(path: str | Path) -> Callable[..., IO[bytes]] | None:
+    """What opens a compressed tar, by its first bytes; None if it isn't compressed."""
     with open(path, "rb") as file:
         start = file.read(10)
     # all ten for bzip2: a plain tar starts with a file's name, which may well be BZ...
-    known = {"gzip": rb"\x1f\x8b\x08", "bzip2": rb"BZh[1-9]1AY&SY", "xz": rb"\xfd7zXZ\x00"}
-    return next((name for name, magic in known.items() if re.match(magic, start, re.DOTALL)), None)
+    known: tuple[tuple[bytes, Callable[..., Any]], ...] = (
+        (rb"\x1f\x8b\x08", gzip.open),
+        (rb"BZh[1-9]1AY&SY", bz2.open),
+        (rb"\xfd7zXZ\x00", lzma.open),
+    )
+    return next((opens for magic, opens in known if re.match(magic, start, re.DOTALL)), None)
 
 
 def _open_tar(path: str | Path) -> IO[bytes]:
     """The tar as a file, decompressed while it is read."""
-    match _compression(path):
-        case "gzip":
-            return cast(IO[bytes], gzip.open(path))
-        case "bzip2":
-            return bz2.open(path)
-        case "xz":
-            return lzma.open(path)
-        case _:
-            return open(path, "rb")
+    return (_decompressor(path) or open)(path, "rb")
 
 
 def _read_from_tar(file: IO[bytes], entry: Entry) -> bytes:

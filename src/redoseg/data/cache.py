@@ -31,13 +31,14 @@ _ABANDONED = 3600.0  # seconds without a write after which no process is still b
 Row = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """The pixels of one image or mask, and a note of some numbers about them."""
 
+Report = Callable[[int, int], None]
+"""Is told how many files or images are done, and of how many."""
+
 
 @dataclass(frozen=True)
 class Task:
-    """How to make one array: row i is what `work(i, file)` returns for the opened file of `refs[i]`.
-
-    That is pixels of `shape` and a note of `note` numbers, or DataError if the file can't be used.
-    """
+    """How to make one array: row i is what `work(i, file)` returns for the opened file of `refs[i]`. That is
+    pixels of `shape` and a note of `note` numbers, or DataError if the file can't be used."""
 
     key: str
     refs: Sequence[ImageRef]
@@ -48,10 +49,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Store:
-    """A finished array: pixels (N, *shape) uint8 and notes (N, note).
-
-    Row i is all zeros if `failed` has i, with the reason.
-    """
+    """A finished array: pixels (N, *shape) uint8, notes (N, note); row i is zeros if `failed` says why."""
 
     rows: "Rows"
     notes: NDArray[np.int64]
@@ -61,7 +59,7 @@ class Store:
 class Progress:
     """Counts the files of several arrays, and calls `report` with (files done, files in all)."""
 
-    def __init__(self, report: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, report: Report | None = None) -> None:
         self._report = report
         self._planned: dict[str, int] = {}
         self._done = 0
@@ -135,10 +133,10 @@ def load_or_build(folder: Path, task: Task, progress: Progress) -> Store:
             _build(part, task, progress)
             _publish(part, folder / task.key, task)
         except OSError as error:
-            reason = error.strerror or error
-            raise DataError(
-                f"the cache {folder} can't be written ({reason}): choose another --cache DIR"
-            ) from error
+            text = (
+                f"the cache {folder} can't be written ({error.strerror or error}): choose another --cache DIR"
+            )
+            raise DataError(text) from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
         store = _load(folder / task.key, task)
@@ -154,9 +152,8 @@ def _load(folder: Path, task: Task) -> Store | None:
         failed = {int(index): str(reason) for index, reason in meta["failed"]}
         rows = Rows(folder / "rows.npy", (len(task.refs), *task.shape))
         notes = np.load(folder / "notes.npy")
-        if notes.shape != (len(task.refs), task.note):
-            return None
-        if any(_is_readable(task.refs[index]) for index in meta["unread"]):
+        now_readable = any(_is_readable(task.refs[index]) for index in meta["unread"])
+        if now_readable or notes.shape != (len(task.refs), task.note):
             return None
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
@@ -198,13 +195,11 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
 
 
 def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
-    """Index and row, or what went wrong, of each file, in any order.
-
-    Threads are enough: Pillow decodes and resizes without Python's lock.
-    """
-    workers = min(_count_cores(), 16)
+    """Index and row, or what went wrong, of each file, in any order."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
         for index, content in _read_contents(task.refs):
             waiting.append((index, pool.submit(_process, task, index, content)))
             if len(waiting) > 4 * workers:  # no more, since the bytes of packed files wait here
@@ -212,11 +207,6 @@ def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError],
                 yield index, done.result()
         for index, done in waiting:
             yield index, done.result()
-
-
-def _count_cores() -> int:
-    """The cores that this process may use, or all where the system doesn't say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:

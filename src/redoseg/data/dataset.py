@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.config import TrainConfig
-from redoseg.data.cache import Progress, default_cache, is_cached
+from redoseg.data.cache import Progress, Report, default_cache, is_cached
 from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
 from redoseg.data.native.sources import list_source
@@ -74,18 +74,10 @@ class Dataset:
 
     def describe(self) -> dict[str, object]:
         """Name, size, n, counts of images and masks by split, skipped files, fingerprint: for run.json."""
-        splits = {
-            name: {"images": len(split), "labelled": len(split.labelled)}
-            for name, split in self.splits.items()
-        }
-        return {
-            "name": self.name,
-            "size": self.size,
-            "n": self.n,
-            "splits": splits,
-            "skipped": list(self.skipped),
-            "fingerprint": self.fingerprint,
-        }
+        found = self.splits.items()
+        splits = {name: {"images": len(split), "labelled": len(split.labelled)} for name, split in found}
+        kinds = {"name": self.name, "size": self.size, "n": self.n, "splits": splits}
+        return kinds | {"skipped": list(self.skipped), "fingerprint": self.fingerprint}
 
 
 def open_dataset(
@@ -96,7 +88,7 @@ def open_dataset(
     cache: Path | None = None,
     mnist: Path | None = None,
     resize: Resize = "antialias",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> Dataset:
     """Open data sets as one: folders, archives and single images, and sets in their owners' form (`lfw:DIR`,
     `flowers:DIR`, `cub:DIR`; a Path is always a path). Drawn scenes, `digits` or `digit`, stand alone.
@@ -117,10 +109,7 @@ def open_dataset(
 
 
 def open_data(
-    config: TrainConfig,
-    data: Sequence[str] | None = None,
-    *,
-    progress: Callable[[int, int], None] | None = None,
+    config: TrainConfig, data: Sequence[str] | None = None, *, progress: Report | None = None
 ) -> Dataset:
     """Open `config.data`, or other `data` in the same way, as `open_dataset` does."""
     return open_dataset(
@@ -150,22 +139,16 @@ def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> 
 
 
 def _open_folders(
-    data: Sequence[str | Path],
-    size: int,
-    n: int,
-    resize: Resize,
-    folder: Path,
-    progress: Callable[[int, int], None] | None,
+    data: Sequence[str | Path], size: int, n: int, resize: Resize, folder: Path, report: Report | None
 ) -> Dataset:
     listings = [list_source(source, index=folder) for source in data]
-    planned = _plan_progress(folder, size, resize, listings, progress)
+    planned = _plan_progress(folder, size, resize, listings, report)
     sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     prints = [fingerprint(listing, size, resize) for listing in listings]
     if len(sets) == 1:
-        only: Mapping[str, Split] = sets[0].splits(n)
-        return Dataset(name, size, n, _sort_splits(only), prints[0], skipped)
+        return Dataset(name, size, n, _sort_splits(sets[0].splits(n)), prints[0], skipped)
     prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
@@ -177,14 +160,10 @@ def _open_folders(
 
 
 def _plan_progress(
-    folder: Path,
-    size: int,
-    resize: Resize,
-    listings: Sequence[FolderListing],
-    progress: Callable[[int, int], None] | None,
+    folder: Path, size: int, resize: Resize, listings: Sequence[FolderListing], report: Report | None
 ) -> Progress:
     """A count that knows from the start of all files that are not in the cache yet."""
-    planned = Progress(progress)
+    planned = Progress(report)
     for listing in listings:
         image_key, mask_key = cache_keys(listing, size, resize)
         for key, files in ((image_key, len(listing.images)), (mask_key, len(listing.masks))):
@@ -221,9 +200,8 @@ class UnionSplit:
 
     @property
     def labelled(self) -> NDArray[np.int64]:
-        return np.concatenate(
-            [part.labelled + start for part, start in zip(self._parts, self._starts[:-1], strict=True)]
-        )
+        parts = zip(self._parts, self._starts[:-1], strict=True)
+        return np.concatenate([part.labelled + start for part, start in parts])
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._gather(indices, [part.labels for part in self._parts])

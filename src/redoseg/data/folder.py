@@ -85,10 +85,8 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
 
 
 def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
-    """32 hex digits of `options` and of files' names, sizes and times of change (in a zip: checksums).
-
-    They are the same wherever the files lie; without `times` they are the same for a copy, too.
-    """
+    """32 hex digits of `options` and of files' names, sizes and times of change (in a zip: checksums). They
+    are the same wherever the files lie; without `times` they are the same for a copy, too."""
     key = hashlib.sha256(repr(options).encode())
     for ref in refs:
         stamp = ref.entry.stamp if times else ""
@@ -133,9 +131,7 @@ def _top_folder(photos: Sequence[Entry]) -> str:
     """The one folder that holds all images, as "name/", or "" without one. Masks beside it don't count."""
     folders = {top if rest else "" for top, _, rest in (entry.path.partition("/") for entry in photos)}
     folders.discard("masks")
-    if len(folders) != 1 or folders & {"", "images"}:
-        return ""
-    return f"{folders.pop()}/"
+    return "" if len(folders) != 1 or folders & {"", "images"} else f"{folders.pop()}/"
 
 
 def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:

@@ -13,10 +13,7 @@ _CHUNK = 256  # images or masks that are read at once
 
 
 class HeldOutSplit:
-    """A `Split` in which images that were trained on with their masks count as unlabelled.
-
-    Scoring them would inflate the score.
-    """
+    """A `Split` whose images that were trained on with masks, which inflates scores, count as unlabelled."""
 
     def __init__(self, split: Split, supervision: dict[str, Any]) -> None:
         """`supervision`["images"]: the `image_digest`s of what was trained on, at the split's size."""

@@ -100,10 +100,8 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     """
     with _open(file) as image:
         image.load()
-        if image.mode in ("L", "P"):
-            return np.array(image, dtype=np.uint8)
-        if image.mode in ("1", "LA", "PA"):
-            band = image.getchannel(0) if image.mode != "1" else image.convert("L")
+        if image.mode in ("L", "P", "1", "LA", "PA"):
+            band = image.convert("L") if image.mode == "1" else image.getchannel(0)
             return np.array(band, dtype=np.uint8)
         values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
     if values.ndim == 3:
@@ -116,10 +114,8 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
 
 def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
-    """The grey values of an image, (H, W) uint8; of one with colours or alpha its first channel.
-
-    16 bits are scaled to 8. DataError, in one line without the file's name, if it doesn't decode.
-    """
+    """The grey values of an image, (H, W) uint8; of one with colours or alpha its first channel. 16 bits are
+    scaled to 8. DataError, in one line without the file's name, if it doesn't decode."""
     with _open(file) as image:
         image.load()
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -145,10 +141,8 @@ LABELS = MaskRule("", decode_label)
 
 
 def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:
-    """The centred square of an RGB image, brought to S x S pixels: (S, S, 3) uint8.
-
-    One that is S x S already comes back bit for bit. "nearest" is what the authors' code does; it aliases.
-    """
+    """The centred square of an RGB image, brought to S x S pixels: (S, S, 3) uint8. One that is S x S already
+    comes back bit for bit. "nearest" is what the authors' code does; it aliases."""
     filtering = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.LANCZOS
     fitted = image.resize((size, size), filtering, box=_centre(*image.size))
     return np.array(fitted, dtype=np.uint8)

@@ -14,9 +14,7 @@ UNLABELLED = 255
 
 def region_map(masks: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """The region of each pixel, (..., H, W) uint8 from 0 to n - 1, of soft masks (..., n, H, W) in [0, 1].
-
-    With two regions a pixel is the object (1) above 0.5; with more it belongs to the largest mask.
-    """
+    With two regions a pixel is the object (1) above 0.5; with more it belongs to the largest mask."""
     if masks.shape[-3] == 2:
         return (masks[..., 1, :, :] > 0.5).astype(np.uint8)
     return masks.argmax(-3).astype(np.uint8)
@@ -31,9 +29,7 @@ class LabelMap:
 
     def __init__(self, values: NDArray[np.int64], n: int, where: str) -> None:
         """`values`: all that the set's masks hold, at their full size; `where`: the set's name for errors.
-
-        Values that n regions have no place for raise nothing yet, because training never reads masks.
-        """
+        Values that n regions have no place for raise nothing yet, because training never reads masks."""
         binary = set(values.tolist()) <= {0, 255}
         self._labels = np.minimum(np.arange(256), 1 if n == 2 else 255).astype(np.uint8)
         self._labels[255] = 1 if binary else UNLABELLED

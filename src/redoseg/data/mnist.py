@@ -25,10 +25,8 @@ class Digits:
 
 
 def load(mnist: Path | None) -> dict[str, Digits]:
-    """The digits of the splits 'train', 'val' and 'test', which share none.
-
-    `mnist` is the folder with MNIST's four files; None: scikit-learn's digits. DataError for bad files.
-    """
+    """The digits of the splits 'train', 'val' and 'test', which share none. `mnist` is the folder with
+    MNIST's four files; None: scikit-learn's digits. DataError for bad files."""
     return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
 
 
@@ -79,10 +77,7 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array, of one or three dimensions, in an IDX file of unsigned bytes, gzipped or not.
-
-    DataError if the file is of another kind, cut short or unreadable.
-    """
+    """The array (1 or 3 dimensions) in an IDX file of bytes, gzipped or not. DataError for other files."""
     try:
         raw = path.read_bytes()
         if raw[:2] == b"\x1f\x8b":

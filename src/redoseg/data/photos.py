@@ -65,10 +65,8 @@ class PhotoSplit:
     ) -> None:
         """`rows`: the images' rows in the cache; `mask_rows`: their masks' rows, -1 without a mask."""
         self.names: Sequence[str] = [photos.listing.images[row].name for row in rows]
-        self._photos = photos
-        self._rows = rows
-        self._mask_rows = mask_rows
-        self._label_map = label_map
+        self._photos, self._label_map = photos, label_map
+        self._rows, self._mask_rows = rows, mask_rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -100,10 +98,8 @@ def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, 
 
 
 def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
-    """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size.
-
-    They are the same for a copy of the files elsewhere, and with or without masks.
-    """
+    """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size. They
+    are the same for a copy of the files elsewhere, and with or without masks."""
     return digest(listing.images, cache.FORMAT, size, resize, sorted(listing.splits.items()), times=False)
 
 
@@ -111,14 +107,11 @@ def open_photos(
     listing: FolderListing, size: int, resize: Resize, folder: Path, progress: cache.Progress
 ) -> PhotoSet:
     """The photos and masks of a listing, from the cache in `folder`, where they are put first if need be.
-
-    DataError if no photo decodes. One warning names the photos that are left out, another one the masks.
-    """
+    DataError if no photo decodes. One warning names the photos that are left out, another one the masks."""
     image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
-    images = _load_or_build(
-        folder, cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize)), progress
-    )
+    photos = cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize))
+    images = _load_or_build(folder, photos, progress)
     lost = _describe_failures(refs, images.failed)
     if len(lost) == len(refs):
         raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {join_names(lost)}")
@@ -155,10 +148,7 @@ def _read_photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.
 
 
 def _read_mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
-    """The labels at their new size, and which of the 256 values occur in the file, as bits.
-
-    DataError if the mask hasn't the photo's shape.
-    """
+    """The labels at their new size, and as bits the values in the file. DataError for another shape."""
     label = rule.read(file)
     height, width = label.shape
     photo_width, photo_height = photos[index].tolist()

@@ -21,9 +21,7 @@ class InfiniteSampler:
             raise DataError(f"a batch of {batch} images makes no sense: give --batch 1 or more")
         if length < batch:
             raise DataError(f"{length} images are fewer than a batch of {batch}: add images or lower --batch")
-        self.length = length
-        self.batch = batch
-        self.seed = seed
+        self.length, self.batch, self.seed = length, batch, seed
         self._epochs: dict[int, NDArray[np.int64]] = {}
 
     def batch_at(self, k: int) -> NDArray[np.int64]:

@@ -28,14 +28,11 @@ _VERSION = 1  # part of the fingerprint: raise it when the same numbers make oth
 
 
 class SceneSplit:
-    """One split of drawn scenes, see `redoseg.data.dataset.Split`.
-
-    Scene i depends on the seed, the split and i alone, and is painted anew each time it is read.
-    """
+    """One split of drawn scenes, see `redoseg.data.dataset.Split`. Scene i depends on the seed, the split and
+    i alone, and is painted anew each time it is read."""
 
     def __init__(self, kind: str, split: str, size: int, digits: Digits) -> None:
-        self.kind = kind
-        self.size = size
+        self.kind, self.size = kind, size
         self.names: Sequence[str] = [f"{index:05d}" for index in range(COUNTS[split])]
         self._digits = digits
         self._strokes: dict[int, NDArray[np.uint8]] = {}
@@ -119,10 +116,7 @@ def binarise(image: NDArray[np.uint8], side: int) -> NDArray[np.bool_]:
 
 
 def open_scenes(kind: str, size: int, mnist: Path | None) -> tuple[dict[str, SceneSplit], str]:
-    """The splits of `digits` or `digit`, at `size` x `size` pixels, and their fingerprint, 32 hex digits.
-
-    DataError for unusable `mnist` files.
-    """
+    """The splits at `size` x `size` pixels, their fingerprint (32 hex digits). DataError for bad `mnist`."""
     digits = load(mnist)
     for split, part in digits.items():
         if len(np.unique(part.values % 2)) < 2:

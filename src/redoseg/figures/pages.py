@@ -63,10 +63,7 @@ def stack_blocks(blocks: Sequence[tuple[str, Image.Image]]) -> Image.Image:
 
 
 def reduce_colours(page: Image.Image, colours: int = 256) -> Image.Image:
-    """The page in its best `colours`, at most 256: as a PNG it is about a third as large.
-
-    Colours are not dithered, so that enlarged pixels stay uniform.
-    """
+    """The page in its best `colours`, at most 256, not dithered: as a PNG it is about a third as large."""
     rgb = page.convert("RGB")
     step = 1 + isqrt(rgb.width * rgb.height // _SAMPLED)  # all pixels would take half a minute
     some = rgb.resize((-(-rgb.width // step), -(-rgb.height // step)), Image.Resampling.NEAREST)

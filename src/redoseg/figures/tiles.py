@@ -67,9 +67,7 @@ def blur_rows(content: GridContent, boxes: Sequence[Box | None]) -> GridContent:
     """The same content, with each image's box, if it has one, blurred in the image and its redrawn copies."""
     images = np.stack([blur_box(image, box) for image, box in zip(content.images, boxes, strict=True)])
     redrawn = {
-        region: np.stack(
-            [[blur_box(tile, box) for tile in row] for row, box in zip(rows, boxes, strict=True)]
-        )
+        region: np.stack([[blur_box(tile, boxes[b]) for tile in row] for b, row in enumerate(rows)])
         for region, rows in content.redrawn.items()
     }
     return replace(content, images=images, redrawn=redrawn)
@@ -116,9 +114,7 @@ def mask_overlay(photo: Picture, masks: NDArray[np.float32], *, strength: float 
 
 def blur_box(picture: Picture, box: Box | None) -> Picture:
     """The picture (H, W, 3) with a `box` (left, top, right, bottom, as shares of the sides) unrecognisable.
-
-    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is.
-    """
+    Nothing is left of the box but the means of 4 x 4 cells, interpolated. None: the picture as it is."""
     if box is None:
         return picture
     height, width = picture.shape[:2]

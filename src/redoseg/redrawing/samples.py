@@ -19,8 +19,7 @@ ROWS, CODES = 8, 4
 
 
 class SamplePicture:
-    """A picture of f and the generators at work on labelled images, with their masks; without any, on images
-    that are trained on."""
+    """f and the generators at work on labelled images, with their masks, or without any on trained ones."""
 
     def __init__(self, config: TrainConfig, scored: Split | None, trained: Split) -> None:
         self.blur, self.labelled = config.blur, scored is not None

@@ -7,18 +7,11 @@ from typing import Any
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_data
+from redoseg.reproduction import tables
 from redoseg.reproduction.plots import plot_ablations
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import read_log, train_all
 from redoseg.reproduction.scoring import labelled_splits, score_run
-from redoseg.reproduction.tables import (
-    DASH,
-    score_cells,
-    summarize,
-    summarize_scores,
-    to_markdown,
-    write_results,
-)
 
 BASE = "base"
 
@@ -82,7 +75,7 @@ def ablations(experiment: Experiment) -> Path:
     ]
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
     sets = {name: _score_arms(SETS[name], by_arm) for name, by_arm in runs.items()}
-    folder = write_results(experiment, "ablations", {"sets": sets}, make_table(sets))
+    folder = tables.write_results(experiment, "ablations", {"sets": sets}, make_table(sets))
     plot_ablations(sets, folder / "figure.png")
     return folder
 
@@ -126,24 +119,20 @@ def _summarize_arm(
 ) -> dict[str, Any]:
     """Summaries over the seeds: scores of the last checkpoints, regions and collapses from the logs."""
     rows = _last_scores(scores, split)
-    ends = [end for run in runs if (end := _last_metrics(run.out))]
+    logs = [[line for line in read_log(run.out) if "event" not in line] for run in runs]
+    ends = [log[-1] for log in logs if log]
     return {
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
         **{
-            matching: summarize_scores([row[matching] for row in rows], ("iou", "accuracy"))
+            matching: tables.summarize_scores([row[matching] for row in rows], ("iou", "accuracy"))
             for matching in ("per_dataset", "per_image")
         },
-        "smallest_region": summarize([min(end["region_sizes"]) for end in ends]),
-        "variation": summarize([end["variation"] for end in ends]),
-        "label_free": summarize([end["label_free"] for end in ends if end["label_free"] is not None]),
+        "smallest_region": tables.summarize([min(end["region_sizes"]) for end in ends]),
+        "variation": tables.summarize([end["variation"] for end in ends]),
+        "label_free": tables.summarize([end["label_free"] for end in ends if end["label_free"] is not None]),
         "would_restart_at": [_collapse_step(run.out) for run in runs],
     }
-
-
-def _last_metrics(run: Path) -> dict[str, Any] | None:
-    """The last line of the run's log that isn't an event."""
-    return next((line for line in reversed(list(read_log(run))) if "event" not in line), None)
 
 
 def _collapse_step(run: Path) -> int | None:
@@ -167,17 +156,17 @@ def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
         if result["trivial"]:
             trivial = {"seen here: IoU": result["trivial"]["iou"], "accuracy": result["trivial"]["accuracy"]}
             records.append({"set": result["title"], "arm": "trivial: one fixed mask"} | trivial)
-    return to_markdown(records, _COLUMNS) + "\n" + _NOTES
+    return tables.to_markdown(records, _COLUMNS) + "\n" + _NOTES
 
 
 def _arm_cells(arm: Mapping[str, Any]) -> dict[str, Any]:
-    steps = [DASH if step is None else f"{step:,}" for step in arm["would_restart_at"]]
+    steps = [tables.DASH if step is None else f"{step:,}" for step in arm["would_restart_at"]]
     return {
         "said in the paper": arm["said"] or None,
         "seeds": len(arm["seeds"]),
         "seen here: IoU": arm["per_dataset"]["iou"],
         "accuracy": arm["per_dataset"]["accuracy"],
-        **score_cells(arm["per_image"], "{} per image"),
+        **tables.score_cells(arm["per_image"], "{} per image"),
         "smallest region": arm["smallest_region"],
         "masks vary by": arm["variation"],
         "label-free score": arm["label_free"],

@@ -6,25 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.data.dataset import open_data
-from redoseg.evaluation.evaluate import predict
-from redoseg.evaluation.metrics import confusion, per_dataset
+from redoseg.evaluation.metrics import per_dataset
 from redoseg.evaluation.trivial import fixed_mask
 from redoseg.models.load import load_model
-from redoseg.networks.mask import MaskNetwork
-from redoseg.reproduction.fits import label_counts, run_fits
+from redoseg.reproduction import tables
+from redoseg.reproduction.fits import label_counts, run_fits, score_part
 from redoseg.reproduction.plots import plot_figure4
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import failure_reason, train_all
 from redoseg.reproduction.splits import Part, divide_labelled
 from redoseg.reproduction.table1 import base_runs
-from redoseg.reproduction.tables import (
-    DASH,
-    METRICS,
-    score_cells,
-    summarize_scores,
-    to_markdown,
-    write_results,
-)
+from redoseg.reproduction.tables import DASH, METRICS
 from redoseg.tensors import pick_device
 
 _COLUMNS = ("set", "row", "labelled images", "accuracy", "IoU", "IoU reached by f with so many labels")
@@ -36,7 +28,7 @@ def figure4(experiment: Experiment) -> Path:
     runs = [run for paper_set in paper_sets for run in base_runs(experiment, paper_set)]
     train_all(runs, jobs=experiment.jobs, console=experiment.console)
     sets = {paper_set.name: _fit_and_score(experiment, paper_set) for paper_set in paper_sets}
-    folder = write_results(experiment, "figure4", {"sets": sets}, make_table(sets))
+    folder = tables.write_results(experiment, "figure4", {"sets": sets}, make_table(sets))
     plot_figure4(sets, folder / "figure.png")
     return folder
 
@@ -46,7 +38,7 @@ def _fit_and_score(experiment: Experiment, paper_set: PaperSet) -> dict[str, Any
     parts = divide_labelled(dataset)
     numbers = label_counts(parts, experiment.scale.labels)
     fits = run_fits(experiment, paper_set, numbers)
-    curve = {n: summarize_scores([fit["scores"] for fit in fits if fit["n"] == n]) for n in numbers}
+    curve = {n: tables.summarize_scores([fit["scores"] for fit in fits if fit["n"] == n]) for n in numbers}
     levels = score_unsupervised(experiment, paper_set, parts.scored)
     return {
         "title": paper_set.title,
@@ -63,29 +55,16 @@ def _fit_and_score(experiment: Experiment, paper_set: PaperSet) -> dict[str, Any
 
 
 def score_unsupervised(experiment: Experiment, paper_set: PaperSet, part: Part) -> dict[str, dict[str, Any]]:
-    """Score models that learned without masks on a part, with one matching for all its images.
-
-    They are Table 1's runs, with the checkpoint of the rule `label-free`, and the distilled model that comes
-    with the package, where the scale names one.
-    """
+    """Score Table 1's runs (`label-free`) and the scale's shipped model on a part, each by one matching."""
     runs = [run for run in base_runs(experiment, paper_set) if failure_reason(run.out) is None]
     device = pick_device(experiment.device)
-    scores = [
-        score_matched(load_model(run.out, checkpoint="label-free", device=device).f, part) for run in runs
-    ]
-    levels = {"ReDO": summarize_scores(scores)}
+    models = (load_model(run.out, checkpoint="label-free", device=device) for run in runs)
+    levels = {"ReDO": tables.summarize_scores([score_part(model.f, part, per_dataset) for model in models])}
     shipped = experiment.scale.shipped.get(paper_set.name)
     if shipped:
-        distilled = score_matched(load_model(shipped, device=device).f, part)
-        levels[f"ReDO distilled ({shipped})"] = summarize_scores([distilled])
+        distilled = score_part(load_model(shipped, device=device).f, part, per_dataset)
+        levels[f"ReDO distilled ({shipped})"] = tables.summarize_scores([distilled])
     return levels
-
-
-def score_matched(f: MaskNetwork, part: Part) -> dict[str, float]:
-    """The scores of f with one matching of regions and labels for the whole part."""
-    regions, _ = predict(f, part.images, part.rows)
-    scores = per_dataset(confusion(regions, part.images.labels(part.rows), f.n))
-    return {"iou": scores.iou, "accuracy": scores.accuracy}
 
 
 def score_fixed_mask(part: Part, n: int) -> dict[str, float] | None:
@@ -130,10 +109,10 @@ def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
             rows += [("trivial: one fixed mask, chosen with labels", DASH, result["fixed_mask"], DASH)]
         records += [
             {"set": result["title"], "row": row, "labelled images": n, _COLUMNS[-1]: crossing}
-            | score_cells(scores, accuracy="accuracy")
+            | tables.score_cells(scores, accuracy="accuracy")
             for row, n, scores, crossing in rows
         ]
-    return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
+    return tables.to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
 
 
 def _format_crossing(crossing: Mapping[str, float | None]) -> str:

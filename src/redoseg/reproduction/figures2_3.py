@@ -12,46 +12,31 @@ from PIL.Image import Image
 
 from redoseg.figures.tiles import blur_rows, sample_grid
 from redoseg.redrawing.redraw import redraw_grid, sample_codes
-from redoseg.reproduction.panels import (
-    SEED,
-    FigureRun,
-    PoolScores,
-    load_figure_runs,
-    score_pool,
-    set_cells,
-    shuffle,
-    write_figure,
-)
+from redoseg.reproduction import panels
+from redoseg.reproduction.panels import SEED, FigureRun
 from redoseg.reproduction.protocol import Experiment
 from redoseg.reproduction.tables import score_cells, to_markdown
 from redoseg.tensors import to_tensor
 
-CODES = 4
+CODES, CODES_SEED = 4, 0
 """Codes with which each region is redrawn."""
-
-CODES_SEED = 0
 
 _COLUMNS = ("set", "image", "split", "checkpoint", "acc", "IoU", "acc per image", "IoU per image")
 
 
 def redraw_figure(experiment: Experiment, *, name: str, usual_sets: Sequence[str], count: int) -> Path:
-    """Train what isn't yet, redraw `count` images of each set and write the results.
-
-    Returns the folder of result.json, table.md and figure.png.
-    """
-    runs, failed = load_figure_runs(experiment, experiment.sets or usual_sets)
+    """Train what isn't yet, redraw `count` images of each set and write the results. Returns their folder."""
+    runs, failed = panels.load_figure_runs(experiment, experiment.sets or usual_sets)
     rows = {run.paper_set.name: choose_rows(run, count) for run in runs}
     sets = {run.paper_set.name: _describe(experiment, run, rows[run.paper_set.name]) for run in runs}
     table = make_table(sets, failed)
     pictures = [(_heading(run), _make_picture(run, rows[run.paper_set.name])) for run in runs]
-    return write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
+    return panels.write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
 
 
 def choose_rows(run: FigureRun, count: int) -> NDArray[np.int64]:
-    """Take `count` images of the split at random, as many of each set of a union, in mixed order.
-
-    Of a set with masks only images that have one are taken. The choice doesn't depend on the model.
-    """
+    """Take `count` images of the split at random, as many of each set of a union, in mixed order. Of a set
+    with masks only images that have one are taken. The choice doesn't depend on the model."""
     everything = np.arange(len(run.pool.split))
     source_names = np.array([source.name for source in run.sources(everything)])
     masked = run.pool.rows if run.pool.labelled else everything[:0]
@@ -59,9 +44,9 @@ def choose_rows(run: FigureRun, count: int) -> NDArray[np.int64]:
     for name in dict.fromkeys(source_names.tolist()):
         of_source = everything[source_names == name]
         with_mask = np.intersect1d(of_source, masked)
-        candidates.append(shuffle(with_mask if len(with_mask) else of_source).tolist())
+        candidates.append(panels.shuffle(with_mask if len(with_mask) else of_source).tolist())
     in_turn = [row for rank in zip_longest(*candidates) for row in rank if row is not None]
-    return shuffle(np.array(in_turn[:count], np.int64))
+    return panels.shuffle(np.array(in_turn[:count], np.int64))
 
 
 def _make_picture(run: FigureRun, rows: NDArray[np.int64]) -> Image:
@@ -81,8 +66,9 @@ def _heading(run: FigureRun) -> str:
 
 def _describe(experiment: Experiment, run: FigureRun, rows: NDArray[np.int64]) -> dict[str, Any]:
     """What is shown of a run, with its scores, as result.json has it."""
-    scores = score_pool(run.model, run.pool) if run.pool.labelled else None
+    scores = panels.score_pool(run.model, run.pool) if run.pool.labelled else None
     places = {row: place for place, row in enumerate(run.pool.rows.tolist())}
+    shown = zip(rows.tolist(), run.pool.names(rows), run.blur_boxes(rows), strict=True)
     return run.describe(experiment) | {
         "codes": {"seed": CODES_SEED, "per_region": CODES},
         "label_of_region": scores.label_of_region.tolist() if scores else None,
@@ -91,15 +77,11 @@ def _describe(experiment: Experiment, run: FigureRun, rows: NDArray[np.int64]) -
             {
                 "name": name,
                 "face_blurred": box is not None,
-                "scores": _image_scores(scores, places.get(row)),
+                "scores": scores.of_image(places[row]) if scores and row in places else None,
             }
-            for row, name, box in zip(rows.tolist(), run.pool.names(rows), run.blur_boxes(rows), strict=True)
+            for row, name, box in shown
         ],
     }
-
-
-def _image_scores(scores: PoolScores | None, place: int | None) -> dict[str, Any] | None:
-    return None if scores is None or place is None else scores.of_image(place)
 
 
 def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) -> str:
@@ -109,15 +91,13 @@ def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) ->
         rows = [(row["name"], row["scores"]) for row in result["rows"]]
         if result["masks"]:
             rows.append((f"all {result['drawn_from']:,} of the split", result["scores"]))
-        records += [set_cells(result) | {"image": name} | _score_cells(scores) for name, scores in rows]
+        for name, scores in rows:
+            records.append(panels.set_cells(result) | {"image": name})
+            if scores:
+                own = score_cells(scores["per_image"], "{} per image")
+                records[-1] |= score_cells(scores["per_dataset"]) | own
     records += [{"set": name, "image": f"none: {reason}"} for name, reason in failed.items()]
     return to_markdown(records, _COLUMNS) + "\n" + _NOTES + _note_swapped(sets)
-
-
-def _score_cells(scores: Mapping[str, Mapping[str, float]] | None) -> dict[str, float]:
-    if scores is None:
-        return {}
-    return score_cells(scores["per_dataset"]) | score_cells(scores["per_image"], "{} per image")
 
 
 _NOTES = (
@@ -132,11 +112,7 @@ _NOTES = (
 
 def _note_swapped(sets: Mapping[str, dict[str, Any]]) -> str:
     """A note on the sets on which f's background region is matched with the object's label."""
-    titles = [
-        result["title"]
-        for result in sets.values()
-        if result["label_of_region"] and result["label_of_region"][0] != 0
-    ]
+    titles = [result["title"] for result in sets.values() if (result["label_of_region"] or [0])[0] != 0]
     if not titles:
         return ""
     return (

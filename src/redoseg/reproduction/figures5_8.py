@@ -12,16 +12,8 @@ from PIL.Image import Image
 from redoseg.evaluation.evaluate import predict
 from redoseg.figures.pages import strip
 from redoseg.figures.tiles import blur_box, label_colours
-from redoseg.reproduction.panels import (
-    SEED,
-    FigureRun,
-    PoolScores,
-    load_figure_runs,
-    score_pool,
-    set_cells,
-    shuffle,
-    write_figure,
-)
+from redoseg.reproduction import panels
+from redoseg.reproduction.panels import SEED, FigureRun, PoolScores
 from redoseg.reproduction.protocol import Experiment
 from redoseg.reproduction.tables import DASH, METRICS, format_score, score_cells, to_markdown
 
@@ -42,15 +34,11 @@ class Block:
 
 
 def mask_figure(experiment: Experiment, *, name: str, usual_set: str, more: bool) -> Path:
-    """Train what isn't yet, score every image and write the results.
-
-    With `more` it shows random images alone: others than the figure without. Returns the folder of
-    result.json, table.md and figure.png.
-    """
-    runs, failed = load_figure_runs(experiment, experiment.sets or (usual_set,))
+    """Train what isn't yet, score and write all; `more`: random images only, others. Returns the folder."""
+    runs, failed = panels.load_figure_runs(experiment, experiment.sets or (usual_set,))
     sets, pictures = {}, []
     for run in runs:
-        scores = score_pool(run.model, run.pool) if run.pool.labelled else None
+        scores = panels.score_pool(run.model, run.pool) if run.pool.labelled else None
         count = len(run.pool.rows)
         blocks = more_blocks(count) if more else ranked_blocks(count, scores)
         sets[run.paper_set.name] = _describe(experiment, run, scores, blocks)
@@ -59,15 +47,12 @@ def mask_figure(experiment: Experiment, *, name: str, usual_set: str, more: bool
             for number, block in enumerate(blocks, 1)
         ]
     table = make_table(sets, failed)
-    return write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
+    return panels.write_figure(experiment, name, sets=sets, failed=failed, table=table, pictures=pictures)
 
 
 def ranked_blocks(count: int, scores: PoolScores | None) -> list[Block]:
-    """The blocks of figures 5 and 6 for a pool of `count` images: the best, random ones, the worst.
-
-    Without scores there are only the random ones.
-    """
-    order = shuffle(np.arange(count))
+    """The blocks of figures 5 and 6 for a pool of `count` images; without scores only random ones."""
+    order = panels.shuffle(np.arange(count))
     starts = range(0, max(1, min(count, _RANDOM * IMAGES)), IMAGES)
     random = [Block("drawn at random", order[start : start + IMAGES]) for start in starts]
     if scores is None:
@@ -83,11 +68,8 @@ def ranked_blocks(count: int, scores: PoolScores | None) -> list[Block]:
 
 
 def more_blocks(count: int) -> list[Block]:
-    """The blocks of figures 7 and 8: the images that come next in the random order of figures 5 and 6.
-
-    Where those show all images of the pool, the same ones are shown again.
-    """
-    order = shuffle(np.arange(count))
+    """The blocks of figures 7 and 8: what comes next in that random order; the same again if nothing does."""
+    order = panels.shuffle(np.arange(count))
     rest = order[_RANDOM * IMAGES :] if count > _RANDOM * IMAGES else order
     starts = range(0, min(len(rest), _MORE * IMAGES), IMAGES)
     return [Block("drawn at random", rest[start : start + IMAGES]) for start in starts]
@@ -118,19 +100,16 @@ def _describe(
     experiment: Experiment, run: FigureRun, scores: PoolScores | None, blocks: Sequence[Block]
 ) -> dict[str, Any]:
     """What is shown of a run, with its scores, as result.json has it."""
+    names = run.pool.names(run.pool.rows)
+
+    def describe_image(place: int) -> dict[str, Any]:
+        return {"name": names[place], "scores": scores.of_image(place)["per_dataset"] if scores else None}
+
     return run.describe(experiment) | {
         "label_of_region": scores.label_of_region.tolist() if scores else None,
         "scores": scores.means() if scores else None,
         "blocks": [
-            {
-                "title": block.title,
-                "images": [
-                    {"name": name, "scores": scores.of_image(place)["per_dataset"] if scores else None}
-                    for place, name in zip(
-                        block.places, run.pool.names(run.pool.rows[block.places]), strict=True
-                    )
-                ],
-            }
+            {"title": block.title, "images": [describe_image(place) for place in block.places]}
             for block in blocks
         ],
     }
@@ -140,7 +119,7 @@ def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) ->
     """Markdown: the range of scores in each block, and the mean of all images where the set has masks."""
     records: list[dict[str, Any]] = []
     for result in sets.values():
-        common = set_cells(result)
+        common = panels.set_cells(result)
         for number, block in enumerate(result["blocks"], 1):
             scores = [image["scores"] for image in block["images"] if image["scores"]]
             ranges = {metric: _format_range([score[metric] for score in scores]) for metric in METRICS}
@@ -150,8 +129,8 @@ def make_table(sets: Mapping[str, dict[str, Any]], failed: Mapping[str, str]) ->
             means = score_cells(result["scores"]["per_dataset"])
             records.append(common | {"block": "mean of all", "images": result["drawn_from"]} | means)
     records += [{"set": name, "block": f"none: {reason}"} for name, reason in failed.items()]
-    unmasked = [result["title"] for result in sets.values() if not result["masks"]]
-    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + (_note_no_masks(unmasked) if unmasked else "")
+    unmasked = ", ".join(result["title"] for result in sets.values() if not result["masks"])
+    return to_markdown(records, _COLUMNS) + "\n" + _NOTES + (_NO_MASKS.format(unmasked) if unmasked else "")
 
 
 def _format_range(values: Sequence[float]) -> str:
@@ -166,9 +145,7 @@ _NOTES = (
     "seed 0, its checkpoint the last one, which no mask chose.\n"
 )
 
-
-def _note_no_masks(titles: Sequence[str]) -> str:
-    return (
-        f"\nThere are no masks of {', '.join(titles)} here, so nothing is ranked: what is shown is drawn at "
-        "random, input and output alone, and white is what the model takes for the object.\n"
-    )
+_NO_MASKS = (
+    "\nThere are no masks of {} here, so nothing is ranked: what is shown is drawn at random, input and "
+    "output alone, and white is what the model takes for the object.\n"
+)

@@ -35,11 +35,9 @@ RULE = "last"
 
 @dataclass(frozen=True)
 class Pool:
-    """The images that a figure may show, of one split: `test` if it has masks, else `val` if it has, else
-    `train`.
+    """The images that a figure may show: of `test` if it has masks, else of `val` if it has, else of `train`.
 
-    `rows` are the images with a labelled pixel, in rising order. If no image has one, `labelled` is False and
-    `rows` are all images.
+    `rows` are the images with a labelled pixel, rising; if none has one, `labelled` is False and `rows` all.
     """
 
     name: str
@@ -66,11 +64,7 @@ class FigureRun:
         return [source.blur for source in self.sources(rows)]
 
     def sources(self, rows: NDArray[np.int64]) -> list[PaperSet]:
-        """For each image the set that it comes from.
-
-        In a union the images' names begin with their set's. Where they don't, it is the union itself, so that
-        every image counts as one with a face.
-        """
+        """For each image its set, with which its name begins in a union; else the union, which has faces."""
         union = self.paper_set
         stems = self.dataset.name.split(" + ")
         known = {stem: SETS[part] for stem, part in zip(stems, union.parts, strict=False)}
@@ -93,11 +87,8 @@ class FigureRun:
 
 
 def load_figure_runs(experiment: Experiment, names: Sequence[str]) -> tuple[list[FigureRun], dict[str, str]]:
-    """Load the runs of some sets, training those first that aren't trained yet.
-
-    Returns the runs that lived, and by set the reason why its run didn't. DataError if the data isn't what a
-    run was trained on.
-    """
+    """Train what isn't yet. Returns the runs that lived, and by set why its run didn't. DataError if the data
+    isn't what a run was trained on."""
     configs = {name: experiment.run_config(SETS[name], "base", 0) for name in names}
     train_all(list(configs.values()), jobs=experiment.jobs, console=experiment.console)
     reasons = {name: failure_reason(config.out) for name, config in configs.items()}
@@ -122,10 +113,7 @@ def write_figure(
     table: str,
     pictures: Sequence[tuple[str, Image]],
 ) -> Path:
-    """Write result.json, table.md and, where there is a picture, figure.png: the pictures under their titles.
-
-    Returns their folder.
-    """
+    """Write result.json, table.md and, of pictures under their titles, figure.png. Returns the folder."""
     folder = write_results(experiment, name, {"seeds": 1, "sets": sets, "failed": failed}, table)
     if pictures:
         page = reduce_colours(stack_blocks(pictures))
@@ -144,10 +132,9 @@ def choose_pool(dataset: Dataset) -> Pool:
     """Choose the split and the images that a figure may show (see `Pool`)."""
     with_masks = labelled_splits(dataset)
     name = next((name for name in ("test", "val", "train") if name in with_masks), "train")
-    split = dataset.split(name)
+    split, rows = dataset.split(name), dataset.split(name).labelled
     if name not in with_masks:
         return Pool(name, split, np.arange(len(split)), False)
-    rows = split.labelled
     return Pool(name, split, rows[(split.labels(rows) != UNLABELLED).any((1, 2))], True)
 
 
@@ -193,13 +180,13 @@ def score_pool(model: Model, pool: Pool) -> PoolScores:
     counts = confusion(regions, pool.split.labels(pool.rows), n)
     label_of_region = matching(counts.sum(0))
     matched = counts[:, np.argsort(label_of_region)]
-    one_matching = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
-    own_matching = [per_image(counts[k : k + 1]) for k in range(len(counts))]
+    one = [as_labelled(matched[k : k + 1]) for k in range(len(counts))]
+    own = [per_image(counts[k : k + 1]) for k in range(len(counts))]
     return PoolScores(
         labels=label_of_region.astype(np.uint8)[regions],
         label_of_region=label_of_region,
-        accuracy=np.array([scores.accuracy for scores in one_matching]),
-        iou=np.array([scores.iou for scores in one_matching]),
-        best_accuracy=np.array([scores.accuracy for scores in own_matching]),
-        best_iou=np.array([scores.iou for scores in own_matching]),
+        accuracy=np.array([scores.accuracy for scores in one]),
+        iou=np.array([scores.iou for scores in one]),
+        best_accuracy=np.array([scores.accuracy for scores in own]),
+        best_iou=np.array([scores.iou for scores in own]),
     )

@@ -31,15 +31,8 @@ def plot_table1(sets: Sets, file: Path) -> None:
         of_metric = scores[scores.metric == metric]
         for offset, (rule, marker) in enumerate(_RULE_MARKERS.items(), -1):
             ours = of_metric[of_metric.row == rule]
-            axis.plot(
-                ours.x + 0.16 * offset,
-                ours.value,
-                marker,
-                color=_OURS,
-                ms=5,
-                alpha=0.75,
-                label=f"ours, {rule}",
-            )
+            x = ours.x + 0.16 * offset
+            axis.plot(x, ours.value, marker, color=_OURS, ms=5, alpha=0.75, label=f"ours, {rule}")
         _plot_bars(axis, of_metric[of_metric.row == "paper"], "the paper (test, 128 px)", color=_PAPER)
         trivial = of_metric[of_metric.row == "fixed_mask"]
         _plot_bars(axis, trivial, "one fixed mask, chosen with labels", color=_TRIVIAL, ls="dotted")

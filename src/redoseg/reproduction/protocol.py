@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
@@ -19,42 +19,34 @@ Reported = Mapping[str, tuple[float, float | None, float, float | None]]
 
 @dataclass(frozen=True)
 class PaperSet:
-    """A data set of the paper: `parts` are the sets whose union it is, `settings` its options there."""
+    """A data set of the paper, or a union of some; `settings` are its options there."""
 
     name: str
     title: str
-    parts: tuple[str, ...]
     settings: Settings
     paper: Reported
     blur: Box | None = None
+
+    @property
+    def parts(self) -> list[str]:
+        """The sets whose union it is."""
+        return self.name.split("+")
 
 
 SETS: dict[str, PaperSet] = {
     paper_set.name: paper_set
     for paper_set in (
-        PaperSet("lfw", "LFW", ("lfw",), "lfw", {"test": (0.917, 0.002, 0.781, 0.005)}, FACE),
+        PaperSet("lfw", "LFW", "lfw", {"test": (0.917, 0.002, 0.781, 0.005)}, FACE),
         PaperSet(
-            "cub",
-            "CUB",
-            ("cub",),
-            "cub",
-            {"train": (0.840, 0.012, 0.423, 0.023), "test": (0.845, 0.012, 0.426, 0.025)},
+            "cub", "CUB", "cub", {"train": (0.840, 0.012, 0.423, 0.023), "test": (0.845, 0.012, 0.426, 0.025)}
         ),
         PaperSet(
             "flowers",
             "Flowers",
-            ("flowers",),
             "flowers",
             {"train": (0.886, 0.008, 0.780, 0.012), "test": (0.879, 0.008, 0.764, 0.012)},
         ),
-        PaperSet(
-            "flowers+lfw",
-            "Flowers+LFW",
-            ("flowers", "lfw"),
-            "flowers",
-            {"test": (0.856, None, 0.691, None)},
-            FACE,
-        ),
+        PaperSet("flowers+lfw", "Flowers+LFW", "flowers", {"test": (0.856, None, 0.691, None)}, FACE),
     )
 }
 """Table 1 of the paper, row by row: means and deviations over five runs."""
@@ -65,8 +57,6 @@ ARCHIVES: dict[str, tuple[str, ...]] = {
     "cub": ("cub*.tar", "birds*.tar", "cub*.zip", "birds*.zip"),
 }
 """Archives in the package's own form (docs/data.md), looked for where a set's own files are missing."""
-
-ScaleName = Literal["small", "paper"]
 
 
 @dataclass(frozen=True)
@@ -130,10 +120,7 @@ recipe is at IoU .38 on faces after as many steps), so `small` trains with the r
 
 
 def locate(paper_set: PaperSet, root: Path) -> tuple[str, ...]:
-    """DATA for each part of a set: its own files under `root`, or an archive there.
-
-    ConfigError if a part has neither.
-    """
+    """DATA for each part of a set: its files under `root`, or an archive. ConfigError without either."""
     return tuple(_locate_part(part, root) for part in paper_set.parts)
 
 
@@ -172,14 +159,9 @@ class Experiment:
         return self.out / f"{name}-{self.scale.name}"
 
     def run_config(self, paper_set: PaperSet, arm: str, seed: int, **changes: Any) -> TrainConfig:
-        """A training with the scale's options and `changes`, in a folder named after set, arm and seed.
-
-        `changes` override the scale's options. ConfigError if the data isn't there.
-        """
+        """A training with the scale's options, `changes` over them. ConfigError if the data isn't there."""
         scale = self.scale
-        options = {"best_by": "per_image", "blur": paper_set.blur, "device": self.device} | dict(
-            scale.options
-        )
+        options = {"best_by": "per_image", "blur": paper_set.blur, "device": self.device, **scale.options}
         return TrainConfig.of(
             recipe=scale.recipe,
             settings=paper_set.settings if scale.recipe != "default" else "none",

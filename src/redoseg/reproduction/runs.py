@@ -35,17 +35,18 @@ def train_all(configs: Sequence[TrainConfig], *, jobs: int, console: Console) ->
             _print(console, f"{config.out}: {config.steps} steps")
             _train_one(config, console)
     else:
-        _train_in_parallel(unfinished, jobs, console)
+        tasks, progress = (
+            [partial(_train_one, config) for config in unfinished],
+            partial(_describe_progress, unfinished),
+        )
+        run_in_processes(tasks, jobs=jobs, console=console, describe_progress=progress)
 
 
 def is_finished(config: TrainConfig) -> bool:
-    """Whether a run was trained to its last step, or failed for good.
-
-    ConfigError if it was trained with other options.
-    """
-    folder = RunFolder(config.out)
+    """Whether a run was trained to its end, or failed for good. ConfigError if it has other options."""
     if failure_reason(config.out) is not None:
         return True
+    folder = RunFolder(config.out)
     if not folder.model.is_dir() or last_step(config.out) < config.steps:
         return False
     folder.check_compatible(config)
@@ -86,13 +87,9 @@ def _train_one(config: TrainConfig, console: Console | None = None) -> None:
         _print(console or quiet, f"{config.out}: {error}")
 
 
-def _train_in_parallel(configs: Sequence[TrainConfig], jobs: int, console: Console) -> None:
-    def describe_progress() -> str:
-        steps = {config.out: last_step(config.out) for config in configs if not is_finished(config)}
-        return ", ".join(f"{'/'.join(out.parts[-3:])} at {step}" for out, step in steps.items() if step)
-
-    tasks = [partial(_train_one, config) for config in configs]
-    run_in_processes(tasks, jobs=jobs, console=console, describe_progress=describe_progress)
+def _describe_progress(configs: Sequence[TrainConfig]) -> str:
+    steps = {config.out: last_step(config.out) for config in configs if not is_finished(config)}
+    return ", ".join(f"{'/'.join(out.parts[-3:])} at {step}" for out, step in steps.items() if step)
 
 
 def run_in_processes(
@@ -102,10 +99,7 @@ def run_in_processes(
     console: Console,
     describe_progress: Callable[[], str] = lambda: "",
 ) -> None:
-    """Do all tasks, `jobs` at a time, each in a process of its own; a line of progress every half minute.
-
-    When a task raises an error no further one is begun; the error is raised once those running have ended.
-    """
+    """Do all tasks, `jobs` at a time, each in its own process; an error is raised once those running end."""
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"))
     try:
         pending, reported = {pool.submit(task) for task in tasks}, time.monotonic()

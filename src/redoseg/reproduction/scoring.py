@@ -21,14 +21,9 @@ _MASKS_LOOKED_AT = 64  # of a split, to know whether any pixel is labelled
 
 
 def labelled_splits(dataset: Dataset) -> list[str]:
-    """The splits in which there is a labelled pixel."""
-    return [name for name in dataset.splits if _has_labels(dataset, name)]
-
-
-def _has_labels(dataset: Dataset, name: str) -> bool:
-    split = dataset.splits[name]
-    some = split.labelled[:_MASKS_LOOKED_AT]
-    return bool(len(some)) and bool((split.labels(some) != UNLABELLED).any())
+    """The splits in which there is a labelled pixel, among the first masks."""
+    some = {name: split.labels(split.labelled[:_MASKS_LOOKED_AT]) for name, split in dataset.splits.items()}
+    return [name for name, labels in some.items() if (labels != UNLABELLED).any()]
 
 
 def score_run(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
@@ -38,27 +33,21 @@ def score_run(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     what the run was trained on.
     """
     run = RunFolder(config.out)
-    outcome = {
-        "seed": config.seed,
-        "collapses": count_collapses(run.path),
-        "failed": failure_reason(run.path),
-    }
-    if outcome["failed"] is not None:
+    collapses, failed = count_collapses(run.path), failure_reason(run.path)
+    outcome = {"seed": config.seed, "collapses": collapses, "failed": failed}
+    if failed is not None:
         return outcome | {"rules": {}}
     if run.fingerprint() != dataset.fingerprint:
         raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")
     file = run.path / "scores.json"
     rules = read_json(file) if file.is_file() else {}
     for rule in RULES:
-        if rule not in rules and _has_checkpoint(run, rule):
+        # Only a run that had masks to choose with has a `best` checkpoint.
+        chosen = {"best": run.best, "last": run.last, "label-free": run.label_free}[rule]
+        if rule not in rules and chosen.is_file():
             rules[rule] = _score_checkpoint(run.path, rule, config, dataset)
             write_json(file, rules)
     return outcome | {"rules": rules}
-
-
-def _has_checkpoint(run: RunFolder, rule: str) -> bool:
-    """Whether the rule has chosen a checkpoint. Only a run that had masks to choose with has a `best` one."""
-    return {"best": run.best, "last": run.last, "label-free": run.label_free}[rule].is_file()
 
 
 def _score_checkpoint(run: Path, rule: str, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from redoseg.config import TrainConfig
@@ -11,11 +12,11 @@ from redoseg.data.dataset import open_data
 from redoseg.files import write_folder_aside
 from redoseg.models.load import load_model
 from redoseg.reproduction.figure4 import score_fixed_mask, score_unsupervised
-from redoseg.reproduction.fits import draw_places, run_fits, score_as_labelled
+from redoseg.reproduction.fits import draw_places, run_fits, score_part
 from redoseg.reproduction.plots import plot_semi_supervised
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet
 from redoseg.reproduction.runs import failure_reason, train_all
-from redoseg.reproduction.splits import Part, Parts, divide_labelled
+from redoseg.reproduction.splits import Part, divide_labelled
 from redoseg.reproduction.table1 import base_runs
 from redoseg.reproduction.tables import score_cells, summarize_scores, to_markdown, write_results
 from redoseg.tensors import pick_device
@@ -71,14 +72,14 @@ def _fit_and_score(
 ) -> dict[str, Any]:
     dataset = open_data(experiment.run_config(paper_set, "base", 0))
     parts = divide_labelled(dataset)
-    fits = run_fits(experiment, paper_set, list(runs))
+    fits, device = run_fits(experiment, paper_set, list(runs)), pick_device(experiment.device)
     return {
         "title": paper_set.title,
         "parts": parts.describe(),
         "labels": {
             n: {
                 "alone": summarize_scores([fit["scores"] for fit in fits if fit["n"] == n]),
-                "with ReDO": summarize_scores(_score_labelled_runs(experiment, parts, seeds)),
+                "with ReDO": summarize_scores(_score_labelled_runs(seeds, parts.scored, device)),
             }
             for n, seeds in runs.items()
         },
@@ -87,21 +88,15 @@ def _fit_and_score(
     }
 
 
-def _score_labelled_runs(
-    experiment: Experiment, parts: Parts, runs: list[TrainConfig]
-) -> list[dict[str, float]]:
+def _score_labelled_runs(runs: list[TrainConfig], part: Part, device: torch.device) -> list[dict[str, float]]:
     """Scores of the last checkpoints: no label is spent on a choice among them."""
-    device = pick_device(experiment.device)
-    return [
-        score_as_labelled(load_model(run.out, device=device).f, parts.scored)
-        for run in runs
-        if failure_reason(run.out) is None
-    ]
+    complete = [run for run in runs if failure_reason(run.out) is None]
+    return [score_part(load_model(run.out, device=device).f, part) for run in complete]
 
 
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set and N f alone and with ReDO; ReDO alone; the fixed mask."""
-    records = []
+    records: list[dict[str, Any]] = []
     for result in sets.values():
         rows = [
             (str(n), label, by_row[name])
@@ -111,17 +106,12 @@ def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
         rows += [("0", f"{name}, alone", level) for name, level in result["unsupervised"].items()]
         if result["fixed_mask"]:
             rows += [("all", "trivial: one fixed mask", result["fixed_mask"])]
-        records += [
-            {"set": result["title"], "labelled images": n, "row": row, "runs": _count_runs(scores["iou"])}
-            | score_cells(scores, accuracy="accuracy")
-            for n, row, scores in rows
-        ]
+        for n, row, scores in rows:
+            iou = scores["iou"]  # the fixed mask's is a number, of no run
+            cells = {"runs": len(iou["values"]) if isinstance(iou, dict) else None}
+            cells |= score_cells(scores, accuracy="accuracy")
+            records.append({"set": result["title"], "labelled images": n, "row": row} | cells)
     return to_markdown(records, _COLUMNS) + "\n" + _make_notes(sets)
-
-
-def _count_runs(iou: dict[str, Any] | float | None) -> int | None:
-    """How many runs a summary is of; None for the fixed mask's score, which is of no run."""
-    return len(iou["values"]) if isinstance(iou, dict) else None
 
 
 def _make_notes(sets: Mapping[str, dict[str, Any]]) -> str:

@@ -1,6 +1,5 @@
 """Labelled images in three parts that share no person: to learn from, to stop training by, to score on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +84,10 @@ def person_of(name: str) -> str:
 
 def _divide(part: Part, share: int) -> tuple[Part, Part]:
     """Two parts: about 1 - 1 / share of the images, and the rest."""
-    people = _group_by_person(part.names)
+    groups: dict[str, list[int]] = {}  # the places of each person's images
+    for place, name in enumerate(part.names):
+        groups.setdefault(person_of(name), []).append(place)
+    people = list(groups.values())
     order = np.random.Generator(np.random.Philox(key=_SEED)).permutation(len(people))
     wanted, taken, second = len(part) // share, 0, set()
     for index in order:
@@ -95,11 +97,3 @@ def _divide(part: Part, share: int) -> tuple[Part, Part]:
         second |= set(people[index])
     last = np.isin(np.arange(len(part)), sorted(second))
     return Part(part.split, part.images, part.rows[~last]), Part(part.split, part.images, part.rows[last])
-
-
-def _group_by_person(names: Sequence[str]) -> list[list[int]]:
-    """The places of each person's images."""
-    groups: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        groups.setdefault(person_of(name), []).append(place)
-    return list(groups.values())

@@ -49,15 +49,18 @@ def score_runs(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict
     dataset = open_data(runs[0])
     scores = [score_run(run, dataset) for run in runs]
     splits = labelled_splits(dataset)
+    label_free = [score["rules"]["label-free"] for score in scores if "label-free" in score["rules"]]
+    scored = [rule["splits"] for score in scores for rule in score["rules"].values()]
     return {
         "title": title,
         "data": dataset.describe(),
         "seeds": [run.seed for run in runs],
         "collapses": sum(score["collapses"] for score in scores),
         "failed": [score["seed"] for score in scores if score["failed"]],
-        "label_free": summarize(_label_free_scores(scores)),
+        "label_free": summarize([rule["checkpoint"]["score"] for rule in label_free]),
         "rules": {rule: _summarize_rule(scores, rule, splits) for rule in RULES},
-        "trivial": _trivial_scores(scores, splits),
+        # The trivial rows are the same for all runs: the first that was scored has them.
+        "trivial": {split: {name: scored[0][split][name] for name in TRIVIAL} for split in splits if scored},
         "paper": {name: list(values) for name, values in paper.items()},
         "runs": scores,
     }
@@ -71,18 +74,6 @@ def _summarize_rule(scores: Sequence[dict[str, Any]], rule: str, splits: Sequenc
         for split in splits
         if runs
     }
-
-
-def _label_free_scores(scores: Sequence[dict[str, Any]]) -> list[float]:
-    """The label-free score of the checkpoint that it chose, for each run that has one."""
-    rules = [score["rules"]["label-free"] for score in scores if "label-free" in score["rules"]]
-    return [rule["checkpoint"]["score"] for rule in rules]
-
-
-def _trivial_scores(scores: Sequence[dict[str, Any]], splits: Sequence[str]) -> dict[str, Any]:
-    """By split the trivial rows. They are the same for all runs: the first that was scored has them."""
-    scored = [rule["splits"] for score in scores for rule in score["rules"].values()]
-    return {split: {name: scored[0][split][name] for name in TRIVIAL} for split in splits if scored}
 
 
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:

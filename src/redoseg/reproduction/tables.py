@@ -26,10 +26,7 @@ def write_results(experiment: Experiment, name: str, result: dict[str, Any], tab
 
 
 def to_markdown(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table: a row for each record, by heading its cells (see `format_cell`).
-
-    A record need not have every column: what it lacks is a dash.
-    """
+    """A Markdown table: a row for each record, by heading its cells (see `format_cell`), else a dash."""
     cells = pd.DataFrame(records, columns=list(columns), dtype=object).map(format_cell)
     lines = [columns, ["---"] * len(columns), *cells.to_numpy()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -63,13 +60,10 @@ def score_cells(scores: Mapping[str, Any], heading: str = "{}", accuracy: str = 
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any] | None:
-    """The mean, the sample deviation (None for a single value) and the values; None for no value.
-
-    The standard library's mean is exact before it is rounded, so result.json doesn't depend on the order in
-    which numpy or pandas would add.
-    """
+    """The mean, the sample deviation (None for a single value) and the values; None for no value."""
     if not values:
         return None
+    # exact before they are rounded, whatever the order in which numpy or pandas would add
     deviation = stdev(values) if len(values) > 1 else None
     return {"mean": mean(values), "deviation": deviation, "values": list(values)}
 

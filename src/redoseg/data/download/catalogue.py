@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _OXFORD = ("https://www.robots.ox.ac.uk/~vgg/data/flowers/102/", "https://thor.robots.ox.ac.uk/flowers/102/")
 # The owner's server has often been unreachable since 2025, so a web archive's copy is asked next.
@@ -56,23 +57,18 @@ class DownloadableSet:
     parts: tuple[str, ...] = ()
 
 
-def _urls(servers: tuple[str, ...], name: str) -> tuple[str, ...]:
-    return tuple(f"{server}{name}" for server in servers)
+def _remote(servers: tuple[str, ...], name: str, *known: Any, **more: Any) -> RemoteFile:
+    """A file of one name on all servers; `known` and `more` are the fields of RemoteFile after its urls."""
+    return RemoteFile(name, tuple(f"{server}{name}" for server in servers), *known, **more)
 
 
 # start of the name, bytes, md5 of the file, md5 of its content when unpacked
-_MNIST_FILES = (
+_DIGITS = (
     ("train-images-idx3", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb"),
     ("train-labels-idx1", 28881, "d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624"),
     ("t10k-images-idx3", 1648877, "9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea"),
     ("t10k-labels-idx1", 4542, "ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637"),
 )
-
-
-def _digit_file(start: str, size: int, packed: str, inside: str) -> RemoteFile:
-    name = f"{start}-ubyte.gz"
-    return RemoteFile(name, _urls(_MNIST, name), size, f"md5:{packed}", f"md5:{inside}")
-
 
 _FLOWERS = DownloadableSet(
     name="flowers",
@@ -84,21 +80,21 @@ _FLOWERS = DownloadableSet(
     words=("flowers:{}",),
     splits="setid.mat: train tstid, val valid, test trnid",
     files=(
-        RemoteFile(
+        _remote(
+            _OXFORD,
             "102flowers.tgz",
-            _urls(_OXFORD, "102flowers.tgz"),
             344_862_509,
             "md5:52808999861908f626f3c1f4e79d11fa",
             unpacked={"jpg": "jpg"},
         ),
-        RemoteFile(
+        _remote(
+            _OXFORD,
             "102segmentations.tgz",
-            _urls(_OXFORD, "102segmentations.tgz"),
             203_577_493,
             "md5:51375996b6c4f367a4b9f4492d7ecef5",
             unpacked={"segmim": "segmim"},
         ),
-        RemoteFile("setid.mat", _urls(_OXFORD, "setid.mat"), 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
+        _remote(_OXFORD, "setid.mat", 14_989, "md5:a5357ecc9cb78c4bef273ce3793fc85c"),
     ),
 )
 
@@ -123,13 +119,13 @@ _LFW = DownloadableSet(
             "sha256:b47c8422c8cded889dc5a13418c4bc2abbda121092b3533a83306f90d900100a",
             unpacked={"lfw_funneled": "lfw_funneled"},
         ),
-        RemoteFile(
+        _remote(
+            _PARTS,
             "parts_lfw_funneled_gt_images.tgz",
-            _urls(_PARTS, "parts_lfw_funneled_gt_images.tgz"),
             sum="md5:3e7e26e801c3081d651c8c2ef3c45cfc",
             unpacked={"parts_lfw_funneled_gt_images": "parts_lfw_funneled_gt_images"},
         ),
-        *(RemoteFile(name, _urls(_PARTS, name)) for name in _PART_LISTS),
+        *(_remote(_PARTS, name) for name in _PART_LISTS),
     ),
 )
 
@@ -151,9 +147,9 @@ _CUB = DownloadableSet(
             "md5:97eceeb196236b17998738112f37df78",
             unpacked={"CUB_200_2011/images": "images", "CUB_200_2011/images.txt": "images.txt"},
         ),
-        RemoteFile(
+        _remote(
+            (f"{_CALTECH}w9d68-gec53/files/",),
             "segmentations.tgz",
-            (f"{_CALTECH}w9d68-gec53/files/segmentations.tgz",),
             39_272_883,
             "md5:4d47ba1228eae64f2fa547c47bc65255",
             unpacked={"segmentations": "segmentations"},
@@ -170,7 +166,10 @@ _MNIST_SET = DownloadableSet(
     used_for="digits; figure 2",
     words=("digits", "--n", "3", "--mnist", "{}"),
     splits="55,000 train and 5,000 val of MNIST's train, test its own",
-    files=tuple(_digit_file(*file) for file in _MNIST_FILES),
+    files=tuple(
+        _remote(_MNIST, f"{start}-ubyte.gz", size, f"md5:{packed}", f"md5:{inside}")
+        for start, size, packed, inside in _DIGITS
+    ),
 )
 
 _UNION = DownloadableSet(

@@ -101,10 +101,8 @@ class _Target:
         expected = self._expected()
         if not path.is_file() or expected is None or matches_sum(path, self.file, expected):
             return path.is_file()
-        self.fetcher.console.out(
-            f"{path} is not the set's file, its sum differs from {expected}: fetching it anew",
-            highlight=False,
-        )
+        text = f"{path} is not the set's file, its sum differs from {expected}: fetching it anew"
+        self.fetcher.console.out(text, highlight=False)
         return False
 
     @property

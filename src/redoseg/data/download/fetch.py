@@ -7,6 +7,7 @@ import time
 import zlib
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from redoseg.files import write_aside
 from redoseg.version import __version__
 
 _CHUNK = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _BUSY = (408, 425, 429)  # with these, as with all from 500 on, the server may answer in a moment
 
 
@@ -50,11 +50,8 @@ class Fetcher:
     wait: float = 1.0
 
     def fetch(self, file: RemoteFile, target: Path, expected: str | None) -> None:
-        """Write `file` to `target` and check that its sum is `expected`, if that is known.
-
-        DataError, which names every server, if none has it; NoRoomError on a full disk. Then `target` is
-        left as it was.
-        """
+        """Write `file` to `target` and check that its sum is `expected`, if that is known. DataError, which
+        names every server, if none has it; NoRoomError on a full disk. Then `target` is left as it was."""
         failures = []
         for url in file.urls:
             self.console.out(f"fetching {url}", highlight=False)
@@ -130,11 +127,9 @@ def compute_sum(path: Path, algorithm: str = "sha256") -> str:
 
 def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
     """The sum of what a gzip file holds; None if it is no such file, or damaged."""
-    found = hashlib.new(algorithm, usedforsecurity=False)
     try:
         with gzip.open(path) as stream:
-            while part := stream.read(_CHUNK):
-                found.update(part)
+            found = hashlib.file_digest(stream, partial(hashlib.new, algorithm, usedforsecurity=False))
     except (OSError, EOFError, zlib.error):
         return None
     return f"{algorithm}:{found.hexdigest()}"
@@ -142,7 +137,7 @@ def _compute_inner_sum(path: Path, algorithm: str) -> str | None:
 
 def disk_full(error: OSError, folder: Path, what: str) -> OSError | DataError:
     """The error to raise for `error`: on a full disk NoRoomError, which says what to do, else `error`."""
-    if error.errno not in _FULL:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
     return NoRoomError(
         f"{what}: no room is left in {folder} ({first_line(error)}); free some or give another --root, then "

@@ -40,17 +40,18 @@ def _extract(archive: Path, into: Path, wanted: list[PurePosixPath]) -> None:
         with tarfile.open(archive) as tar:
             for member in tar:
                 path = _check_member(member, archive)
-                if any(path == name or name in path.parents for name in wanted) and _is_content(path):
+                # A Mac adds a `._` file for each file, and it has a photo's suffix.
+                if any(path == name or name in path.parents for name in wanted) and not path.name.startswith(
+                    "._"
+                ):
                     tar.extract(member, into, filter="data")
     except _BROKEN as error:
         raise DataError(f"{archive} is not a whole archive ({first_line(error)})") from error
 
 
 def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
-    """The member's path; DataError for one that isn't a plain file or folder within.
-
-    tarfile's own filter would make absolute paths relative in silence and allow links.
-    """
+    """The member's path; DataError for one that isn't a plain file or folder within. tarfile's own filter
+    would make absolute paths relative in silence and allow links."""
     path = PurePosixPath(member.name)
     outside = path.is_absolute() or ".." in path.parts or "\\" in member.name or PurePath(member.name).drive
     if not outside and (member.isfile() or member.isdir()):
@@ -61,8 +62,3 @@ def _check_member(member: tarfile.TarInfo, archive: Path) -> PurePosixPath:
         f"{archive} holds {kind}, {member.name!r}, which a data set has no use for: nothing was unpacked; "
         "delete the file and get it from its owner"
     )
-
-
-def _is_content(path: PurePosixPath) -> bool:
-    """Whether it isn't a `._` file, which a Mac adds for each file and which has a photo's suffix."""
-    return not path.name.startswith("._")

@@ -72,11 +72,9 @@ def find_photos(root: Path) -> dict[str, ImageRef]:
 
 def find_masks(root: Path) -> dict[str, ImageRef]:
     """The segmentations, by the names of their photos."""
-    for place in (_base(root), _base(root).parent):
-        masks = layout.find_files(place / "segmentations", r"(?P<name>[^/]+/[^/]+)\.png")
-        if masks:
-            return masks
-    return {}
+    places, pattern = (_base(root), _base(root).parent), r"(?P<name>[^/]+/[^/]+)\.png"
+    found = (layout.find_files(place / "segmentations", pattern) for place in places)
+    return next(filter(None, found), {})
 
 
 def _read_numbers(root: Path) -> dict[str, str]:
@@ -106,10 +104,7 @@ def find_splits(root: Path, images: Mapping[str, ImageRef], masks: Mapping[str, 
 
 
 def _deal_splits(root: Path, images: Mapping[str, ImageRef]) -> dict[str, str]:
-    """10,000 train, 788 val and 1,000 test of the whole set, else in proportion.
-
-    Of three images or more each split gets at least one.
-    """
+    """10,000 train, 788 val, 1,000 test, else in proportion; of three images or more each split gets one."""
     order = layout.shuffle_names(list(images), _KEY)
     least = 1 if len(order) > 2 else 0
     val, test = (max(round(share * len(order)), least) for share in (VAL, TEST))

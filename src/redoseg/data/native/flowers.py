@@ -88,18 +88,15 @@ def read_setid(file: Path) -> dict[str, str]:
         numbers = {split: np.ravel(content[subset]).tolist() for split, subset in _SUBSETS.items()}
         parts = {split: [f"image_{int(k):05d}" for k in found] for split, found in numbers.items()}
     except (*_UNREADABLE, MatReadError) as error:
-        raise DataError(
-            f"{file} is not the setid.mat of Flowers-102, with trnid, valid and tstid: fetch it anew"
-        ) from error
+        text = f"{file} is not the setid.mat of Flowers-102, with trnid, valid and tstid: fetch it anew"
+        raise DataError(text) from error
     return layout.invert_splits(file, parts)
 
 
 def read_flower(file: BinaryIO) -> NDArray[np.uint8]:
     """(H, W) uint8 from a segmentation: 0 where it is blue, as far as JPEG leaves it so, 1 elsewhere."""
     pixels = np.asarray(decode_image(file), np.int32)
-    distance = np.square(pixels - _BLUE).sum(axis=2)
-    away: NDArray[np.bool_] = distance > _TOLERANCE**2
-    return away.astype(np.uint8)
+    return np.asarray(np.square(pixels - _BLUE).sum(axis=2) > _TOLERANCE**2, np.uint8)
 
 
 RULE = MaskRule("flowers 1", read_flower)

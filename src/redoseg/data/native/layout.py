@@ -15,31 +15,23 @@ _log = logging.getLogger("redoseg.data")
 
 
 def find_files(folder: Path, pattern: str) -> dict[str, ImageRef]:
-    """The files in `folder` whose relative paths match the regular expression `pattern`, sorted by name.
-
-    Its group `name` is the name. {} without the folder, which is absolute; DataError if it can't be read.
-    """
+    """The files in `folder` whose relative paths match the regular expression `pattern`, sorted by name. Its
+    group `name` is the name. {} without the folder, which is absolute; DataError if it can't be read."""
     if not folder.is_dir():
         return {}
     try:
         entries = list_folder(folder)
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}") from error
-    expression = re.compile(pattern)
     refs: dict[str, ImageRef] = {}
     for entry in sorted(entries, key=lambda entry: entry.path):
-        match = expression.fullmatch(entry.path)
-        if match is not None:
-            name = match["name"]
-            refs[name] = ImageRef(name, f".{entry.path.rpartition('.')[2]}", entry)
+        if match := re.fullmatch(pattern, entry.path):
+            refs[match["name"]] = ImageRef(match["name"], f".{entry.path.rpartition('.')[2]}", entry)
     return dict(sorted(refs.items()))
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """The words of a list with two of them a line; empty lines and a count in the first one don't count.
-
-    DataError if it can't be read or has other lines.
-    """
+    """The two words of each line but empty ones and a count in the first. DataError for other lists."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -93,9 +85,7 @@ def check_files(
     wanted: Sequence[str] = (),
 ) -> list[str]:
     """What is wrong with a set's files of one kind, in lines that end with what to do about it, the `cure`.
-
-    That is: no files at all, some of `wanted` missing, another number than is `published`, or empty files.
-    """
+    That is: no files at all, some of `wanted` missing, another number than is `published`, or empty files."""
     if not refs:
         return [f"{place} holds no {what}: {cure}"]
     lost = [name for name in wanted if name not in refs]

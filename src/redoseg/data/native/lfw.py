@@ -71,10 +71,8 @@ def find_masks(root: Path) -> dict[str, ImageRef]:
 
 def _choose_lists(root: Path) -> Mapping[str, str] | None:
     """The files of the lists of splits that count in `root`; only some of them may be there. None without."""
-    for lists in (_AUTHORS, _OWN):
-        if any((root / file).is_file() for file in lists.values()):
-            return lists
-    return None
+    found = (lists for lists in (_AUTHORS, _OWN) if any((root / file).is_file() for file in lists.values()))
+    return next(found, None)
 
 
 def _read_splits(root: Path, lists: Mapping[str, str]) -> dict[str, str]:
@@ -144,10 +142,8 @@ def person(name: str) -> str:
 
 
 def read_parts(file: BinaryIO) -> NDArray[np.uint8]:
-    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red).
-
-    A pixel is what its largest channel says; skin wins over hair and both over background if they are equal.
-    """
+    """(H, W) uint8 from a file of part labels: 0 background (blue), 1 skin (green), 2 hair (red). A pixel is
+    what its largest channel says; skin wins over hair and both over background if they are equal."""
     red, green, blue = np.moveaxis(np.asarray(decode_image(file)), 2, 0)
     background = blue > np.maximum(red, green)
     return np.where(background, 0, np.where(red > green, 2, 1)).astype(np.uint8)

@@ -83,10 +83,8 @@ def list_images(name: str, root: str | Path, *, sidecars: bool = True) -> Folder
 
 
 def find_missing(name: str, root: str | Path) -> list[str]:
-    """What `root` lacks of the whole set `name` or has that doesn't fit together; [] if it is complete.
-
-    Each line says what to do. Files are counted and lists are read, but no image is.
-    """
+    """What `root` lacks of the whole set `name` or has that doesn't fit together; [] if it is complete. Each
+    line says what to do. Files are counted and lists are read, but no image is."""
     try:
         return _READERS[name].find_missing(_folder(name, root))
     except DataError as error:
