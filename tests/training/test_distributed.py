@@ -227,7 +227,7 @@ def test_a_device_of_ones_own():
 
 
 def test_joint_batch_norm_alone_is_batch_norm(monkeypatch):
-    monkeypatch.setattr(distributed, "_summed", lambda x: x.clone())
+    monkeypatch.setattr(distributed, "_all_reduce_sum", lambda x: x.clone())
     norm = nn.BatchNorm2d(5, affine=False)
     box = nn.Sequential(nn.BatchNorm2d(5, affine=False))
     ProcessGroup.sync_batch_norm(SimpleNamespace(world=1), box)
