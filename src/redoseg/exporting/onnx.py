@@ -18,6 +18,7 @@ from redoseg.errors import ModelError, missing_extra
 from redoseg.files import write_aside
 from redoseg.models.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
 from redoseg.models.card import ONNX
+from redoseg.models.hub import silence_loggers
 from redoseg.models.source import tensors_digest
 from redoseg.networks.layers import UpsampleConv
 from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
@@ -99,16 +100,11 @@ def _serialise(f: MaskNetwork) -> bytes:
     for tensor in model.graph.initializer:
         if tensor.name in state:
             tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name], tensor.name))
-    info = {"n": f.n, "size": f.size, "version": __version__, "weights": _digest_weights(f)}
+    # The same as `models.source.weights_digest` of the file that holds these weights.
+    weights = tensors_digest((k, v.contiguous().numpy().tobytes()) for k, v in f.state_dict().items())
+    info = {"n": f.n, "size": f.size, "version": __version__, "weights": weights}
     onnx.helper.set_model_props(model, {INFO: json.dumps(info)})
     return model.SerializeToString()
-
-
-def _digest_weights(f: MaskNetwork) -> str:
-    """The same as `models.source.weights_digest` of the file that holds these weights."""
-    return tensors_digest(
-        (name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items()
-    )
 
 
 _graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}
@@ -153,17 +149,13 @@ def _trace_graph(network: nn.Module) -> bytes:
 @contextlib.contextmanager
 def _silence_exporter() -> Iterator[None]:
     """In this context the exporter prints no progress and no warnings; its errors are still raised."""
-    libraries = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [library.level for library in libraries]
-    for library in libraries:
-        library.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.setLevel(level)
+    with (
+        silence_loggers("torch", "onnxscript", "onnx_ir"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 # The same functions as f's layers, but in a form that ONNX Runtime is fast at: see docs/performance.md.

@@ -38,7 +38,10 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     """The photos of each input, and (input, reason) of those without; an input named twice counts once."""
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
-    sources = {_identify(source): source for source in inputs}
+    sources: dict[tuple[str, str], str | Path] = {}
+    for source in inputs:  # two spellings of one input have the same data set's name, or "", and real path
+        name, path = parse_native(source) or ("", source)
+        sources[name, os.path.realpath(path)] = source
     listings, failed = [], []
     for source in sources.values():
         try:
@@ -48,12 +51,6 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
         except DataError as error:
             failed.append((str(source), str(error)))
     return listings, failed
-
-
-def _identify(source: str | Path) -> tuple[str, str]:
-    """What two spellings of the same input have in common: the data set's name or "", and the real path."""
-    name, path = parse_native(source) or ("", source)
-    return name, os.path.realpath(path)
 
 
 def _check_apart(listing: FolderListing, out: Path) -> None:
