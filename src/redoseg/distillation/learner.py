@@ -25,9 +25,7 @@ CALIBRATED = 1024  # images, at most, on which the threshold of the teacher's ma
 
 class DistillationLearner(Learner):
     """The learner of `redoseg distill`. Region r is channel r, as in the teacher's masks.
-
-    It doesn't restart after a collapse, which another start would not mend.
-    """
+    It doesn't restart after a collapse, which another start would not mend."""
 
     channels_named = True
 
@@ -94,10 +92,8 @@ class DistillationLearner(Learner):
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Choose the threshold of the teacher's masks, or take that of the last checkpoint.
-
         Raises ConfigError if the teacher isn't the checkpoint's, ModelError if its masks can't be learned
-        from.
-        """
+        from."""
         if saved is not None:
             # Chosen once: rounding on another machine must not change the masks that a student learns.
             self.teacher.threshold = saved["threshold"]

@@ -12,10 +12,8 @@ from redoseg.training.distributed import SingleProcess
 
 class Pairs:
     """Makes pairs of image and mask from a batch of B images.
-
     Each of several processes has every `world`-th image of the batch, b in all. Random numbers are drawn for
-    all B images, so that the processes together make the same pairs as one alone.
-    """
+    all B images, so that the processes together make the same pairs as one alone."""
 
     def __init__(self, config: DistillConfig, teacher: Teacher, group: SingleProcess) -> None:
         self.config, self.teacher, self.rank, self.world = config, teacher, group.rank, group.world
@@ -40,9 +38,7 @@ class Pairs:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Shift all three alike, so that the zeros at the border don't count; then change the images'
         colours.
-
-        images (b, 3, S, S), masks (b, n, S, S), pixels (b, 1, S, S): how much a pixel counts, in [0, 1].
-        """
+        images (b, 3, S, S), masks (b, n, S, S), pixels (b, 1, S, S): how much a pixel counts, in [0, 1]."""
         config = self.config
         u = torch.rand(config.batch, SHIFT_NUMBERS + VIEW_NUMBERS, generator=random)
         u = to_device(u[self.rank :: self.world], images.device)
@@ -57,10 +53,8 @@ class Pairs:
 
 def select(masks: Tensor, *, confident: float, object_share: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Which images (B,) and which pixels (B, 1, S, S) to learn; bool. masks (B, n, S, S), background first.
-
     An image is learned if its objects' share of it lies within `object_share`; of such an image, the pixels
-    are learned whose largest mask is at least `confident`.
-    """
+    are learned whose largest mask is at least `confident`."""
     share = 1 - masks[:, 0].mean((1, 2))
     images = (share >= object_share[0]) & (share <= object_share[1])
     return images, (masks.amax(1, keepdim=True) >= confident) & images[:, None, None, None]

@@ -27,9 +27,7 @@ GREY_LEVELS = 4.0  # of 255, by which a generator's pixel may differ in half pre
 def pack(model: Model, card: Card, folder: Path, *, generators: bool = False) -> Card:
     """Write the model's files, with `generators` those as well, and its card; return the card with their
     sums.
-
-    ModelError if the model has no generators, or if they draw other pixels in half precision.
-    """
+    ModelError if the model has no generators, or if they draw other pixels in half precision."""
     model.f.save_pretrained(folder)
     (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model
     export_onnx(model.f, folder / ONNX)
@@ -76,10 +74,8 @@ def write_hub_folder(
     data_licence: str | None = None,
 ) -> Card:
     """Write MODEL, a run or a folder with a card, and README.md to `folder`, and return its card.
-
     Other files in the folder stay. Raises ModelError for a MODEL without run or card, ConfigError for a
-    folder that holds files but no card.
-    """
+    folder that holds files but no card."""
     source = find_model(model, checkpoint=checkpoint, weights=weights)
     _check_free(folder)
     with tempfile.TemporaryDirectory() as temporary:

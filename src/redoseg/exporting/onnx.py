@@ -32,10 +32,8 @@ _log = logging.getLogger("redoseg.export")
 
 def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
     """Write a model's folder: config.json, model.safetensors, README.md and mask.onnx.
-
     `masks` says in words which masks were learned from, for README.md; None: none. If mask.onnx can't be
-    written it is left out, with a warning.
-    """
+    written it is left out, with a warning."""
     f.save_pretrained(folder)
     if masks is not None:
         readme = folder / "README.md"
@@ -53,11 +51,9 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
 
 def export_onnx(f: MaskNetwork, file: Path) -> float:
     """Write f to `file`, and return the largest difference between its masks and f's.
-
     The file maps `images` (B, 3, H, W) float32 in [-1, 1] to `masks` (B, n, H, W) float32, background first;
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
-    `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript.
-    """
+    `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
     content, difference = _serialise(f), 0.0
 
@@ -190,9 +186,7 @@ class _Upsample(nn.Module):
 
 class _Head(nn.Module):
     """The 7x7 convolution as a transposed one, which for so few output channels is one small matrix product.
-
-    Its logits are in the order of the regions.
-    """
+    Its logits are in the order of the regions."""
 
     def __init__(self, head: nn.Conv2d, order: Tensor) -> None:
         super().__init__()
@@ -214,9 +208,7 @@ class _Head(nn.Module):
 
 def _rebuild_for_runtime(f: MaskNetwork) -> nn.Module:
     """f with layers for ONNX Runtime, and masks in the order of the regions.
-
-    No weight is computed from others in the graph, so that a graph fits every network of its shape.
-    """
+    No weight is computed from others in the graph, so that a graph fits every network of its shape."""
     f = copy.deepcopy(f).requires_grad_(False)
     for parent in list(f.modules()):
         for name, layer in parent.named_children():

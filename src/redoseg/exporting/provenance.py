@@ -39,11 +39,9 @@ def card_of_run(
     run: RunFolder, model: Model, name: str, *, evaluation: Path | None = None, split: str | None = None
 ) -> Card:
     """The card of one of the run's checkpoints, without the sums of its files.
-
     Its scores are those in `evaluation` (None: the run's evaluation.json), if they are of this checkpoint,
     and were made on `split` (None: the split on which the run is scored). ModelError for files that can't be
-    read.
-    """
+    read."""
     described = read_json(run.description)
     config, original = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
@@ -138,9 +136,7 @@ _OF_THE_MACHINE = ("data", "out", "device", "cache", "minutes")
 
 def train_line(config: TrainConfig, *, out: str, steps: int) -> str:
     """The command `redoseg train` that trains to `steps` as `config` (resolved) does, in the folder `out`.
-
-    Data is named without its folders.
-    """
+    Data is named without its folders."""
     defaults = TrainConfig.of(
         recipe=config.recipe, settings=config.settings, data=config.data, out=config.out, size=config.size
     ).resolved()

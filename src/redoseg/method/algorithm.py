@@ -82,10 +82,8 @@ class ReDO:
 
     def compile(self, **options: Any) -> None:
         """Compile both losses into one graph each. `options` go to `torch.compile`.
-
         They are compiled again for each way to divide the last batch % n images of a batch among the regions,
-        so at most n choose batch % n times, in the first steps.
-        """
+        so at most n choose batch % n times, in the first steps."""
         torch._dynamo.reset()  # graphs of another run count towards the limits, too
         most, limits = 2 * math.comb(self.config.n, self.config.batch % self.config.n), torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, most)
@@ -105,11 +103,9 @@ class ReDO:
         self, I: Tensor, draws: RandomDraws, step: int, labelled: LabelledBatch | None = None
     ) -> Metrics:
         """Lines 1-9: update f, G and delta. I (B, 3, S, S) in [-1, 1]; step counts from 0.
-
         With a `labelled` batch (--labelled), the same in all processes, f learns from its labels, too.
         Returns L_G, delta's mean squared error of a code's entry (1 if it knows nothing), and with a labelled
-        batch L_sup, its cross-entropy in nats per pixel.
-        """
+        batch L_sup, its cross-entropy in nats per pixel."""
         net, draws = self.networks, draws.to(self.device)
         iterate_spectrum(net.G, net.delta)
         with frozen(net.D):

@@ -18,11 +18,9 @@ AUGMENT_NUMBERS = 7
 
 def view(images: Tensor, u: Tensor, strength: Tensor, hue: float = 1.0) -> Tensor:
     """Change light and colours for the input of f, so that it can't tell regions by brightness alone.
-
     Contrast changes, light and dark are swapped in half the images (at strength 1), and a gradient of light
-    is added; hue and saturation change `hue` times as strongly, in [0, 1]. Nothing is moved. images (B, 3, H,
-    W) in [-1, 1], u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), mostly in [-1, 1].
-    """
+    is added; hue and saturation change `hue` times as strongly, in [0, 1]. Nothing is moved. images
+    (B, 3, H, W) in [-1, 1], u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), mostly in [-1, 1]."""
     strength = strength.to(images.dtype)[:, None, None, None]
     swap, gain, saturation, turn, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
     light = images.mean(1, keepdim=True)
@@ -43,9 +41,7 @@ def rotate_hue(colour: Tensor, angle: Tensor) -> Tensor:
 
 def shift_pixels(pictures: Tensor, share: Tensor) -> Tensor:
     """Shift pictures (B, C, H, W) by whole pixels, and fill the border with zeros.
-
-    share (B, 2): how far downwards and to the right, as shares of the height and the width.
-    """
+    share (B, 2): how far downwards and to the right, as shares of the height and the width."""
     side = share.new_tensor(pictures.shape[2:])
     pixels = (share * side).round()
     theta = torch.zeros(len(pictures), 2, 3, device=pictures.device)
@@ -57,11 +53,9 @@ def shift_pixels(pictures: Tensor, share: Tensor) -> Tensor:
 
 def augment(images: Tensor, u: Tensor, kind: DiffAugment) -> Tensor:
     """DiffAugment, for all inputs of D, real or fake. images (B, 3, H, W), u (B, 7) -> (B, 3, H, W).
-
     'colour': brightness by up to .5, saturation up to twofold, contrast by a factor of .5 to 1.5;
-    'translation': by up to an eighth of the side; 'cutout': a square of half the side turns grey.
-    Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training".
-    """
+    'translation': by up to an eighth of the side; 'cutout': a square of half the side turns grey. Source:
+    Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training"."""
     if kind in ("colour", "colour-translation", "all"):
         brightness, saturation, contrast = u[:, :3, None, None, None].unbind(1)
         images = images + (brightness - 0.5)

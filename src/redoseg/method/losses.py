@@ -21,18 +21,14 @@ def generator_hinge(fake: Tensor) -> Tensor:
 
 def code_error(recovered: Tensor, drawn: Tensor, redrawn: Tensor) -> Tensor:
     """`||delta_i(G_F) - z_i||^2`, summed over the regions i redrawn in an image, a mean over images.
-
-    recovered, drawn (F, n, code_size); redrawn (F, n) 0 or 1 -> scalar. Its weight in the paper is
-    lambda_z / (n * code_size): see `TrainConfig.lambda_z`.
-    """
+    recovered, drawn (F, n, code_size); redrawn (F, n) 0 or 1 -> scalar. Its weight in the paper is lambda_z /
+    (n * code_size): see `TrainConfig.lambda_z`."""
     return ((recovered - drawn).square().sum(2) * redrawn).sum(1).mean()
 
 
 def minimal_region(masks: Tensor, minimum: float) -> Tensor:
     """Two-sided hinge `sum_k max(0, a - mean M^k)`: no region may be smaller than a of its image.
-
-    masks (B, n, H, W), a in [0, 1 / n] -> scalar. Source: PerturbGAN (Bielski and Favaro 2019).
-    """
+    masks (B, n, H, W), a in [0, 1 / n] -> scalar. Source: PerturbGAN (Bielski and Favaro 2019)."""
     return F.relu(minimum - masks.mean((2, 3))).sum(1).mean()
 
 
@@ -43,9 +39,7 @@ def binarisation(masks: Tensor) -> Tensor:
 
 def r1(gradient: Tensor) -> Tensor:
     """`||dD(I)/dI||^2`, a mean over real images. gradient (B, 3, S, S) -> scalar.
-
-    Its weight is gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2.
-    """
+    Its weight is gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2."""
     return gradient.square().sum((1, 2, 3)).mean()
 
 
@@ -54,10 +48,8 @@ def masked_cross_entropy(
 ) -> Tensor:
     """Cross-entropy of f's masks against soft masks or labels, a mean over counted pixels; 0 if there are
     none.
-
     logits from `MaskNetwork.logits`, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar. `total`,
-    a scalar, is the divisor of the mean if these images are only a part of the batch.
-    """
+    a scalar, is the divisor of the mean if these images are only a part of the batch."""
     if targets.shape[1] == 2:
         pixels = F.binary_cross_entropy_with_logits(logits, targets[:, :1], reduction="none")
     else:

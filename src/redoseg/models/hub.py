@@ -43,9 +43,7 @@ class Repository:
 
 def find_repository(name: str) -> Repository:
     """Look up a repository once, for at most five seconds; the library's downloads would try for thirty.
-
-    If the hub can't be reached, earlier downloads are used. ModelError without either.
-    """
+    If the hub can't be reached, earlier downloads are used. ModelError without either."""
     try:
         info = huggingface_hub.HfApi().model_info(name, timeout=_SECONDS)
     except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError) as error:

@@ -95,10 +95,8 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, fi
 
 def save_generators(generators: nn.ModuleList, file: Path) -> None:
     """Write generators with spectral norm folded into their weights, matrices as float16.
-
     Vectors stay float32: they are small, and variances may be below what float16 can hold. ModelError for
-    weights that are too large for float16.
-    """
+    weights that are too large for float16."""
     folded = copy.deepcopy(generators).cpu()
     for layer in folded.modules():
         if isinstance(layer, Conv):

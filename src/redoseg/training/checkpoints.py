@@ -36,9 +36,7 @@ class RunWriter:
         supervision: dict[str, Any] | None = None,
     ) -> None:
         """`supervision` (`Labelled.supervision`) names the images that are trained on with their masks.
-
-        They count as unlabelled when the run is scored: scoring them would inflate the score.
-        """
+        They count as unlabelled when the run is scored: scoring them would inflate the score."""
         self.config, self.dataset, self.device = config, dataset, device
         self.supervision, scored = supervision, hold_out(scoring_split(dataset), supervision)
         self.folder = RunFolder(config.out)
@@ -56,9 +54,8 @@ class RunWriter:
 
     def open(self, saved: State | None, extra: dict[str, Any]) -> None:
         """Open the files where the checkpoint `saved` left them, or begin new ones (None).
-
-        Files and lines of the log that are newer than the checkpoint are removed. `extra` goes to run.json.
-        """
+        Files and lines of the log that are newer than the checkpoint are removed. `extra` goes to
+        run.json."""
         if saved is not None:
             self.best.best, self.best.last = saved["best"], saved["last_score"]
             self.label_free.best = saved.get("label_free")  # not in runs from before there was a rule
@@ -77,9 +74,7 @@ class RunWriter:
 
     def save_checkpoint(self, learner: Learner, state: State, fixed_images: Tensor) -> None:
         """Score f, and save it as this step's checkpoint and, where it is the best so far, as the best one.
-
-        There is a best one by masks, and one by label-free signals on `fixed_images` (N, 3, S, S).
-        """
+        There is a best one by masks, and one by label-free signals on `fixed_images` (N, 3, S, S)."""
         step = state["step"]
         signals = checkpoint_signals(self.config, learner, fixed_images)
         best, chosen = self.best.update(learner.f, step), self.label_free.update(signals, step)

@@ -24,9 +24,8 @@ ALONE_TIMEOUT = timedelta(days=2)  # for what one process does alone: reading ph
 
 class SingleProcess:
     """One process, which has nobody to communicate with. `ProcessGroup` has the same methods for several.
-
-    `rank` counts all processes from 0, `local_rank` those of one machine. The main process is that of rank 0.
-    """
+    `rank` counts all processes from 0, `local_rank` those of one machine. The main process is that of rank
+    0."""
 
     rank = local_rank = 0
     world = 1
@@ -75,10 +74,8 @@ class SingleProcess:
 
 class ProcessGroup(SingleProcess):
     """Several processes, on one machine or more. All of them must make the same calls in the same order.
-
     Python objects go over gloo, so that no device has to be waited for; tensors go by their device's backend.
-    Raises ProcessError if another process can't be reached.
-    """
+    Raises ProcessError if another process can't be reached."""
 
     def __init__(self, rank: int, world: int, local_rank: int) -> None:
         self.rank, self.world, self.local_rank = rank, world, local_rank
@@ -157,10 +154,8 @@ class ProcessGroup(SingleProcess):
 @contextmanager
 def process_group() -> Iterator[SingleProcess]:
     """A context with the group of processes that torchrun started, or with this process alone.
-
     An error in one of them ends them all. The first process with an error raises it; the others, which fail
-    because of it or have the same error, raise ElsewhereError, so that it is printed once.
-    """
+    because of it or have the same error, raise ElsewhereError, so that it is printed once."""
     if not is_distributed():
         yield SingleProcess()
         return

@@ -62,9 +62,7 @@ class Labelled:
 
     def batch(self, config: TrainConfig, attempt: int, step: int, device: torch.device) -> LabelledBatch:
         """The labelled batch of a step, which depends on the seed, the attempt and the step alone.
-
-        With --flip and --f-jitter it is mirrored and relit, as the unlabelled images are.
-        """
+        With --flip and --f-jitter it is mirrored and relit, as the unlabelled images are."""
         random = torch.Generator().manual_seed(derive_seed(_DOMAIN, config.seed, attempt, step))
         rows = torch.randperm(len(self), generator=random)[:SHOWN].numpy()
         images = scale_images(to_device(torch.from_numpy(self.images[rows]), device))
@@ -82,10 +80,8 @@ class Labelled:
 
 def open_labelled(config: TrainConfig, dataset: Dataset) -> Labelled | None:
     """The labelled images that --labelled names; None without it. DataError if there are none or too few.
-
     A number K takes the first K labelled images of `dataset`'s split 'train' in an order that depends on
-    --seed: a larger K takes the same images, and more.
-    """
+    --seed: a larger K takes the same images, and more."""
     if config.labelled is None:
         return None
     if config.labelled.isdecimal():
@@ -138,9 +134,7 @@ def _any_labelled(labels: Images) -> NDArray[np.bool_]:
 
 def check_same_labelled(original: dict[str, Any] | None, now: dict[str, Any] | None, out: Path) -> None:
     """Raise DataError if the run in `out` began with other labelled images than it has now.
-
-    Both are `Labelled.supervision`, None without labelled images. Their place on the disk may change.
-    """
+    Both are `Labelled.supervision`, None without labelled images. Their place on the disk may change."""
     if (original and original["fingerprint"]) != (now and now["fingerprint"]):
         raise DataError(
             f"the labelled images of {out} aren't those that it was trained with: bring back the same "

@@ -13,10 +13,8 @@ from redoseg.networks.mask import MaskNetwork
 
 class Learner(Protocol):
     """A subclass must define `step`, `check_finite` and `restart`; the rest has defaults.
-
     The random numbers of step t must depend on (seed, attempt, t) alone. Then a resumed run needs no state of
-    random generators, and several processes draw the same numbers and take their part of them.
-    """
+    random generators, and several processes draw the same numbers and take their part of them."""
 
     networks: Mapping[str, nn.Module]
     """The networks by letter, all of which a checkpoint holds. `f` is the mask network, `f_ema` its moving
@@ -57,9 +55,7 @@ class Learner(Protocol):
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Called once, before the first step, with the numbers of the last checkpoint, or None without one.
-
-        Raises ConfigError or ModelError if training can't begin, or can't go on from that checkpoint.
-        """
+        Raises ConfigError or ModelError if training can't begin, or can't go on from that checkpoint."""
         return
 
     def describe(self) -> dict[str, Any]:

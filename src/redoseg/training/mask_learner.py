@@ -20,10 +20,8 @@ CURE = "try a smaller --lr, or --precision float32"
 
 class MaskLearner:
     """A mask network, its moving average, and its update. Channel r of f learns channel r of the masks.
-
     Of `config` it uses the options of f's architecture, `lr_f`, `weight_decay_f`, `ema_half_life`, `batch`,
-    `precision` and `compile`.
-    """
+    `precision` and `compile`."""
 
     def __init__(
         self, config: TrainConfig, seed: int, device: torch.device, group: SingleProcess | None = None
@@ -59,10 +57,8 @@ class MaskLearner:
 
     def update(self, images: Tensor, targets: Tensor, counted: Tensor, step: int) -> Metrics:
         """One step of Adam on the cross-entropy between f's masks and the targets. Returns it as a metric.
-
         images (B, 3, S, S) in [-1, 1]; targets (B, n, S, S) and counted (B, 1, S, S), a pixel's weight, in
-        [0, 1]; step counts from 0.
-        """
+        [0, 1]; step counts from 0."""
         f, optimizer = self.networks["f"], self.optimizers["f"]
         with compiling():
             loss = self._loss(images, targets, counted, self._mean_counted(counted))
@@ -85,9 +81,7 @@ class MaskLearner:
 
     def _mean_counted(self, counted: Tensor) -> Tensor | None:
         """The mean number of counted pixels in one of several processes; None for a process alone.
-
-        With it as divisor, the mean of the processes' gradients is that of the whole batch.
-        """
+        With it as divisor, the mean of the processes' gradients is that of the whole batch."""
         if self.group.world == 1:
             return None
         total = counted.sum()

@@ -39,9 +39,7 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
 
 def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str, object]]:
     """The resolved options with which `train` would run, and a description of the data, without training.
-
-    With --labelled the description's entry `supervision` names the images whose masks would be read.
-    """
+    With --labelled the description's entry `supervision` names the images whose masks would be read."""
     config = config.resolved()
     with process_group() as group:
         dataset = _prepare(config, console, group)
@@ -97,9 +95,7 @@ def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dat
 
 def open_everywhere(config: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
     """Open a run's data in every process. The first one of each machine resizes the photos for the others.
-
-    Raises DataError if another machine has other files.
-    """
+    Raises DataError if another machine has other files."""
     first = open_for_run(config, console) if group.local_rank == 0 else None
     group.barrier()
     dataset = first or open_for_run(config, console)

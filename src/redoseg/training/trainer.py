@@ -30,9 +30,7 @@ _EVENTS = ("collapse", "eval", "sample", "save")
 
 class Trainer:
     """Trains a learner. Its whole state is that of the networks and optimizers, and the numbers in `state`.
-
-    Every process of a group takes every step. Only the main one measures masks, scores, and writes files.
-    """
+    Every process of a group takes every step. Only the main one measures masks, scores, and writes files."""
 
     def __init__(
         self,
@@ -166,10 +164,8 @@ class Trainer:
 
     def _measure_masks(self) -> MaskStatistics:
         """Measure f's masks, once for a step, and set the order of regions, 0 the background, by them.
-
         To be done before anything is written: the order in a file must be that of the weights beside it.
-        Raises DivergenceError if a loss wasn't finite, in any process.
-        """
+        Raises DivergenceError if a loss wasn't finite, in any process."""
         now, learner = (self.attempt, self.step), self.learner
         if self.measured is None or self.measured[0] != now:
             learner.check_finite(self.step)

@@ -25,10 +25,8 @@ TRY_STEPS = 1_500  # of each try, by default
 @dataclass(frozen=True)
 class Tries:
     """RUN/tries.json: `seeds`, each of which is trained for `steps` steps with the other options of `config`.
-
     data: its fingerprint; scores: label-free scores of the seeds tried so far, None for one that could not be
-    trained; chosen: the seed that RUN goes on with, None until it is chosen.
-    """
+    trained; chosen: the seed that RUN goes on with, None until it is chosen."""
 
     config: TrainConfig
     seeds: tuple[int, ...]
