@@ -55,8 +55,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
 
 
 def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
-    """Go on with a student, with some options `changed`. As `distill`; ConfigError if the run is no
-    student."""
+    """Go on with a student, with some options `changed`. As `distill`; ConfigError for another run."""
     original = RunFolder(path).original_config()
     if not isinstance(original, DistillConfig):
         raise ConfigError(f"{path} wasn't made by `redoseg distill`: `redoseg resume {path}` goes on with it")

@@ -92,13 +92,15 @@ class DistillationLearner(Learner):
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Choose the threshold of the teacher's masks, or take that of the last checkpoint.
-        Raises ConfigError if the teacher isn't the checkpoint's, ModelError if its masks can't be learned
-        from."""
+        Raises ConfigError if the teacher isn't the checkpoint's, ModelError if no mask can be learned."""
         if saved is not None:
             # Chosen once: rounding on another machine must not change the masks that a student learns.
             self.teacher.threshold = saved["threshold"]
         elif self.config.calibrate:
-            self.teacher.threshold = self.group.broadcast(self._find_threshold)
+            sample = evenly_spaced(len(self.images), CALIBRATED)
+            self.teacher.threshold = self.group.broadcast(
+                lambda: self.teacher.find_threshold(to_tensor(self.images.images(sample), self.device))
+            )
         say(self.console, self.group.broadcast(self._describe_masks))
         out, run = self.config.out, self.config.run
         if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
@@ -106,10 +108,6 @@ class DistillationLearner(Learner):
                 f"{run} at --checkpoint {self.config.checkpoint} isn't what taught {out}: it was trained "
                 "further, or is another run; begin anew with another --out"
             )
-
-    def _find_threshold(self) -> float:
-        chosen = evenly_spaced(len(self.images), CALIBRATED)
-        return self.teacher.find_threshold(to_tensor(self.images.images(chosen), self.device))
 
     def _describe_masks(self) -> str:
         """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""

@@ -108,8 +108,7 @@ def as_labelled(counts: Counts) -> Scores:
 
 def matching(summed: Counts) -> npt.NDArray[np.intp]:
     """The label each region gets, (n,), so that the most pixels are correct.
-    `summed` (n, n) is the counts of all images added up, [region, label]. Raises ValueError on another
-    shape."""
+    `summed` (n, n) is the counts of all images added up, [region, label]. ValueError on another shape."""
     if summed.ndim != 2 or summed.shape[0] != summed.shape[1]:
         raise ValueError(f"summed must be (n, n), not {summed.shape}: pass counts.sum(0)")
     label_of_region: npt.NDArray[np.intp] = linear_sum_assignment(summed, maximize=True)[1]

@@ -40,8 +40,7 @@ def card_of_run(
 ) -> Card:
     """The card of one of the run's checkpoints, without the sums of its files.
     Its scores are those in `evaluation` (None: the run's evaluation.json), if they are of this checkpoint,
-    and were made on `split` (None: the split on which the run is scored). ModelError for files that can't be
-    read."""
+    and were made on `split` (None: the split on which the run is scored). ModelError for unreadable files."""
     described = read_json(run.description)
     config, original = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
@@ -59,7 +58,9 @@ def card_of_run(
         lines.append(distill_line(original, run=teacher_out, out=out, steps=steps))
     else:
         lines.append(train_line(config, out=out, steps=_last_step(run, config, chosen)))
-    device = described.get("device", {})
+    device, splits = described.get("device", {}), described["data"]["splits"]
+    if split is None:
+        split = choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
     return Card(
         name=name,
         subject=_subject(config, original),
@@ -69,7 +70,7 @@ def card_of_run(
         steps=model.step,
         ema=model.ema,
         teacher=teacher,
-        scores=_scores(evaluation or run.evaluation, model, split or _scored_split(described)),
+        scores=_scores(evaluation or run.evaluation, model, split),
         commands=tuple(lines),
         trained_with=described.get("versions", {})
         | {"device": device.get("type"), "threads": device.get("threads")},
@@ -108,12 +109,6 @@ def _data(config: TrainConfig, described: dict[str, Any]) -> dict[str, Any]:
         "images": data["splits"]["train"]["images"],
         "fingerprint": data["fingerprint"],
     }
-
-
-def _scored_split(described: dict[str, Any]) -> str:
-    """The split on which the run is scored, by run.json; 'val' if none of its splits has labels."""
-    splits = described["data"]["splits"]
-    return choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
 
 
 def _scores(file: Path, model: Model, split: str) -> dict[str, Any] | None:

@@ -78,14 +78,6 @@ def _summary(card: Card) -> str:
     )
 
 
-def _masks(card: Card) -> str:
-    masks = supervision_text(card.supervision)
-    if masks is None:
-        return "no mask was used"
-    assert card.supervision is not None
-    return f"**{masks}** of {card.supervision['source']} were learned from, too"
-
-
 def _use(card: Card) -> str:
     return f"""```python
 import redoseg
@@ -115,10 +107,13 @@ def _intended(card: Card) -> str:
 
 
 def _data(card: Card) -> str:
-    text, terms = (said.rstrip(".") for said in (card.data["text"], card.data["licence"] or NO_LICENCE))
+    text, terms = (part.rstrip(".") for part in (card.data["text"], card.data["licence"] or NO_LICENCE))
+    masks, supervision = "no mask was used", supervision_text(card.supervision)
+    if card.supervision and supervision is not None:
+        masks = f"**{supervision}** of {card.supervision['source']} were learned from, too"
     return (
         f"{text} ({card.data['images']:,} pictures to train on, at {card.size} x {card.size}; "
-        f"{_masks(card)}). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the "
+        f"{masks}). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the "
         "code, not of the pictures, which aren't here."
     )
 

@@ -1,7 +1,4 @@
-"""Numbers that say how much masks look like masks of objects: each compares masks with images or masks.
-
-They read no label and no network; `signals` says which networks' masks they are taken of.
-"""
+"""Measures of how much masks look like masks of objects, by comparing them with images or other masks."""
 
 from collections.abc import Iterator
 

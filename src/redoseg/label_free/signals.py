@@ -1,7 +1,4 @@
-"""What can be known of f without a label, and the score made of it that chooses a run's checkpoint.
-
-Everything is measured on one fixed set of images; random numbers come from a generator with a fixed seed.
-"""
+"""Label-free signals of f on a fixed set of images, and the score that chooses a run's checkpoint by them."""
 
 import math
 from collections.abc import Iterable, Iterator

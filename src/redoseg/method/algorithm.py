@@ -10,22 +10,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
+from redoseg.method import losses
 from redoseg.method.augmentation import augment
 from redoseg.method.compiling import compiling, should_compile
 from redoseg.method.drawing import RandomDraws, redraw_batch, warmup
-from redoseg.method.losses import (
-    LabelledBatch,
-    binarisation,
-    code_error,
-    discriminator_hinge,
-    generator_hinge,
-    masked_cross_entropy,
-    minimal_region,
-    r1,
-)
-from redoseg.networks.build import Networks, build_networks
+from redoseg.method.losses import LabelledBatch
+from redoseg.networks.build import build_networks
 from redoseg.networks.layers import frozen, iterate_spectrum
-from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import working_precision
 
 Metrics = dict[str, Tensor]
@@ -60,8 +51,7 @@ class ReDO:
     ) -> None:
         """`average_gradients` averages gradients over processes, between a backward pass and its step."""
         self.config, self.device, self.average_gradients = config, device, average_gradients
-        self.networks: Networks = build_networks(config, seed, device)
-        net = self.networks
+        self.networks = net = build_networks(config, seed, device)
         self.asynchronous = device.type == "cuda"
         self._losses = self._generators_loss, self._discriminator_loss
         if should_compile(config.compile, device):
@@ -94,11 +84,6 @@ class ReDO:
             torch.compile(self._discriminator_loss, **options),
         )
 
-    @property
-    def f(self) -> MaskNetwork:
-        """The mask network to use: the moving average of f's weights if there is one, else f itself."""
-        return self.networks.f if self.networks.f_ema is None else self.networks.f_ema
-
     def generator_update(
         self, I: Tensor, draws: RandomDraws, step: int, labelled: LabelledBatch | None = None
     ) -> Metrics:
@@ -130,24 +115,23 @@ class ReDO:
     def _generators_loss(
         self, I: Tensor, draws: RandomDraws, binarise: Tensor | None, labelled: LabelledBatch | None
     ) -> tuple[Tensor, Metrics]:
-        """-L_G with all its terms; the metrics: -L_G without them, delta's error, the labelled batch's
-        loss."""
+        """-L_G with all its terms, and the metrics that `generator_update` returns."""
         config, net = self.config, self.networks
         with working_precision(config.precision, self.device):
             batch = redraw_batch(config, net.f, net.G, I, draws)
             recovered = net.delta(batch.read)
             score = net.D(self._augment(batch.fakes, draws))
             logits = None if labelled is None else net.f.logits(labelled.images)
-        error = code_error(recovered, batch.codes, batch.redrawn)
-        L_G = generator_hinge(score)
+        error = losses.code_error(recovered, batch.codes, batch.redrawn)
+        L_G = losses.generator_hinge(score)
         loss = L_G + config.lambda_z / (config.n * config.code_size) * error
         if config.min_region:
-            loss = loss + config.min_region_weight * minimal_region(batch.masks, config.min_region)
+            loss = loss + config.min_region_weight * losses.minimal_region(batch.masks, config.min_region)
         if binarise is not None:
-            loss = loss + binarise * binarisation(batch.masks)
+            loss = loss + binarise * losses.binarisation(batch.masks)
         logged = {"L_G": L_G, "z_error": error / (config.code_size * batch.redrawn.sum(1).mean())}
         if labelled is not None and logits is not None:  # not in the paper; channel k of f is label k
-            logged["L_sup"] = masked_cross_entropy(logits, labelled.targets, labelled.counted)
+            logged["L_sup"] = losses.masked_cross_entropy(logits, labelled.targets, labelled.counted)
             loss = loss + config.labelled_weight * logged["L_sup"]
         return loss, logged
 
@@ -158,7 +142,7 @@ class ReDO:
                 fakes = redraw_batch(self.config, net.f, net.G, I, draws).fakes
             inputs = self._augment(I_real, draws, real=True), self._augment(fakes, draws)
             score = net.D(torch.cat(inputs))
-        return discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
+        return losses.discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
 
     def _augment(self, images: Tensor, draws: RandomDraws, *, real: bool = False) -> Tensor:
         """The input of D for these images: with --diffaugment they are changed at random."""
@@ -174,7 +158,7 @@ class ReDO:
         with sdpa_kernel(SDPBackend.MATH):
             score = self.networks.D(images)
         (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
-        return self.config.r1_every * self.config.r1 / 2 * r1(gradient)
+        return self.config.r1_every * self.config.r1 / 2 * losses.r1(gradient)
 
     def _binarise_weight(self, step: int) -> Tensor | None:
         """The weight at this step, as a tensor: a number would be compiled into the graph."""

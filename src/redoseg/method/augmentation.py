@@ -1,7 +1,4 @@
-"""Random changes of images: of the input of f, of the place of a redrawn region, of the input of D.
-
-Each is a function of the images and of uniform random numbers in [0, 1), which are drawn elsewhere.
-"""
+"""Random changes of images, as functions of the images and of uniform random numbers `u` in [0, 1)."""
 
 import math
 

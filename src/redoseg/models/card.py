@@ -72,7 +72,7 @@ class Card:
 
     def as_json(self) -> dict[str, Any]:
         """The card as JSON: all fields, and after the name the most important options."""
-        first = {name: self.options.get(name) for name in _FIRST}
+        first = {name: self.options.get(name) for name in ("n", "size", "recipe", "settings", "seed")}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"name": self.name} | first | fields | {"commands": list(self.commands)}
 
@@ -93,9 +93,6 @@ class Card:
         """A copy with another subject, text and licence of the data; None leaves one as it is."""
         data = self.data | {"text": text or self.data["text"], "licence": licence or self.data["licence"]}
         return dataclasses.replace(self, subject=subject or self.subject, data=data)
-
-
-_FIRST = ("n", "size", "recipe", "settings", "seed")
 
 
 def read_card(folder: Path) -> Card | None:
@@ -138,8 +135,7 @@ def supervision_text(supervision: dict[str, Any] | None) -> str | None:
 
 
 def beats_trivial(card: Card) -> bool | None:
-    """Whether the IoU under one matching for the split is above those of the trivial rows; None if
-    unknown."""
+    """Whether the IoU by one matching for the split is above those of the trivial rows; None if unknown."""
     if card.scores is None:
         return None
     trivial = [card.scores[row]["iou"] for row in TRIVIAL if card.scores[row] is not None]

@@ -25,8 +25,7 @@ class Repository:
     offline: bool = False
 
     def file(self, name: str) -> Path | None:
-        """The path of a file, downloaded if needed; None if there is none. ModelError if the download
-        fails."""
+        """The path of a file, downloaded if needed; None without one. ModelError if that fails."""
         if not self.offline and name not in self.files:
             return None
         try:

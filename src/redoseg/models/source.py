@@ -49,8 +49,7 @@ class RunCheckpoint:
         return read_checkpoint(self.file, self.letter, self.config, self.rule, device)
 
     def onnx_file(self) -> Path | None:
-        """The ONNX file of the run's model, whose weights may differ from the checkpoint's; None without
-        one."""
+        """The ONNX file of the run's model; its weights may differ from the checkpoint's."""
         return _if_there(self.run.model / ONNX)
 
     @cached_property
@@ -164,7 +163,7 @@ def find_model(
         raise ModelError(f"{model} is not a run: --checkpoint and --weights choose within a run")
     if _is_onnx(path):
         return OnnxFile(path)
-    if _is_model_folder(path):
+    if (path / CONFIG).is_file():
         return ModelFolder(path)
     shipped = shipped_folder(model) if isinstance(model, str) else None
     if shipped is not None:
@@ -184,12 +183,8 @@ def find_model(
 def absolute(model: str | Path) -> str | Path:
     """MODEL as an absolute path, if it is a path, so that it is valid from any folder; else as it is."""
     path = Path(model).expanduser()
-    here = (path / "run.json").is_file() or _is_model_folder(path) or _is_onnx(path)
+    here = (path / "run.json").is_file() or (path / CONFIG).is_file() or _is_onnx(path)
     return path.absolute() if here else model
-
-
-def _is_model_folder(path: Path) -> bool:
-    return (path / CONFIG).is_file()
 
 
 def _is_onnx(path: Path) -> bool:
@@ -229,8 +224,7 @@ def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
 
 
 def weights_digest(file: Path, prefix: str = "") -> str | None:
-    """SHA-256 of the tensors named `prefix`* in a safetensors file, without torch; None for a damaged
-    file."""
+    """SHA-256 of the tensors named `prefix`* in a safetensors file; None for a damaged one."""
     try:
         return tensors_digest(_read_tensors(file, prefix))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -1,7 +1,4 @@
-"""Weights in files: networks and optimizers under flat names, with JSON beside them, in a safetensors file.
-
-Unlike a pickle, such a file holds no code.
-"""
+"""Weights in safetensors files, which hold no code: networks and optimizers by flat names, with JSON."""
 
 import copy
 import json
@@ -33,8 +30,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
 
 
 def load_tensors(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors whose names begin with one of `prefixes`, and the JSON. ModelError for a damaged
-    file."""
+    """The tensors whose names begin with one of `prefixes`, and the JSON. ModelError for a damaged file."""
     try:
         with safe_open(path, framework="pt") as file:
             info = json.loads((file.metadata() or {}).get(_INFO, ""))
@@ -69,8 +65,7 @@ def load_flat(
     tensors: dict[str, Tensor],
     file: Path,
 ) -> None:
-    """Load what `flat_weights` and `flat_moments` returned. ModelError, which names `file`, if it doesn't
-    fit."""
+    """Load what `flat_weights` and `flat_moments` returned. ModelError if the tensors of `file` don't fit."""
     for letter, network in networks.items():
         load_network(network, tensors, letter, file)
     for letter, optimizer in optimizers.items():

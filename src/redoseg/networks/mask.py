@@ -138,8 +138,7 @@ class MaskNetwork(
     @torch.no_grad()
     def centre(self) -> None:
         """Make every mask start near 1 / n: the mean of the head's weights and its bias become zero.
-        The head's inputs follow a ReLU: with another mean of the weights f starts with one region
-        everywhere."""
+        The head's inputs follow a ReLU: with another mean, f would start with one region everywhere."""
         self.head.weight -= self.head.weight.mean((1, 2, 3), keepdim=True)
         assert self.head.bias is not None
         self.head.bias.zero_()

@@ -220,14 +220,9 @@ def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     )
 
 
-def _sum(x: Tensor) -> Tensor:
-    """The sum of all processes' tensors, differentiable."""
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return total
-
-
 class _Sum(torch.autograd.Function):
-    """The gradient is summed, too, as each process's loss depends on each process's tensor."""
+    """The sum of all processes' tensors. The gradient is summed, too, as each process's loss depends on each
+    process's tensor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -263,10 +258,10 @@ class _SyncBatchNorm(nn.BatchNorm2d):
         # In float32, and with the variance about the common mean: E[x^2] - E[x]^2 would lose digits.
         pixels = x.float()
         size = torch.full((1,), x.numel() // x.shape[1], device=x.device, dtype=torch.float32)
-        total = _sum(torch.cat((pixels.sum((0, 2, 3)), size)))
+        total = _Sum.apply(torch.cat((pixels.sum((0, 2, 3)), size)))  # type: ignore[no-untyped-call]
         mean, count = total[:-1] / total[-1], total[-1].detach()
         centred = pixels - mean[:, None, None]
-        variance = _sum(centred.square().sum((0, 2, 3))) / count
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -136,9 +135,7 @@ class ProgressBar:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.live.stop()
 
     def restart(self) -> None:
@@ -165,15 +162,11 @@ class ProgressBar:
             self.live.update(self._lines())
         elif line is not None and now - self.noted > 10:
             self.noted = now
-            self.note(f"{pace}  {self.status}")
+            say(self.console, f"{pace}  {self.status}")
 
     def _lines(self) -> Group:
         # Two lines, so that nothing is lost on a terminal of 80 columns.
         return Group(self.bar, Text(self.status, no_wrap=True, overflow="ellipsis"))
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        say(self.console, text)
 
 
 def _clock(seconds: float) -> str:

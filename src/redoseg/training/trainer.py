@@ -103,7 +103,7 @@ class Trainer:
                 self._restart(trouble, statistics)
                 return
             if trouble and not self.warned:
-                self.bar.note(f"warning: step {self.step}: {trouble}")
+                say(self.console, f"warning: step {self.step}: {trouble}")
                 self.warned = True
             if "save" in due:
                 self._broadcast_state()
@@ -195,7 +195,7 @@ class Trainer:
                 f"training collapsed in every attempt, {len(self.restarts)} in all (last: {trouble} at step "
                 f"{self.step}): try another --seed, a smaller --lr-f, or --f-jitter .5"
             )
-        self.bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
+        say(self.console, f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
         self.attempt += 1
         self.step = 0
         self.learner.restart(self.attempt)

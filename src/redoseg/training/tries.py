@@ -89,7 +89,10 @@ def train_tries(
             planned = _plan(config, tries, try_steps)  # again, now that no other process can change it
             _train_and_choose(dataclasses.replace(planned, data=_fingerprint(data)), folder, console)
     planned = _plan(config, tries, try_steps)
-    _remove_states(planned, folder)
+    for seed in planned.seeds:  # their logs, pictures, models and the f of every checkpoint stay
+        tried = RunFolder(folder.try_folder(seed))
+        for file in (tried.last, tried.best, tried.label_free):
+            file.unlink(missing_ok=True)
     return train(planned.chosen_config, console=console)
 
 
@@ -238,11 +241,3 @@ def _copy_run(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
             write_aside(copy, partial(shutil.copyfile, piece))
     # run.json comes last, as it makes the folder a run. `config` has the run's --steps, not the try's.
     write_json(folder.description, read_json(tried.description) | {"config": config.as_json()})
-
-
-def _remove_states(tries: Tries, folder: RunFolder) -> None:
-    """Remove the tries' large files. Their logs, pictures, models and the f of every checkpoint stay."""
-    for seed in tries.seeds:
-        tried = RunFolder(folder.try_folder(seed))
-        for file in (tried.last, tried.best, tried.label_free):
-            file.unlink(missing_ok=True)

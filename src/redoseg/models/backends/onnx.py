@@ -36,8 +36,7 @@ class OnnxBackend:
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         """`threads`: None for one on each core. `device`: "cpu" or "cuda".
-        ModelError for a file that isn't an exported mask network, ConfigError for a device that isn't
-        there."""
+        ModelError for a file that isn't an exported mask network, ConfigError for a missing device."""
         if device != "cpu" and _CUDA not in onnxruntime.get_available_providers():
             raise ConfigError(
                 f"--device {device} can't be used by this ONNX Runtime: use --backend torch, or install "
