@@ -25,8 +25,7 @@ GREY_LEVELS = 4.0  # of 255, by which a generator's pixel may differ in half pre
 
 
 def pack(model: Model, card: Card, folder: Path, *, generators: bool = False) -> Card:
-    """Write the model's files, with `generators` those as well, and its card; return the card with their
-    sums.
+    """Write the model's files, if asked also its `generators`, and its card, which is returned.
     ModelError if the model has no generators, or if they draw other pixels in half precision."""
     model.f.save_pretrained(folder)
     (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model

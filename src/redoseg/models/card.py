@@ -38,9 +38,9 @@ class Card:
 
     name: str
     subject: str
-    """What is on the photos, in the plural, such as faces. Empty if nobody has said."""
+    """What is on the photos, in the plural, such as faces; empty if unknown."""
     data: dict[str, Any]
-    """name, text, images, fingerprint, and licence, which is None if nobody has said."""
+    """name, text, images, fingerprint, and licence, which is None if unknown."""
     options: dict[str, Any]
     rule: str
     steps: int | None

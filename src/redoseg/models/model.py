@@ -28,7 +28,7 @@ class Model:
 
     `generators[c]` redraws channel c of f; region r is channel `f.order[r]`. `config` holds the run's
     options, of which a card keeps most; None for a model without run and card. `rule`, by which the
-    checkpoint was chosen, is one of `source.RULES`, 'step', or 'as shipped' if nobody knows; then `step` and
+    checkpoint was chosen, is one of `source.RULES`, 'step', or 'as shipped' if it is unknown; then `step` and
     `ema` (whether f is the moving average) are None. `score` is the label-free score, if 'label-free' is the
     rule. `supervision`: the masks read in training (`Labelled.supervision`), None if there are none.
     """

@@ -23,7 +23,7 @@ ALONE_TIMEOUT = timedelta(days=2)  # for what one process does alone: reading ph
 
 
 class SingleProcess:
-    """One process, which has nobody to communicate with. `ProcessGroup` has the same methods for several.
+    """One process, which has no other to communicate with. `ProcessGroup` has the same methods for several.
     `rank` counts all processes from 0, `local_rank` those of one machine. The main process is that of rank
     0."""
 
