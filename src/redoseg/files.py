@@ -15,9 +15,7 @@ _ASIDE = re.compile(r"\.(.+)\.\d+")
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then rename it: a reader sees the old or the new one, whole.
-
-    The folder is made if need be. Whatever `write` raises is passed on, and `path` stays as it was.
-    """
+    The folder is made if need be. Whatever `write` raises is passed on, and `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -182,7 +182,7 @@ def test_what_the_student_sees_is_moved_with_its_target(teacher, tmp_path):
     random = torch.Generator().manual_seed(0)
     images = torch.rand(8, 3, 32, 32, generator=random)
     masks = torch.cat((images[:, :1], 1 - images[:, :1]), 1)
-    seen, targets, pixels = run.pairs.changed(images, masks, torch.ones(8, 1, 32, 32), random)
+    seen, targets, pixels = run.pairs.augment(images, masks, torch.ones(8, 1, 32, 32), random)
     inside = pixels > 0.5
     assert 0.6 < inside.float().mean() < 0.95
     assert not torch.equal(seen, images)
@@ -206,7 +206,7 @@ def opened(config):
 def test_what_the_student_sees_changes_its_colours(teacher, tmp_path):
     run = opened(small(teacher, tmp_path / "run", shift=0.0, jitter=0.5))
     images, masks = torch.rand(8, 3, 32, 32), torch.rand(8, 2, 32, 32)
-    seen, targets, pixels = run.pairs.changed(images, masks, masks[:, :1], torch.Generator().manual_seed(0))
+    seen, targets, pixels = run.pairs.augment(images, masks, masks[:, :1], torch.Generator().manual_seed(0))
     assert targets is masks
     assert torch.equal(pixels, masks[:, :1])
     assert ((seen - images).abs().amax((1, 2, 3)) > 0.01).all()
@@ -232,16 +232,16 @@ def test_a_redrawn_image_is_another_one_where_a_mask_is(teacher, mirrored):
     images = torch.rand(6, 3, 32, 32) * 2 - 1
 
     def draws(seed):
-        return taught.draw(6, torch.Generator().manual_seed(seed))
+        return taught.sample_draws(6, torch.Generator().manual_seed(seed))
 
-    redrawn, masks = taught.redrawn(images, draws(0))
+    redrawn, masks = taught.redraw(images, draws(0))
     torch.testing.assert_close(masks, taught.masks(images))
     changed = (redrawn - images).abs().amax(1, keepdim=True)
     assert (changed.amax((1, 2, 3)) > 0).all()
     # one region each: a pixel moves no further than its mask lets it
     assert ((changed <= 2 * masks + 1e-5).all(3).all(2).any(1)).all()
-    again, _ = taught.redrawn(images, draws(0))
-    other, _ = taught.redrawn(images, draws(1))
+    again, _ = taught.redraw(images, draws(0))
+    other, _ = taught.redraw(images, draws(1))
     assert torch.equal(redrawn, again)
     assert not torch.equal(redrawn, other)
 
@@ -254,7 +254,7 @@ def test_a_threshold_moves_where_the_object_ends(teacher):
     moved.threshold = 0.3
     torch.testing.assert_close(moved.masks(images)[:, 1] > 0.5, object_ > 0.3)
     torch.testing.assert_close(moved.masks(images).sum(1), torch.ones_like(object_))
-    _, masks = moved.redrawn(images, moved.draw(6, torch.Generator().manual_seed(0)))
+    _, masks = moved.redraw(images, moved.sample_draws(6, torch.Generator().manual_seed(0)))
     torch.testing.assert_close(masks, moved.masks(images))
 
 
@@ -277,7 +277,7 @@ def test_without_calibration_the_object_ends_at_a_half(teacher, tmp_path, monkey
 def test_so_many_images_of_a_batch_are_redrawn(teacher, tmp_path, share):
     run = opened(small(teacher, tmp_path / "run", synthetic=share))
     images = torch.rand(8, 3, 32, 32) * 2 - 1
-    seen, masks = run.pairs.of(images, torch.Generator().manual_seed(0))
+    seen, masks = run.pairs.with_masks(images, torch.Generator().manual_seed(0))
     assert (seen != images).flatten(1).any(1).sum() == round(8 * share)
     torch.testing.assert_close(masks, run.teacher.masks(images))
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from redoseg.cli import main
-from redoseg.cli.models import _trained
+from redoseg.cli.models import _training_cell
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
 from redoseg.models import shipped
@@ -248,7 +248,7 @@ def test_a_students_card_states_its_own_options_and_is_read_again(done, copied, 
     again = read_card(tmp_path)
     assert again == found
     assert (again.n, again.size, again.config().f_width) == (found.n, found.size, config["f_width"])
-    assert _trained(again).startswith(f"{found.size} px\ndistilled\n")
+    assert _training_cell(again).startswith(f"{found.size} px\ndistilled\n")
 
     teacher = RunFolder(shutil.copytree(done.path, tmp_path / "teacher"))
     described(teacher, config=config | {"settings": "lfw"})

@@ -421,7 +421,7 @@ def test_the_highest_score_is_chosen_of_equals_the_later():
     ]
     assert kept.best == {"step": 4, "score": label_free_score(better)}
     assert (kept.signals, kept.score) == (GOOD, label_free_score(GOOD))
-    kept.forget()
+    kept.reset()
     assert kept.best is kept.signals is kept.score is None
     assert kept.update(dataclasses.replace(GOOD, variation=0.0), 1)  # the only one there is
     assert kept.best == {"step": 1, "score": 0.0}

@@ -9,7 +9,7 @@ import torch
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
 from redoseg.method.algorithm import ReDO
-from redoseg.method.augmentation import augmented, shifted, view
+from redoseg.method.augmentation import augment, shift_pixels, view
 from redoseg.method.drawing import RandomDraws, redraw_batch
 from redoseg.models.weights import load_flat
 from redoseg.networks.layers import iterate_spectrum
@@ -105,7 +105,7 @@ def slowly(config, net, I, drawn):
     hue = config.f_jitter_hue
     M = net.f(I if drawn.view is None else view(I, drawn.view[:, 1:], drawn.view[:, 0], hue))
     if drawn.shift is not None:
-        M = shifted(M, drawn.shift)
+        M = shift_pixels(M, drawn.shift)
     V = [net.G[k](M[:, k : k + 1], drawn.z[:, k]) for k in range(n)]
     fakes, generated, codes, redrawn = [], [], [], []
     for b in range(len(I)):
@@ -519,7 +519,7 @@ def test_r1_is_the_gradients_square():
         weight = 16 * 0.5 / 2 if due else 0.0
         penalty = weight * sum(norms) / len(norms)
         seen = []
-        player._move = lambda loss, names, step, seen=seen: seen.append(loss.item())
+        player._update_weights = lambda loss, names, step, seen=seen: seen.append(loss.item())
         L_D = player.discriminator_update(real, I, drawn, step)["L_D"]
         assert seen[0] - L_D.item() == pytest.approx(float(penalty), rel=1e-4, abs=1e-6)
 
@@ -543,8 +543,8 @@ def test_d_sees_augmented_images(form):
     with torch.no_grad():
         drawing = redraw_batch(player.config, player.networks.f, player.networks.G, I, drawn)
     player.generator_update(I, drawn, 0)
-    fakes = augmented(drawing.fakes, drawn.augment[:, :-1].flatten(0, 1), "all")
+    fakes = augment(drawing.fakes, drawn.augment[:, :-1].flatten(0, 1), "all")
     torch.testing.assert_close(shown[0], fakes, rtol=0, atol=1e-3)
     torch.testing.assert_close(read[0], drawing.read, rtol=0, atol=1e-3)
     player.discriminator_update(real, I, drawn, 0)
-    torch.testing.assert_close(shown[1][:5], augmented(real, drawn.augment[:, -1], "all"))
+    torch.testing.assert_close(shown[1][:5], augment(real, drawn.augment[:, -1], "all"))

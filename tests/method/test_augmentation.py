@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from redoseg.config import TrainConfig
-from redoseg.method.augmentation import augmented, shifted, turned, view
+from redoseg.method.augmentation import augment, rotate_hue, shift_pixels, view
 from redoseg.method.drawing import RandomDraws
 
 
@@ -52,12 +52,12 @@ def test_hues_are_turned():
     I = pictures()
     colour = I - I.mean(1, keepdim=True)
     third = torch.full((3, 1, 1, 1), 2 * math.pi / 3)
-    torch.testing.assert_close(turned(colour, third), colour.roll(1, 1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate_hue(colour, third), colour.roll(1, 1), atol=1e-5, rtol=0)
     torch.testing.assert_close(
-        turned(turned(colour, 0.3 * third), 0.7 * third), colour.roll(1, 1), atol=1e-5, rtol=0
+        rotate_hue(rotate_hue(colour, 0.3 * third), 0.7 * third), colour.roll(1, 1), atol=1e-5, rtol=0
     )
     red = torch.tensor([1.0, 0, 0]).reshape(1, 3, 1, 1) - 1 / 3
-    there = (turned(red, torch.full((1, 1, 1, 1), math.pi / 3)) + 1 / 3).flatten().tolist()
+    there = (rotate_hue(red, torch.full((1, 1, 1, 1), math.pi / 3)) + 1 / 3).flatten().tolist()
     assert colorsys.rgb_to_hsv(*np.clip(there, 0, 1))[0] == pytest.approx(1 / 6, abs=0.01)
 
 
@@ -89,13 +89,13 @@ def test_shifted_by_whole_pixels(share):
         for x in range(width):
             if 0 <= y - down < height and 0 <= x - right < width:
                 expected[:, :, y, x] = I[:, :, y - down, x - right]
-    torch.testing.assert_close(shifted(I, torch.tensor([share] * 2)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(shift_pixels(I, torch.tensor([share] * 2)), expected, atol=1e-5, rtol=0)
 
 
 def test_augmentation_in_the_middle_changes_nothing_but_the_square():
     I = pictures(2, 16, 16)
-    torch.testing.assert_close(augmented(I, numbers(2, 7), "colour-translation"), I)
-    cut = augmented(I, numbers(2, 7), "cutout")
+    torch.testing.assert_close(augment(I, numbers(2, 7), "colour-translation"), I)
+    cut = augment(I, numbers(2, 7), "cutout")
     inside = torch.zeros(16, 16, dtype=torch.bool)
     inside[4:12, 4:12] = True
     assert torch.equal(cut[..., ~inside], I[..., ~inside])
@@ -105,7 +105,7 @@ def test_augmentation_in_the_middle_changes_nothing_but_the_square():
 def test_augmentation_of_colours():
     """By hand, in the order brightness, saturation, contrast."""
     I, u = pictures(2), torch.rand(2, 7, generator=torch.Generator().manual_seed(2))
-    found = augmented(I, u, "colour").numpy()
+    found = augment(I, u, "colour").numpy()
     for image, (brightness, saturation, contrast), ours in zip(
         I.numpy(), u[:, :3].numpy(), found, strict=True
     ):
@@ -118,7 +118,7 @@ def test_augmentation_of_colours():
 @pytest.mark.parametrize("kind", ["colour", "translation", "cutout", "colour-translation", "all"])
 def test_gradients_flow_through_every_augmentation(kind):
     I = pictures().requires_grad_()
-    augmented(I, torch.rand(3, 7), kind).square().sum().backward()
+    augment(I, torch.rand(3, 7), kind).square().sum().backward()
     assert I.grad is not None
     assert I.grad.abs().sum() > 0
 

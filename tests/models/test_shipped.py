@@ -72,7 +72,7 @@ def made(run, tmp_path_factory):
 def elsewhere(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(shipped, "_said", set())
+    monkeypatch.setattr(shipped, "_warnings", set())
 
 
 @pytest.fixture

@@ -333,8 +333,8 @@ def test_what_cant_be_tried(data, tmp_path, options, said):
 
 
 def test_several_processes(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(tries, "launched", lambda: True)
-    monkeypatch.setattr(tries, "joined", nullcontext)
+    monkeypatch.setattr(tries, "is_distributed", lambda: True)
+    monkeypatch.setattr(tries, "process_group", nullcontext)
     said = (
         r"^--tries is for one process: choose a seed with --steps 2 --tries 2 in one, then `redoseg resume "
         r"\S+/run --steps 4` goes on in all of them$"

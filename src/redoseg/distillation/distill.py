@@ -1,4 +1,4 @@
-"""Distilling: a student trained on the masks that a run's f gives its training images. No label is read."""
+"""The verb distill: train a student on the masks that a run makes of its own images. No label is read."""
 
 import dataclasses
 from pathlib import Path
@@ -21,9 +21,10 @@ from redoseg.training.trainer import Trainer
 def distill(config: DistillConfig, *, console: Console | None = None) -> Path:
     """Train a student of `config.run`, or go on with the one in `config.out`. Returns the student's folder.
 
-    Raises ConfigError (no run there, options that can't be or differ from the student's, another teacher),
-    ModelError, DataError, DivergenceError, KeyboardInterrupt once a checkpoint is written; of several
-    processes, ProcessError and ElsewhereError as `train`.
+    Raises ConfigError if there is no run, if options are impossible or differ from the student's, or if the
+    teacher has changed; ModelError for a checkpoint that can't be read or has no mask to learn from;
+    DataError for data that isn't the run's; DivergenceError, KeyboardInterrupt, ProcessError, ElsewhereError
+    as `train`.
     """
     with process_group() as group:
         return _distill(config, console_of(group, console), group)
@@ -54,7 +55,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
 
 
 def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
-    """Go on with a student in its folder, some options `changed`. As `distill`; ConfigError if it's none."""
+    """Go on with a student, with some options `changed`. As `distill`; ConfigError for another run."""
     original = RunFolder(path).original_config()
     if not isinstance(original, DistillConfig):
         raise ConfigError(f"{path} wasn't made by `redoseg distill`: `redoseg resume {path}` goes on with it")
@@ -62,7 +63,7 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
 
 
 def _open_data(run: Path, described: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
-    """What the run was trained on, seen by the data's fingerprint."""
+    """Open the data that the run was trained on. DataError if the fingerprint is another."""
     try:
         dataset = open_everywhere(described, console, group)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The student as the loop trains it: a mask network moved towards the masks that a run gives."""
+"""Trains a student: a mask network that learns the masks of a teacher, which is a run."""
 
 from typing import Any
 
@@ -21,11 +21,12 @@ from redoseg.training.log import say
 from redoseg.training.mask_learner import MaskLearner
 from redoseg.training.trainer import OBSERVED
 
-CALIBRATED = 1024  # images to whose edges the object's outline is fitted
+CALIBRATED = 1024  # images, at most, on which the threshold of the teacher's masks is chosen
 
 
 class DistillationLearner(Learner):
-    """Region r is channel r, as in the teacher's masks. A collapse can't be mended by another start."""
+    """The learner of `redoseg distill`. Region r is channel r, as in the teacher's masks.
+    It doesn't restart after a collapse, which another start would not mend."""
 
     channels_named = True
 
@@ -38,7 +39,8 @@ class DistillationLearner(Learner):
         console: Console,
         group: SingleProcess,
     ) -> None:
-        """`config` is resolved, `described` what it says of the run (`DistillConfig.described_as`)."""
+        """`config` must be resolved; `described` is the same as a TrainConfig
+        (`DistillConfig.described_as`)."""
         self.config, self.described, self.teacher = config, described, teacher
         self.console, self.group = console, group
         self.device = group.device(config.device)
@@ -49,7 +51,7 @@ class DistillationLearner(Learner):
         self.restart(0)
 
     def restart(self, attempt: int) -> None:
-        """A fresh student; attempt 0 is the only one there is."""
+        """Build a new student. Attempt 0 is the only one."""
         config, group = self.config, self.group
         seed = derive_seed(config.seed, *([attempt] if attempt else []))
         stream = InfiniteSampler(len(self.images), config.batch, seed)
@@ -58,30 +60,30 @@ class DistillationLearner(Learner):
         self.networks, self.optimizers = self.student.networks, self.student.optimizers
 
     def step(self, t: int) -> Metrics:
-        """An update: its loss, the batch's share of pixels that counted, of images that were left out."""
+        """One update. Returns its loss, the share of pixels that counted, the share of images left out."""
         config, random = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, t))
         images = self.batches.at(t, random)
         with self.student.precision():
-            images, masks = self.pairs.of(images, random)
+            images, masks = self.pairs.with_masks(images, random)
         which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
-        metrics = self.student.update(*self.pairs.changed(images, masks, pixels.float(), random), t)
+        metrics = self.student.update(*self.pairs.augment(images, masks, pixels.float(), random), t)
         return metrics | {"counted": pixels.float().mean(), "left_out": 1 - which.float().mean()}
 
     def log_entry(self, means: dict[str, float]) -> dict[str, Any]:
-        """Shares are no losses."""
-        losses = {"cross_entropy": means["cross_entropy"]}
+        """The threshold, the loss, and beside it the two shares, which are no losses."""
         shares = {name: means[name] for name in ("counted", "left_out")}
+        losses = {"cross_entropy": means["cross_entropy"]}
         return {"threshold": self.teacher.threshold, "losses": losses, **shares}
 
     def check_finite(self, t: int) -> None:
-        """DivergenceError if a loss was not finite before step t."""
+        """Raise DivergenceError if a loss was not finite before step t."""
         self.student.check_finite(t)
 
     # --- the teacher
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where the teacher's object ends, and the digest of its weights."""
+        """The threshold of the teacher's masks, and the digest of its weights."""
         return {"threshold": self.teacher.threshold, "teacher": self.teacher.identity["weights"]}
 
     def describe(self) -> dict[str, Any]:
@@ -93,13 +95,17 @@ class DistillationLearner(Learner):
         }
 
     def begin(self, saved: dict[str, Any] | None) -> None:
-        """ConfigError for another teacher than the checkpoint's, ModelError for one with nothing to teach."""
+        """Choose the threshold of the teacher's masks, or take that of the last checkpoint.
+        Raises ConfigError if the teacher isn't the checkpoint's, ModelError if no mask can be learned."""
         if saved is not None:
-            # Found once: rounding elsewhere mustn't change what a student that goes on is taught.
+            # Chosen once: rounding on another machine must not change the masks that a student learns.
             self.teacher.threshold = saved["threshold"]
         elif self.config.calibrate:
-            self.teacher.threshold = self.group.broadcast(self._find_threshold)
-        say(self.console, self.group.broadcast(self._lesson_text))
+            sample = evenly_spaced(len(self.images), CALIBRATED)
+            self.teacher.threshold = self.group.broadcast(
+                lambda: self.teacher.find_threshold(to_tensor(self.images.images(sample), self.device))
+            )
+        say(self.console, self.group.broadcast(self._describe_masks))
         out, run = self.config.out, self.config.run
         if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
             raise ConfigError(
@@ -107,12 +113,8 @@ class DistillationLearner(Learner):
                 "further, or is another run; begin anew with another --out"
             )
 
-    def _find_threshold(self) -> float:
-        chosen = evenly_spaced(len(self.images), CALIBRATED)
-        return self.teacher.find_threshold(to_tensor(self.images.images(chosen), self.device))
-
-    def _lesson_text(self) -> str:
-        """What there is to learn from the teacher's masks, in words. ModelError if there is nothing."""
+    def _describe_masks(self) -> str:
+        """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""
         config, run = self.config, self.config.run
         images = to_tensor(self.images.images(evenly_spaced(len(self.images), OBSERVED)), self.device)
         masks = torch.cat([self.teacher.masks(part) for part in torch.split(images, 64)])

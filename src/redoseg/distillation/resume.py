@@ -1,4 +1,4 @@
-"""Going on with a run of any kind: of `redoseg train`, of its --tries, or of `redoseg distill`."""
+"""The verb resume, for every kind of run: of `redoseg train`, of its --tries, or of `redoseg distill`."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from redoseg.training.tries import resume_tries
 def resume(path: str | Path, *, console: Console | None = None, **changed: Any) -> Path:
     """Go on with the run in a folder, with some options `changed` (steps, minutes, device, threads).
 
-    Returns the run's folder. Raises what `redoseg.train` and `redoseg.distill` do; ConfigError if the folder
-    holds no run, or if an option is changed that a run must keep.
+    Returns the run's folder. Raises what `redoseg.train` and `redoseg.distill` raise; ConfigError if the
+    folder holds no run, or for a changed option that must stay the same.
     """
     folder = RunFolder(Path(path))
     if folder.distilled:

@@ -1,4 +1,4 @@
-"""The teacher of a distillation: a run's mask network, and the generators that draw by its masks."""
+"""The teacher of a distillation: a run's mask network and its generators."""
 
 import dataclasses
 from pathlib import Path
@@ -18,12 +18,12 @@ from redoseg.networks.mask import MaskNetwork
 
 
 class Teacher:
-    """A run's checkpoint. Its masks have the background first, and nothing that it does has a gradient."""
+    """A run's checkpoint. Its masks have the background first and no gradient."""
 
     def __init__(
         self, run: Path, *, checkpoint: str, weights: str | None, device: torch.device, mirrored: bool
     ) -> None:
-        """ConfigError where there is no run, ModelError for a checkpoint that can't be read."""
+        """Raises ConfigError if `run` holds no run, ModelError if its checkpoint can't be read."""
         if not RunFolder(run).exists:
             raise ConfigError(
                 f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one"
@@ -33,18 +33,14 @@ class Teacher:
         model = source.load(device)
         self.config: TrainConfig = source.config
         self.generators, self.supervision = model.generators, model.supervision
-        self.identity: dict[str, Any] = {
-            "run": str(run),
-            **model.checkpoint,
-            "weights": source.digest,
-        }
+        self.identity: dict[str, Any] = {"run": str(run), **model.checkpoint, "weights": source.digest}
         self._f, self._order = _Calibrated(model.f, mirrored), model.f.order
-        # Of `redraw_batch`'s kinds the one that leaves the rest of the image as it is, whatever RUN's was.
-        self._one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
+        # One region is redrawn and the rest of the image stays, whatever the run's own --redraw was.
+        self._redraw_one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
 
     @property
     def threshold(self) -> float:
-        """What of the object's soft mask becomes a half: .5 until it is set or found (`calibrate`)."""
+        """The value of the object's soft mask that becomes .5 (`apply_threshold`); .5 until it is set."""
         return self._f.threshold
 
     @threshold.setter
@@ -52,32 +48,27 @@ class Teacher:
         self._f.threshold = threshold
 
     def find_threshold(self, images: Tensor) -> float:
-        """The threshold at which the object's outline fits these images (N, 3, S, S) best."""
+        """The threshold at which the object's outline fits the edges of images (N, 3, S, S) best."""
         self.threshold = 0.5
         masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
         return find_threshold(masks, images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
-        """(B, n, S, S) of images (B, 3, S, S) in [-1, 1]."""
+        """Masks (B, n, S, S) of images (B, 3, S, S) in [-1, 1]."""
         return self._ordered(self._f(images))
 
-    def draw(self, batch: int, random: torch.Generator) -> RandomDraws:
-        """Regions and codes for so many images to be redrawn."""
+    def sample_draws(self, batch: int, random: torch.Generator) -> RandomDraws:
+        """Random regions and codes for `batch` images to redraw."""
         n = self.config.n
-        counts = torch.bincount(choose_regions(batch, n, random), minlength=n)
-        return RandomDraws(
-            tuple(counts.tolist()), torch.randn(batch, n, self.config.code_size, generator=random)
-        )
+        counts = torch.bincount(choose_regions(batch, n, random), minlength=n).tolist()
+        return RandomDraws(tuple(counts), torch.randn(batch, n, self.config.code_size, generator=random))
 
     @torch.no_grad()
-    def redrawn(self, images: Tensor, draws: RandomDraws) -> tuple[Tensor, Tensor]:
-        """The images (B, 3, S, S) with a region of each drawn anew, and the masks (B, n, S, S) used for it.
-
-        Only for a teacher that has `generators`.
-        """
+    def redraw(self, images: Tensor, draws: RandomDraws) -> tuple[Tensor, Tensor]:
+        """The images (B, 3, S, S) with one region of each redrawn, and the masks (B, n, S, S) used for it."""
         assert self.generators is not None
-        batch = redraw_batch(self._one, self._f, self.generators, images, draws.to(images.device))
+        batch = redraw_batch(self._redraw_one, self._f, self.generators, images, draws.to(images.device))
         return batch.fakes, self._ordered(batch.masks)
 
     def _ordered(self, masks: Tensor) -> Tensor:
@@ -85,7 +76,7 @@ class Teacher:
 
 
 class _Calibrated(nn.Module):
-    """f's masks, averaged over the image and its mirror image if `mirrored`, at a threshold."""
+    """f's masks at a threshold; with `mirrored`, averaged over the image and its mirror image."""
 
     def __init__(self, f: MaskNetwork, mirrored: bool) -> None:
         super().__init__()

@@ -80,9 +80,7 @@ def count_pixels(f: MaskNetwork, split: Split, most: int) -> Counts:
 
 def score(model: Model, split: Split) -> Evaluation:
     """The scores of a model on the labelled images of a split, which are of the model's size.
-
-    DataError if the split has no masks, or none that labels a pixel.
-    """
+    DataError if the split has no masks, or none that labels a pixel."""
     labelled = _labelled_images(split)
     truth = split.labels(labelled)
     regions, sizes = predict(model.f, split, labelled)
@@ -145,8 +143,7 @@ def evaluate(
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:
     """Name and split on which a run is scored: 'val' if its masks label a pixel, else 'train' if its do, else
-    None. DataError for masks with labels beyond n - 1: better now than at the first score.
-    """
+    None. DataError for masks with labels beyond n - 1: better now than at the first score."""
     name = choose_scored_split(lambda name: name in dataset.splits and _has_labels(dataset.splits[name]))
     return None if name is None else (name, dataset.splits[name])
 

@@ -52,10 +52,8 @@ class Scores:
 
 def confusion(predicted: Integers, truth: Labels, n: int) -> Counts:
     """Pixels of each region and label: (B, n, n), indexed [image, region, label].
-
-    `predicted` (B, H, W) holds regions 0..n-1, `truth` (B, H, W) uint8 labels 0..n-1 or `UNLABELLED`.
-    Raises ValueError on other shapes, types or values.
-    """
+    `predicted` (B, H, W) holds regions 0..n-1, `truth` (B, H, W) uint8 labels 0..n-1 or `UNLABELLED`. Raises
+    ValueError on other shapes, types or values."""
     return tally(predicted, truth, regions=n, labels=n)
 
 
@@ -72,11 +70,9 @@ def tally(predicted: Integers, truth: Labels, regions: int, labels: int) -> Coun
 
 def per_image(counts: Counts) -> Scores:
     """Scores under the best matching of each image and each metric, found with the truth: it flatters.
-
     A model that gives every pixel to one region gets the object's share as its `iou` (n = 2). `regions` are
     under the matching that maximises that image's `mean_iou`, so `iou` may exceed the mean of the objects'.
-    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel.
-    """
+    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel."""
     counts = _scored_only(counts)
     iou = _iou(counts)
     regions = _best(iou)
@@ -90,9 +86,7 @@ def per_image(counts: Counts) -> Scores:
 
 def per_dataset(counts: Counts) -> Scores:
     """Scores under one matching for the whole split, `matching` of the summed counts, for every metric.
-
-    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel.
-    """
+    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel."""
     counts = _scored_only(counts)
     region_of_label = np.argsort(matching(counts.sum(0)))
     return as_labelled(counts[:, region_of_label])
@@ -100,9 +94,7 @@ def per_dataset(counts: Counts) -> Scores:
 
 def as_labelled(counts: Counts) -> Scores:
     """Scores of predictions that are labels already: region k is label k, nothing is matched.
-
-    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel.
-    """
+    `counts` (B, n, n) is from `confusion`. Raises ValueError if no image has a labelled pixel."""
     counts = _scored_only(counts)
     regions = np.diagonal(_iou(counts), axis1=1, axis2=2).mean(0)
     correct = np.trace(counts, axis1=1, axis2=2)
@@ -116,9 +108,7 @@ def as_labelled(counts: Counts) -> Scores:
 
 def matching(summed: Counts) -> npt.NDArray[np.intp]:
     """The label each region gets, (n,), so that the most pixels are correct.
-
-    `summed` (n, n) is the counts of all images added up, [region, label]. Raises ValueError on another shape.
-    """
+    `summed` (n, n) is the counts of all images added up, [region, label]. ValueError on another shape."""
     if summed.ndim != 2 or summed.shape[0] != summed.shape[1]:
         raise ValueError(f"summed must be (n, n), not {summed.shape}: pass counts.sum(0)")
     label_of_region: npt.NDArray[np.intp] = linear_sum_assignment(summed, maximize=True)[1]

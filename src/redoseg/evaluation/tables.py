@@ -23,7 +23,7 @@ def scores_table(evaluation: "Evaluation") -> Table:
 
 
 def row_label(row: str, method: str = "redoseg") -> str:
-    """What tables say of one of `ROWS`; `method` found the regions that are scored."""
+    """The label of one of `ROWS` in a table; `method` names what predicted the regions."""
     return f"{method}, {MATCHINGS[row]} ({row})" if row in MATCHINGS else TRIVIAL[row]
 
 

@@ -26,11 +26,9 @@ Guess = Callable[[Labels, Labels], Counts]
 
 def fixed_mask(truth: Labels, n: int) -> Scores | None:
     """One mask for all images, chosen WITH labels; None with fewer than two labelled images.
-
     n = 2: the pixels whose mean truth is above a threshold, the one of .05, .10, ... .95 with the best mean
     IoU on the half that chooses. n > 2: each pixel's most frequent label. Of equally good ones the lowest is
-    taken. A pixel that the choosing half never labels is background.
-    """
+    taken. A pixel that the choosing half never labels is background."""
     counts = fixed_mask_counts(truth, n)
     return None if counts is None else as_labelled(counts)
 
@@ -44,10 +42,8 @@ def fixed_mask_counts(truth: Labels, n: int) -> Counts | None:
 
 def disc(truth: Labels, n: int) -> Scores | None:
     """One centred disc, chosen WITH labels; None for n > 2 or with fewer than two labelled images.
-
     The radius is the multiple of a 64th of the side with the best mean IoU on the half that chooses, the
-    largest of equally good ones.
-    """
+    largest of equally good ones."""
     counts = _score_both_ways(truth, n, _choose_disc) if n == 2 else None
     return None if counts is None else as_labelled(counts)
 
@@ -84,9 +80,7 @@ def _choose_majority(half: Labels, other: Labels, n: int) -> Counts:
 
 def _choose_nested(masks_with: Steps, masks: int, half: Labels, other: Labels) -> Counts:
     """Counts on `other` (B, 2, 2) of the mask that has the best mean IoU on `half`.
-
-    The masks are nested: a pixel lies in the `masks_with` (S, S) largest of them.
-    """
+    The masks are nested: a pixel lies in the `masks_with` (S, S) largest of them."""
     best = max(range(masks), key=_nested_iou(masks_with, masks, half).__getitem__)
     chosen = (masks_with > best).astype(np.uint8)
     return confusion(np.broadcast_to(chosen, other.shape), other, 2)

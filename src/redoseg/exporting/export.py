@@ -12,8 +12,8 @@ from redoseg.models.source import ModelSource, find_model
 
 @dataclass(frozen=True)
 class Exported:
-    """`card`: of the hub folder. `difference`: the largest one between a mask of the ONNX file and the
-    network's own. None for what wasn't written."""
+    """`card`: that of the hub folder. `difference`: the largest one between the masks of the ONNX file and of
+    the network. Each is None if nothing of its kind was written."""
 
     card: Card | None
     difference: float | None

@@ -1,4 +1,4 @@
-"""A model's folder that can go its own way: its files, its card, and for a hub README.md."""
+"""Writes a model's folder for others: its files, its card, and a README.md as a hub reads it."""
 
 import dataclasses
 import shutil
@@ -21,16 +21,14 @@ from redoseg.models.weights import load_generators, save_generators
 from redoseg.networks.generator import RegionGenerator
 
 README = "README.md"
-GREY_LEVELS = 4.0  # of 255, by which a pixel drawn in half precision may differ
+GREY_LEVELS = 4.0  # of 255, by which a generator's pixel may differ in half precision
 
 
 def pack(model: Model, card: Card, folder: Path, *, generators: bool = False) -> Card:
-    """Write the model's files and its card, which is returned with the files' sums.
-
-    ModelError if there are no generators to write, or if they draw differently once written.
-    """
+    """Write the model's files, if asked also its `generators`, and its card, which is returned.
+    ModelError if the model has no generators, or if they draw other pixels in half precision."""
     model.f.save_pretrained(folder)
-    (folder / README).unlink(missing_ok=True)  # the library's own, which says nothing of this model
+    (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model
     export_onnx(model.f, folder / ONNX)
     files = [CONFIG, WEIGHTS, ONNX]
     if generators:
@@ -45,14 +43,15 @@ def _pack_generators(model: Model, file: Path) -> None:
     if model.generators is None or model.config is None:
         raise ModelError("this checkpoint holds no generators: use --checkpoint last, label-free or best")
     save_generators(model.generators, file)
-    apart = grey_level_difference(model.generators, load_generators(model.config, file), model.config.size)
-    if apart > GREY_LEVELS:
-        raise ModelError(f"generators in half precision draw pixels that differ by {apart:.1f} grey levels")
+    written = load_generators(model.config, file)
+    levels = grey_level_difference(model.generators, written, model.config.size)
+    if levels > GREY_LEVELS:
+        raise ModelError(f"generators in half precision draw pixels that differ by {levels:.1f} grey levels")
 
 
 @torch.no_grad()
 def grey_level_difference(ones: nn.ModuleList, others: nn.ModuleList, size: int) -> float:
-    """By how many grey levels a pixel differs, at most, between what two sets of generators draw."""
+    """The largest difference, in grey levels of 255, between the pixels that two sets of generators draw."""
     random, largest = torch.Generator().manual_seed(0), 0.0
     for G, H in zip(ones, others, strict=True):
         coarse = torch.rand(16, 1, 4, 4, generator=random)
@@ -74,29 +73,27 @@ def write_hub_folder(
     data_licence: str | None = None,
 ) -> Card:
     """Write MODEL, a run or a folder with a card, and README.md to `folder`, and return its card.
-
-    Files that it doesn't write stay. ModelError for a MODEL that says nothing of itself, ConfigError for a
-    folder that holds something else.
-    """
+    Other files in the folder stay. Raises ModelError for a MODEL without run or card, ConfigError for a
+    folder that holds files but no card."""
     source = find_model(model, checkpoint=checkpoint, weights=weights)
     _check_free(folder)
     with tempfile.TemporaryDirectory() as temporary:
-        made = Path(temporary)
+        new = Path(temporary)
         if isinstance(source, RunCheckpoint):
             loaded = source.load()
-            card = pack(loaded, card_of_run(source.run, loaded, folder.absolute().name), made)
+            card = pack(loaded, card_of_run(source.run, loaded, folder.absolute().name), new)
         else:
-            card = _copy(source, made)
-        card = card.described(subject=subject, text=data_text, licence=data_licence)
-        card.write(made)
-        (made / README).write_text(model_card(card), encoding="utf-8")
+            card = _copy_folder(source, new)
+        card = card.with_details(subject=subject, text=data_text, licence=data_licence)
+        card.write(new)
+        (new / README).write_text(model_card(card), encoding="utf-8")
         for file in (*card.sha256, README, CARD):
-            write_aside(folder / file, partial(shutil.copyfile, made / file))
+            write_aside(folder / file, partial(shutil.copyfile, new / file))
     return card
 
 
-def _copy(source: ModelSource, folder: Path) -> Card:
-    """A model's folder with a card, without its generators."""
+def _copy_folder(source: ModelSource, folder: Path) -> Card:
+    """Copy a model's folder without its generators, and return its card."""
     card = source.card()
     if card is None or not isinstance(source, ModelFolder):
         raise ModelError(
@@ -105,13 +102,13 @@ def _copy(source: ModelSource, folder: Path) -> Card:
         )
     for file in (CONFIG, WEIGHTS, ONNX):
         shutil.copyfile(source.path / file, folder / file)
-    kept = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
-    return dataclasses.replace(card, sha256=kept)
+    sums = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
+    return dataclasses.replace(card, sha256=sums)
 
 
 def _check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--hub-folder {folder} is a file: choose another name")
-    own = folder.is_dir() and [path for path in folder.iterdir() if not path.name.startswith(".")]
-    if own and not (folder / CARD).is_file():
+    files = folder.is_dir() and [path for path in folder.iterdir() if not path.name.startswith(".")]
+    if files and not (folder / CARD).is_file():
         raise ConfigError(f"--hub-folder {folder} holds other files: choose an empty one, or a new name")

@@ -18,6 +18,7 @@ from redoseg.errors import ModelError, missing_extra
 from redoseg.files import write_aside
 from redoseg.models.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
 from redoseg.models.card import ONNX
+from redoseg.models.hub import silence_loggers
 from redoseg.models.source import tensors_digest
 from redoseg.networks.layers import UpsampleConv
 from redoseg.networks.mask import MaskNetwork, PyramidPooling, with_averages
@@ -31,10 +32,8 @@ _log = logging.getLogger("redoseg.export")
 
 def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
     """Write a model's folder: config.json, model.safetensors, README.md and mask.onnx.
-
     `masks` says in words which masks were learned from, for README.md; None: none. If mask.onnx can't be
-    written it is left out, with a warning.
-    """
+    written it is left out, with a warning."""
     f.save_pretrained(folder)
     if masks is not None:
         readme = folder / "README.md"
@@ -52,11 +51,9 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
 
 def export_onnx(f: MaskNetwork, file: Path) -> float:
     """Write f to `file`, and return the largest difference between its masks and f's.
-
     The file maps `images` (B, 3, H, W) float32 in [-1, 1] to `masks` (B, n, H, W) float32, background first;
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
-    `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript.
-    """
+    `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
     content, difference = _serialise(f), 0.0
 
@@ -99,16 +96,11 @@ def _serialise(f: MaskNetwork) -> bytes:
     for tensor in model.graph.initializer:
         if tensor.name in state:
             tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name], tensor.name))
-    info = {"n": f.n, "size": f.size, "version": __version__, "weights": _digest_weights(f)}
+    # The same as `models.source.weights_digest` of the file that holds these weights.
+    weights = tensors_digest((k, v.contiguous().numpy().tobytes()) for k, v in f.state_dict().items())
+    info = {"n": f.n, "size": f.size, "version": __version__, "weights": weights}
     onnx.helper.set_model_props(model, {INFO: json.dumps(info)})
     return model.SerializeToString()
-
-
-def _digest_weights(f: MaskNetwork) -> str:
-    """The same as `models.source.weights_digest` of the file that holds these weights."""
-    return tensors_digest(
-        (name, tensor.contiguous().numpy().tobytes()) for name, tensor in f.state_dict().items()
-    )
 
 
 _graphs: dict[tuple[tuple[str, tuple[int, ...]], ...], bytes] = {}
@@ -153,17 +145,13 @@ def _trace_graph(network: nn.Module) -> bytes:
 @contextlib.contextmanager
 def _silence_exporter() -> Iterator[None]:
     """In this context the exporter prints no progress and no warnings; its errors are still raised."""
-    libraries = [logging.getLogger(name) for name in ("torch", "onnxscript", "onnx_ir")]
-    levels = [library.level for library in libraries]
-    for library in libraries:
-        library.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for library, level in zip(libraries, levels, strict=True):
-            library.setLevel(level)
+    with (
+        silence_loggers("torch", "onnxscript", "onnx_ir"),
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 # The same functions as f's layers, but in a form that ONNX Runtime is fast at: see docs/performance.md.
@@ -198,9 +186,7 @@ class _Upsample(nn.Module):
 
 class _Head(nn.Module):
     """The 7x7 convolution as a transposed one, which for so few output channels is one small matrix product.
-
-    Its logits are in the order of the regions.
-    """
+    Its logits are in the order of the regions."""
 
     def __init__(self, head: nn.Conv2d, order: Tensor) -> None:
         super().__init__()
@@ -222,9 +208,7 @@ class _Head(nn.Module):
 
 def _rebuild_for_runtime(f: MaskNetwork) -> nn.Module:
     """f with layers for ONNX Runtime, and masks in the order of the regions.
-
-    No weight is computed from others in the graph, so that a graph fits every network of its shape.
-    """
+    No weight is computed from others in the graph, so that a graph fits every network of its shape."""
     f = copy.deepcopy(f).requires_grad_(False)
     for parent in list(f.modules()):
         for name, layer in parent.named_children():

@@ -1,4 +1,4 @@
-"""What a run says of a model taken from it: a run's checkpoint to its card."""
+"""The card of a run's checkpoint: data, options, scores, and the commands that train it again."""
 
 import shlex
 from collections.abc import Iterator
@@ -38,48 +38,50 @@ _UCI_LICENCE = "CC BY 4.0 (UCI Machine Learning Repository)"
 def card_of_run(
     run: RunFolder, model: Model, name: str, *, evaluation: Path | None = None, split: str | None = None
 ) -> Card:
-    """The card of one of the run's checkpoints, without sums of files yet.
-
-    Scores are those in `evaluation` (None: the run's evaluation.json) if they are of this checkpoint; `split`
-    is what they were made on (None: what the run is scored on). ModelError for what can't be read.
-    """
+    """The card of one of the run's checkpoints, without the sums of its files.
+    Its scores are those in `evaluation` (None: the run's evaluation.json), if they are of this checkpoint,
+    and were made on `split` (None: the split on which the run is scored). ModelError for unreadable files."""
     described = read_json(run.description)
-    config, begun = run.config(), run.original_config()
+    config, original = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
     lines, teacher, options = [], None, without_paths(config, out)
-    if isinstance(begun, DistillConfig):
+    if isinstance(original, DistillConfig):
         options = student_options(options)
-        taught = described.get("teacher") or {}
-        teacher = {"rule": taught.get("rule"), "steps": taught.get("step"), "ema": taught.get("ema")}
-        lines += _teachers_line(begun, f"{out}-teacher", teacher)
-        lines.append(distill_line(begun, run=f"{out}-teacher", out=out, steps=_end(run, begun, chosen)))
+        entry = described.get("teacher") or {}
+        teacher = {"rule": entry.get("rule"), "steps": entry.get("step"), "ema": entry.get("ema")}
+        teacher_out, teacher_run = f"{out}-teacher", RunFolder(original.run)
+        if teacher_run.exists:
+            teacher_config = teacher_run.config()
+            steps = _last_step(teacher_run, teacher_config, teacher)
+            lines.append(train_line(teacher_config, out=teacher_out, steps=steps))
+        steps = _last_step(run, original, chosen)
+        lines.append(distill_line(original, run=teacher_out, out=out, steps=steps))
     else:
-        lines.append(train_line(config, out=out, steps=_end(run, config, chosen)))
+        lines.append(train_line(config, out=out, steps=_last_step(run, config, chosen)))
+    device, splits = described.get("device", {}), described["data"]["splits"]
+    if split is None:
+        split = choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
     return Card(
         name=name,
-        subject=_subject(config, begun),
+        subject=_subject(config, original),
         data=_data(config, described),
         options=options,
         rule=model.rule,
         steps=model.step,
         ema=model.ema,
         teacher=teacher,
-        scores=_scores(evaluation or run.evaluation, model, split or _scored_split(described)),
+        scores=_scores(evaluation or run.evaluation, model, split),
         commands=tuple(lines),
-        trained_with=_trained_with(described),
+        trained_with=described.get("versions", {})
+        | {"device": device.get("type"), "threads": device.get("threads")},
         version=__version__,
         sha256={},
         supervision=model.supervision,
     )
 
 
-def _trained_with(described: dict[str, Any]) -> dict[str, Any]:
-    device = described.get("device", {})
-    return described.get("versions", {}) | {"device": device.get("type"), "threads": device.get("threads")}
-
-
-def _end(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, Any]) -> int:
-    """To which step a run must go for the same to be chosen: where there was a choice, to the run's end."""
+def _last_step(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, Any]) -> int:
+    """The step to which a run must go to choose the same checkpoint: its end if it was chosen by a score."""
     if chosen["rule"] in ("last", "step") and chosen["steps"] is not None:
         return int(chosen["steps"])
     if run.last.is_file():
@@ -87,23 +89,14 @@ def _end(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, 
     return config.steps
 
 
-def _teachers_line(config: DistillConfig, out: str, chosen: dict[str, Any]) -> list[str]:
-    """Nothing where the teacher isn't any more."""
-    run = RunFolder(config.run)
-    if not run.exists:
-        return []
-    teacher = run.config()
-    return [train_line(teacher, out=out, steps=_end(run, teacher, chosen))]
-
-
-def _subject(config: TrainConfig, begun: TrainConfig | DistillConfig) -> str:
-    """What the data's names and the settings say; of a student the settings are its teacher's."""
+def _subject(config: TrainConfig, original: TrainConfig | DistillConfig) -> str:
+    """The subject by the data's names and by the settings, which for a student are its teacher's."""
     native = [parse_native(source) or (Path(source).name.lower(), None) for source in config.data]
-    taught_by = RunFolder(begun.run) if isinstance(begun, DistillConfig) else None
-    settings = taught_by.config().settings if taught_by and taught_by.exists else config.settings
+    teacher = RunFolder(original.run) if isinstance(original, DistillConfig) else None
+    settings = teacher.config().settings if teacher and teacher.exists else config.settings
     names = [settings, *(name for name, _ in native)]
-    found = {subject for name in names for start, subject in _SUBJECTS.items() if name.startswith(start)}
-    return found.pop() if len(found) == 1 else ""
+    subjects = {subject for name in names for start, subject in _SUBJECTS.items() if name.startswith(start)}
+    return subjects.pop() if len(subjects) == 1 else ""
 
 
 def _data(config: TrainConfig, described: dict[str, Any]) -> dict[str, Any]:
@@ -118,64 +111,55 @@ def _data(config: TrainConfig, described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _scored_split(described: dict[str, Any]) -> str:
-    """As run.json knows the splits; 'val' where it knows of no label."""
-    splits = described["data"]["splits"]
-    return choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
-
-
 def _scores(file: Path, model: Model, split: str) -> dict[str, Any] | None:
-    """None if there are none, or if they are of other weights."""
+    """The scores in a file; None if there are none, or if they are of other weights."""
     if not file.is_file():
         return None
-    found = read_json(file)
+    evaluation = read_json(file)
     try:
-        of = found["checkpoint"]
-        if (of["step"], of["ema"]) != (model.step, model.ema):
+        checkpoint = evaluation["checkpoint"]
+        if (checkpoint["step"], checkpoint["ema"]) != (model.step, model.ema):
             return None
-        return {"split": split, "images": found["images"], **{row: found[row] for row in ROWS}}
+        return {"split": split, "images": evaluation["images"], **{row: evaluation[row] for row in ROWS}}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{file} isn't what `redoseg evaluate --json` prints ({error})") from error
 
 
-# The command that makes a run again, from the options it was begun with
-
 _OF_THE_MACHINE = ("data", "out", "device", "cache", "minutes")
-"""Options that only say where and how long on one machine; what they amount to is data, name and steps."""
+"""Options left out of commands, as they only state where, and for how long, a run was trained."""
 
 
 def train_line(config: TrainConfig, *, out: str, steps: int) -> str:
-    """`redoseg train` that ends at `steps` with what `config` (resolved) ends at there. `out` is its folder.
-
-    Data is named without its folders.
-    """
-    usual = TrainConfig.of(
+    """The command `redoseg train` that trains to `steps` as `config` (resolved) does, in the folder `out`.
+    Data is named without its folders."""
+    defaults = TrainConfig.of(
         recipe=config.recipe, settings=config.settings, data=config.data, out=config.out, size=config.size
     ).resolved()
-    told = {"recipe": "default", "settings": "none", "size": TrainConfig.size}
+    stated = {"recipe": "default", "settings": "none", "size": TrainConfig.size, "steps": None}
     words = ["redoseg", "train", *map(_word, config.data), "--out", out]
-    return shlex.join([*words, *_option_words(vars(config), vars(usual) | told | {"steps": None}, steps)])
+    return shlex.join([*words, *_option_words(vars(config), vars(defaults) | stated, steps)])
 
 
 def distill_line(config: DistillConfig, *, run: str, out: str, steps: int) -> str:
-    """`redoseg distill`, as `train_line`. `run` is the teacher's folder."""
-    usual = vars(DistillConfig(run=config.run, out=config.out)) | {"run": config.run, "steps": None}
+    """The command `redoseg distill`, as `train_line`. `run` is the teacher's folder."""
+    defaults = vars(DistillConfig(run=config.run, out=config.out)) | {"run": config.run, "steps": None}
     words = ["redoseg", "distill", run, "--out", out]
     words += ["--data", *map(_word, config.data)] if config.data else []
-    return shlex.join([*words, *_option_words(vars(config), usual, steps)])
+    return shlex.join([*words, *_option_words(vars(config), defaults, steps)])
 
 
 def without_paths(config: TrainConfig, out: str) -> dict[str, Any]:
-    """Options as JSON, without a path of the machine at hand; `out` in place of its own."""
+    """Options as JSON, without paths of the machine, and with the folder `out`."""
     options = config.as_json()
     own = {"data": [_word(source) for source in config.data], "out": out, "cache": None, "mnist": None}
     own["labelled"] = config.labelled and _word(config.labelled)
     return options | own | {"device": "auto"}
 
 
-def _option_words(values: dict[str, Any], usual: dict[str, Any], steps: int) -> Iterator[str]:
+def _option_words(values: dict[str, Any], defaults: dict[str, Any], steps: int) -> Iterator[str]:
+    """The options that differ from `defaults`, and --steps, as words of a command."""
     for name, value in (values | {"steps": steps}).items():
-        if name in _OF_THE_MACHINE or value == usual[name]:
+        if name in _OF_THE_MACHINE or value == defaults[name]:
             continue
         option = name.replace("_", "-")
         if isinstance(value, bool):
@@ -186,7 +170,7 @@ def _option_words(values: dict[str, Any], usual: dict[str, Any], steps: int) -> 
 
 
 def _word(value: object) -> str:
-    """A value as a word; of a path, also in `lfw:DIR`, its last part, which is the same on every machine."""
+    """A value as a word; for a path, also in `lfw:DIR`, its last part, which is the same on every machine."""
     text = str(value)
     native = parse_native(text) if isinstance(value, str) else None
     if native is not None:

@@ -28,20 +28,17 @@ def model_card(card: Card) -> str:
 
 def _front_matter(card: Card) -> str:
     results = list(_results(card))
+    kind = "unsupervised" if supervision_text(card.supervision) is None else "semi-supervised"
     data = ModelCardData(
         license="apache-2.0",
         library_name="redoseg",
         pipeline_tag="image-segmentation",
-        tags=["image-segmentation", _kind(card), "object-segmentation", "redo", "onnx"],
+        tags=["image-segmentation", kind, "object-segmentation", "redo", "onnx"],
         metrics=["mean_iou", "accuracy"] if results else None,
         model_name=card.name if results else None,
         eval_results=results or None,
     )
     return f"{data.to_yaml()}\n"
-
-
-def _kind(card: Card) -> str:
-    return "unsupervised" if supervision_text(card.supervision) is None else "semi-supervised"
 
 
 def _results(card: Card) -> Iterator[EvalResult]:
@@ -72,24 +69,13 @@ def _summary(card: Card) -> str:
     regions = "the object" if card.n == 2 else f"{card.n - 1} kinds of object"
     what = f"Finds {card.subject}" if card.subject else f"Finds {regions}"
     student = "; a second network was then trained on its masks (`redoseg distill`)" if card.teacher else ""
+    masks = supervision_text(card.supervision)
+    sources = "pictures alone" if masks is None else f"pictures and a few masks (**{masks}**)"
     return (
-        f"{what} in photos, as soft masks of {card.n} regions, background included. Learned {_from(card)} "
+        f"{what} in photos, as soft masks of {card.n} regions, background included. Learned from {sources} "
         f"by redrawing: [Unsupervised Object Segmentation by Redrawing]({PAPER}) (ReDO, NeurIPS 2019), "
         f"as the library `redoseg` has it{student}."
     )
-
-
-def _from(card: Card) -> str:
-    masks = supervision_text(card.supervision)
-    return "from pictures alone" if masks is None else f"from pictures and a few masks (**{masks}**)"
-
-
-def _masks(card: Card) -> str:
-    masks = supervision_text(card.supervision)
-    if masks is None:
-        return "no mask was used"
-    assert card.supervision is not None
-    return f"**{masks}** of {card.supervision['source']} were learned from, too"
 
 
 def _use(card: Card) -> str:
@@ -121,10 +107,13 @@ def _intended(card: Card) -> str:
 
 
 def _data(card: Card) -> str:
-    text, terms = (said.rstrip(".") for said in (card.data["text"], card.data["licence"] or NO_LICENCE))
+    text, terms = (part.rstrip(".") for part in (card.data["text"], card.data["licence"] or NO_LICENCE))
+    masks, supervision = "no mask was used", supervision_text(card.supervision)
+    if card.supervision and supervision is not None:
+        masks = f"**{supervision}** of {card.supervision['source']} were learned from, too"
     return (
         f"{text} ({card.data['images']:,} pictures to train on, at {card.size} x {card.size}; "
-        f"{_masks(card)}). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the "
+        f"{masks}). Terms of the data: {terms}. The Apache-2.0 licence is that of the weights and the "
         "code, not of the pictures, which aren't here."
     )
 

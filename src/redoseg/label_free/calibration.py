@@ -1,6 +1,6 @@
-"""The threshold of a soft mask at which the object's outline fits the images best. No label is read.
+"""The threshold of a soft mask at which the object's outline fits the images' edges best, without labels.
 
-Training with ReDO leaves masks too tight or too loose around the right object: the image's edges tell.
+ReDO's masks are often too tight or too loose around the right object; the images' edges show by how much.
 """
 
 import torch
@@ -13,10 +13,8 @@ THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9)
 
 
 def apply_threshold(masks: Tensor, threshold: float) -> Tensor:
-    """Masks (B, n, S, S), background first, in which `threshold` of the object becomes a half (n = 2).
-
-    For any n: a region now beats the background where it was above threshold / (1 - threshold) times that.
-    """
+    """Masks (B, n, S, S), background first, rescaled: the object's value `threshold` becomes .5 (n = 2).
+    For n > 2, a region beats the background where it was above threshold / (1 - threshold) times that."""
     if threshold == 0.5:
         return masks
     odds = threshold / (1 - threshold)
@@ -26,12 +24,10 @@ def apply_threshold(masks: Tensor, threshold: float) -> Tensor:
 
 def find_threshold(masks: Tensor, images: Tensor) -> float:
     """The one of `THRESHOLDS` whose regions' outlines lie most along the images' edges (`measures.outline`).
-
     Only those count that leave the object at least half and at most twice as large: a few pixels on a strong
-    edge are no object. masks (N, n, S, S), background first, images (N, 3, S, S) in [-1, 1].
-    """
+    edge are no object. masks (N, n, S, S), background first, images (N, 3, S, S) in [-1, 1]."""
     regions = {threshold: apply_threshold(masks, threshold).argmax(1) for threshold in THRESHOLDS}
-    sizes = {threshold: (found > 0).double().mean().item() for threshold, found in regions.items()}
+    sizes = {threshold: (maps > 0).double().mean().item() for threshold, maps in regions.items()}
     half, twice = sizes[0.5] / 2, 2 * sizes[0.5]
     similar = [threshold for threshold in THRESHOLDS if half <= sizes[threshold] <= twice]
     return max(similar, key=lambda threshold: outline(images, regions[threshold]))

@@ -1,7 +1,4 @@
-"""Numbers that say how much masks look like masks of objects: each compares masks with images or masks.
-
-They read no label and no network; `signals` says which networks' masks they are taken of.
-"""
+"""Measures of how much masks look like masks of objects, by comparing them with images or other masks."""
 
 from collections.abc import Iterator
 
@@ -13,9 +10,7 @@ _BATCH = 64
 
 def agreement(ones: Tensor, others: Tensor) -> float:
     """Cohen's kappa of two maps of regions (..., integers): in [-1, 1], 0 for what chance alone would give.
-
-    0, too, where both maps are one region throughout, which says nothing.
-    """
+    0, too, where both maps are one region throughout, which says nothing."""
     agree, n = (ones == others).double().mean().item(), int(max(ones.max(), others.max())) + 1
     shares = [torch.bincount(map_.flatten(), minlength=n).double() / map_.numel() for map_ in (ones, others)]
     chance = (shares[0] * shares[1]).sum().item()
@@ -30,9 +25,7 @@ def confidence(masks: Tensor) -> float:
 
 def outline(images: Tensor, regions: Tensor) -> float:
     """1 - contrast within regions / contrast across their outlines: at most 1, 0 where there is no outline.
-
-    Contrast is the mean distance of neighbouring pixels' colours. images (N, 3, S, S), regions (N, S, S).
-    """
+    Contrast is the mean distance of neighbouring pixels' colours. images (N, 3, S, S), regions (N, S, S)."""
     across, within = (torch.zeros(2, dtype=torch.float64, device=images.device) for _ in range(2))
     for colours, maps in zip(torch.split(images, _BATCH), torch.split(regions, _BATCH), strict=True):
         for (a, b), (r, s) in zip(_neighbours(colours), _neighbours(maps), strict=True):
@@ -47,10 +40,8 @@ def outline(images: Tensor, regions: Tensor) -> float:
 
 def compactness(objects: Tensor) -> float:
     """4 sqrt(area) / length of the outline, a mean over the images that have one; 0 if none has.
-
     objects (N, S, S) bool -> 1 for a square, more where the image's border cuts the object off, less for one
-    that is ragged or scattered.
-    """
+    that is ragged or scattered."""
     area = objects.double().sum((1, 2))
     length = sum((a != b).double().sum((1, 2)) for a, b in _neighbours(objects))
     assert isinstance(length, Tensor)
@@ -60,9 +51,7 @@ def compactness(objects: Tensor) -> float:
 
 def brightness(images: Tensor, objects: Tensor) -> float:
     """|mean over images of the correlation between light and mask|: [0, 1].
-
-    images (N, 3, S, S), objects (N, S, S) soft; an image where either is constant counts as 0.
-    """
+    images (N, 3, S, S), objects (N, S, S) soft; an image where either is constant counts as 0."""
     light, mask = images.mean(1).double().flatten(1), objects.double().flatten(1)
     light, mask = (x - x.mean(1, keepdim=True) for x in (light, mask))
     both = light.norm(dim=1) * mask.norm(dim=1)

@@ -1,7 +1,4 @@
-"""What can be known of f without a label, and the score made of it that chooses a run's checkpoint.
-
-Everything is measured on one fixed set of images; random numbers come from a generator with a fixed seed.
-"""
+"""Label-free signals of f on a fixed set of images, and the score that chooses a run's checkpoint by them."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -84,10 +81,8 @@ def label_free_score(
     signals: Signals, smallest: float = SMALLEST, least_variation: float = LEAST_VARIATION
 ) -> float:
     """`centred * outline * mirrored`, each at least 0: in [0, 1], high for masks that look like objects.
-
     0 for what training would call a collapse: a region's share below `smallest`, masks that vary less than
-    `least_variation`. docs/method.md says why these three.
-    """
+    `least_variation`. docs/method.md says why these three."""
     if min(signals.sizes) < smallest or signals.variation < least_variation:
         return 0.0
     return math.prod(max(0.0, part) for part in (signals.centred, signals.outline, signals.mirrored))
@@ -136,10 +131,8 @@ def _relight(parts: Iterable[Tensor], numbers: Tensor, strength: float) -> Itera
 
 def _agreement_when_moved(f: MaskNetwork, parts: Iterable[Tensor], regions: Tensor) -> float:
     """Agreement when images are rolled down and to the right, which keeps each image's statistics.
-
     The shift is odd: the network's strides make it blind to multiples of 4. Compared is what lies at least
-    one shift inside the image, without the pixels that came round.
-    """
+    one shift inside the image, without the pixels that came round."""
     step = regions.shape[-1] // 16 | 1
     back = _find_regions(f, (part.roll((step, step), (2, 3)) for part in parts)).roll((-step, -step), (1, 2))
     inner = slice(step, -step)

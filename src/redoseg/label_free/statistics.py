@@ -1,4 +1,4 @@
-"""What f does on a fixed set of images: has it collapsed, and which of its channels is the background?"""
+"""Statistics of f's masks on a fixed set of images, by which a collapse and the background are recognised."""
 
 from dataclasses import dataclass
 

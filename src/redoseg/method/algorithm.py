@@ -10,49 +10,33 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from redoseg.config import TrainConfig
 from redoseg.errors import DivergenceError
-from redoseg.method.augmentation import augmented
+from redoseg.method import losses
+from redoseg.method.augmentation import augment
 from redoseg.method.compiling import compiling, should_compile
 from redoseg.method.drawing import RandomDraws, redraw_batch, warmup
-from redoseg.method.losses import (
-    LabelledBatch,
-    binarisation,
-    code_error,
-    discriminator_hinge,
-    generator_hinge,
-    masked_cross_entropy,
-    minimal_region,
-    r1,
-)
-from redoseg.networks.build import Networks, build_networks
+from redoseg.method.losses import LabelledBatch
+from redoseg.networks.build import build_networks
 from redoseg.networks.layers import frozen, iterate_spectrum
-from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import working_precision
 
 Metrics = dict[str, Tensor]
-"""What a step reports, by name: scalars on the device, without a gradient."""
-
-AverageGradients = Callable[[Iterable[nn.Parameter]], None]
-"""Makes every process's gradients their mean."""
+"""A step's metrics by name: scalars on the device, without a gradient."""
 
 _CURE = "try a smaller --lr and --lr-f, or --precision float32"
 
 
 def divergence(what: str, cure: str = _CURE) -> DivergenceError:
-    """`what` is no finite number, and what to do."""
+    """The error for something that is not finite, `what` in words, with its cure."""
     return DivergenceError(f"{what}; the last checkpoint stands: {cure}")
 
 
 @torch.no_grad()
 def update_ema(average: nn.Module, f: nn.Module, half_life: float, batch: int, step: int) -> None:
-    """One step of the moving average of f's weights. `half_life`, in images, grows with the run, as in
-    StyleGAN2-ADA: at first it is a twentieth of what was seen."""
+    """Update the moving average of f's weights. Its half-life in images is at most `half_life`, and at most a
+    twentieth of the images seen so far. Source: StyleGAN2-ADA (Karras et al. 2020)."""
     half_life = min(half_life, 0.05 * batch * (step + 1))
     weight = 1 - 0.5 ** (batch / half_life)
     torch._foreach_lerp_(list(average.parameters()), list(f.parameters()), weight)
-
-
-def _nothing_to_average(parameters: Iterable[nn.Parameter]) -> None:
-    """One process alone: its gradients are the mean."""
 
 
 class ReDO:
@@ -63,12 +47,11 @@ class ReDO:
         config: TrainConfig,
         seed: int,
         device: torch.device,
-        average_gradients: AverageGradients = _nothing_to_average,
+        average_gradients: Callable[[Iterable[nn.Parameter]], None] = lambda parameters: None,
     ) -> None:
-        """`average_gradients` is called between each backward pass and the step that follows it."""
+        """`average_gradients` averages gradients over processes, between a backward pass and its step."""
         self.config, self.device, self.average_gradients = config, device, average_gradients
-        self.networks: Networks = build_networks(config, seed, device)
-        net = self.networks
+        self.networks = net = build_networks(config, seed, device)
         self.asynchronous = device.type == "cuda"
         self._losses = self._generators_loss, self._discriminator_loss
         if should_compile(config.compile, device):
@@ -88,74 +71,67 @@ class ReDO:
         )
 
     def compile(self, **options: Any) -> None:
-        """Both losses become one graph each. `options` go to `torch.compile`.
-
-        One is made for each way in which the last images of a batch fall to regions, so at most n choose
-        batch % n of them, in the first steps.
-        """
-        torch._dynamo.reset()  # graphs of another run count, too
+        """Compile both losses into one graph each. `options` go to `torch.compile`.
+        They are compiled again for each way to divide the last batch % n images of a batch among the regions,
+        so at most n choose batch % n times, in the first steps."""
+        torch._dynamo.reset()  # graphs of another run count towards the limits, too
         most, limits = 2 * math.comb(self.config.n, self.config.batch % self.config.n), torch._dynamo.config
         limits.recompile_limit = max(limits.recompile_limit, most)
         limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, 2 * most)
-        how = {"fullgraph": True, "dynamic": False} | options
+        options = {"fullgraph": True, "dynamic": False} | options
         self._losses = (
-            torch.compile(self._generators_loss, **how),
-            torch.compile(self._discriminator_loss, **how),
+            torch.compile(self._generators_loss, **options),
+            torch.compile(self._discriminator_loss, **options),
         )
-
-    @property
-    def f(self) -> MaskNetwork:
-        """The mask network to use: the moving average where one is kept."""
-        return self.networks.f if self.networks.f_ema is None else self.networks.f_ema
 
     def generator_update(
         self, I: Tensor, draws: RandomDraws, step: int, labelled: LabelledBatch | None = None
     ) -> Metrics:
-        """Lines 1-9: f, G and delta are moved. I (B, 3, S, S) in [-1, 1]; step counts from 0.
-
-        With a `labelled` batch (--labelled) f is moved towards its labels, too; all processes are given the
-        same one. Reported are L_G, delta's mean squared error of a code's entry (1 if it knows nothing), and
-        with a labelled batch L_sup, its cross-entropy in nats for a pixel.
-        """
+        """Lines 1-9: update f, G and delta. I (B, 3, S, S) in [-1, 1]; step counts from 0.
+        With a `labelled` batch (--labelled), the same in all processes, f learns from its labels, too.
+        Returns L_G, delta's mean squared error of a code's entry (1 if it knows nothing), and with a labelled
+        batch L_sup, its cross-entropy in nats per pixel."""
         net, draws = self.networks, draws.to(self.device)
         iterate_spectrum(net.G, net.delta)
         with frozen(net.D):
             with compiling():
                 loss, logged = self._losses[0](I, draws, self._binarise_weight(step), labelled)
-            self._move(loss, ("f", "G", "delta"), step)
-        self._average(step)
+            self._update_weights(loss, ("f", "G", "delta"), step)
+        if net.f_ema is not None:
+            update_ema(net.f_ema, net.f, self.config.ema_half_life, self.config.batch, step)
         return {name: value.detach() for name, value in logged.items()}
 
     def discriminator_update(self, I_real: Tensor, I_input: Tensor, draws: RandomDraws, step: int) -> Metrics:
-        """Lines 10-16: D is moved. Images (B, 3, S, S) in [-1, 1]."""
+        """Lines 10-16: update D on real images and on redrawn `I_input`; both (B, 3, S, S) in [-1, 1]."""
         draws = draws.to(self.device)
         iterate_spectrum(self.networks.D)
         with compiling():
             L_D = self._losses[1](I_real, I_input, draws)
-        penalty = self._gradient_penalty(I_real, draws) if self._penalised(step) else 0.0
-        self._move(L_D + penalty, ("D",), step)
+        penalised = self.config.r1 > 0 and step % self.config.r1_every == 0
+        penalty = self._gradient_penalty(I_real, draws) if penalised else 0.0
+        self._update_weights(L_D + penalty, ("D",), step)
         return {"L_D": L_D.detach()}
 
     def _generators_loss(
         self, I: Tensor, draws: RandomDraws, binarise: Tensor | None, labelled: LabelledBatch | None
     ) -> tuple[Tensor, Metrics]:
-        """-L_G with all its terms; what is reported: -L_G alone, delta's error, the labelled batch's."""
+        """-L_G with all its terms, and the metrics that `generator_update` returns."""
         config, net = self.config, self.networks
         with working_precision(config.precision, self.device):
             batch = redraw_batch(config, net.f, net.G, I, draws)
             recovered = net.delta(batch.read)
-            score = net.D(self._as_shown(batch.fakes, draws))
+            score = net.D(self._augment(batch.fakes, draws))
             logits = None if labelled is None else net.f.logits(labelled.images)
-        error = code_error(recovered, batch.codes, batch.redrawn)
-        L_G = generator_hinge(score)
+        error = losses.code_error(recovered, batch.codes, batch.redrawn)
+        L_G = losses.generator_hinge(score)
         loss = L_G + config.lambda_z / (config.n * config.code_size) * error
         if config.min_region:
-            loss = loss + config.min_region_weight * minimal_region(batch.masks, config.min_region)
+            loss = loss + config.min_region_weight * losses.minimal_region(batch.masks, config.min_region)
         if binarise is not None:
-            loss = loss + binarise * binarisation(batch.masks)
+            loss = loss + binarise * losses.binarisation(batch.masks)
         logged = {"L_G": L_G, "z_error": error / (config.code_size * batch.redrawn.sum(1).mean())}
         if labelled is not None and logits is not None:  # not in the paper; channel k of f is label k
-            logged["L_sup"] = masked_cross_entropy(logits, labelled.targets, labelled.counted)
+            logged["L_sup"] = losses.masked_cross_entropy(logits, labelled.targets, labelled.counted)
             loss = loss + config.labelled_weight * logged["L_sup"]
         return loss, logged
 
@@ -164,42 +140,39 @@ class ReDO:
         with working_precision(self.config.precision, self.device):
             with torch.no_grad():
                 fakes = redraw_batch(self.config, net.f, net.G, I, draws).fakes
-            shown = self._as_shown(I_real, draws, real=True), self._as_shown(fakes, draws)
-            score = net.D(torch.cat(shown))
-        return discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
+            inputs = self._augment(I_real, draws, real=True), self._augment(fakes, draws)
+            score = net.D(torch.cat(inputs))
+        return losses.discriminator_hinge(score[: len(I_real)], score[len(I_real) :])
 
-    def _as_shown(self, images: Tensor, draws: RandomDraws, *, real: bool = False) -> Tensor:
-        """What D is shown of images: with --diffaugment, changed at random."""
+    def _augment(self, images: Tensor, draws: RandomDraws, *, real: bool = False) -> Tensor:
+        """The input of D for these images: with --diffaugment they are changed at random."""
         if draws.augment is None:
             return images
         numbers = draws.augment[:, -1] if real else draws.augment[:, :-1].flatten(0, 1)
-        return augmented(images, numbers, self.config.diffaugment)
-
-    def _penalised(self, step: int) -> bool:
-        return self.config.r1 > 0 and step % self.config.r1_every == 0
+        return augment(images, numbers, self.config.diffaugment)
 
     def _gradient_penalty(self, I_real: Tensor, draws: RandomDraws) -> Tensor:
-        """R1 on real images, weighed for the steps between. D is differentiated twice, so this is never
-        compiled, and attention takes the one kernel that can be."""
-        images = self._as_shown(I_real, draws, real=True).detach().requires_grad_()
+        """R1 on real images, times r1_every for the steps without it. D is differentiated twice, so it is
+        never compiled, and attention needs the one kernel that allows it."""
+        images = self._augment(I_real, draws, real=True).detach().requires_grad_()
         with sdpa_kernel(SDPBackend.MATH):
             score = self.networks.D(images)
         (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
-        return self.config.r1_every * self.config.r1 / 2 * r1(gradient)
+        return self.config.r1_every * self.config.r1 / 2 * losses.r1(gradient)
 
     def _binarise_weight(self, step: int) -> Tensor | None:
-        """As a tensor: a number would be compiled into the step."""
+        """The weight at this step, as a tensor: a number would be compiled into the graph."""
         config = self.config
         if not config.binarise:
             return None
         share = min(1.0, max(0.0, (step - config.binarise_from) / config.binarise_from))
         return torch.full((), config.binarise * share, device=self.device)
 
-    def _move(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+    def _update_weights(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
         optimizers = [self.optimizers[name] for name in names]
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        self._check(loss, names, step)
+        self._check_loss(loss, names, step)
         with compiling():  # the backward graph
             loss.backward()  # type: ignore[no-untyped-call]
         self.average_gradients(p for o in optimizers for p in o.param_groups[0]["params"])
@@ -208,24 +181,18 @@ class ReDO:
                 optimizer.param_groups[0]["lr"] = self.config.lr_f * warmup(step, self.config.lr_f_warmup)
             optimizer.step()
 
-    def _check(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
-        """A loss that isn't finite moves no weight. DivergenceError, at once or, where to look at a number is
-        to wait for it, from `check_finite`."""
+    def _check_loss(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+        """Keep a loss that isn't finite from changing a weight. DivergenceError is raised here or, on CUDA,
+        where reading the loss would mean waiting for it, by `check_finite`."""
         finite = torch.isfinite(loss.detach())
         if self.asynchronous:
             self._finite &= finite
-            for name in names:  # the fused Adam's own way to leave out a step
+            for name in names:  # with this the fused Adam leaves out its step
                 self.optimizers[name].found_inf = (~self._finite).float()  # type: ignore[attr-defined]
         elif not finite:
             raise divergence(f"the loss of {', '.join(names)} is {loss.item()} at step {step}")
 
     def check_finite(self, step: int) -> None:
-        """DivergenceError if a loss wasn't finite. To be called before anything is saved after `step`."""
+        """Raise DivergenceError if a loss wasn't finite. To be called before anything is saved."""
         if not self._finite:
             raise divergence(f"a loss was not finite before step {step}")
-
-    def _average(self, step: int) -> None:
-        if self.networks.f_ema is not None:
-            update_ema(
-                self.networks.f_ema, self.networks.f, self.config.ema_half_life, self.config.batch, step
-            )

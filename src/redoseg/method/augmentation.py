@@ -1,8 +1,4 @@
-"""Random changes of pictures: what f sees of them, where a redrawn region lands, what D is shown.
-
-Each is a function of the pictures and of uniform numbers in [0, 1), drawn elsewhere: the same numbers give
-the same change, in any process.
-"""
+"""Random changes of images, as functions of the images and of uniform random numbers `u` in [0, 1)."""
 
 import math
 
@@ -18,33 +14,31 @@ AUGMENT_NUMBERS = 7
 
 
 def view(images: Tensor, u: Tensor, strength: Tensor, hue: float = 1.0) -> Tensor:
-    """Another light, other colours: what f sees, so that it can't tell regions by brightness alone.
-
-    Contrast changed, in half the images at strength 1 light and dark swapped, a slope of light laid over; and
-    `hue`, in [0, 1], times as strongly, hue turned and saturation changed. images (B, 3, H, W) in [-1, 1],
-    u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), about [-1, 1]. Where things are stays as it was.
-    """
+    """Change light and colours for the input of f, so that it can't tell regions by brightness alone.
+    Contrast changes, light and dark are swapped in half the images (at strength 1), and a gradient of light
+    is added; hue and saturation change `hue` times as strongly, in [0, 1]. Nothing is moved. images
+    (B, 3, H, W) in [-1, 1], u (B, 6), strength (B,) in [0, 1] -> (B, 3, H, W), mostly in [-1, 1]."""
     strength = strength.to(images.dtype)[:, None, None, None]
     swap, gain, saturation, turn, slope, towards = u.to(images.dtype)[:, :, None, None, None].unbind(1)
     light = images.mean(1, keepdim=True)
     sign = torch.where(swap < strength / 2, -1.0, 1.0)
     angle = 2 * math.pi * hue * strength * (turn - 0.5)
-    colour = turned(images - light, angle) * (1 + hue * strength * (2 * saturation - 1))
+    colour = rotate_hue(images - light, angle) * (1 + hue * strength * (2 * saturation - 1))
     rows, columns = (torch.linspace(-1, 1, side, device=images.device) for side in images.shape[2:])
     way = 2 * math.pi * towards
     plane = torch.cos(way) * rows[:, None] + torch.sin(way) * columns
     return sign * light * (1 + strength * (gain - 0.5)) + colour + strength * slope * plane / 2
 
 
-def turned(colour: Tensor, angle: Tensor) -> Tensor:
-    """Hues turned by an angle in radians about the grey axis. colour (B, 3, H, W) without its grey part."""
+def rotate_hue(colour: Tensor, angle: Tensor) -> Tensor:
+    """Rotate hues by an angle in radians about the grey axis. colour (B, 3, H, W) without its grey part."""
     across = (colour.roll(1, 1) - colour.roll(-1, 1)) / math.sqrt(3)  # the cross product with the axis
     return torch.cos(angle) * colour + torch.sin(angle) * across
 
 
-def shifted(pictures: Tensor, share: Tensor) -> Tensor:
-    """Moved by whole pixels, zeros where nothing was. pictures (B, C, H, W), share (B, 2): of the height, of
-    the width, downwards and to the right -> (B, C, H, W)."""
+def shift_pixels(pictures: Tensor, share: Tensor) -> Tensor:
+    """Shift pictures (B, C, H, W) by whole pixels, and fill the border with zeros.
+    share (B, 2): how far downwards and to the right, as shares of the height and the width."""
     side = share.new_tensor(pictures.shape[2:])
     pixels = (share * side).round()
     theta = torch.zeros(len(pictures), 2, 3, device=pictures.device)
@@ -54,13 +48,11 @@ def shifted(pictures: Tensor, share: Tensor) -> Tensor:
     return F.grid_sample(pictures.float(), grid, align_corners=False).to(pictures.dtype)
 
 
-def augmented(images: Tensor, u: Tensor, kind: DiffAugment) -> Tensor:
-    """DiffAugment's changes, for all that D is shown, real or fake. images (B, 3, H, W), u (B, 7).
-
+def augment(images: Tensor, u: Tensor, kind: DiffAugment) -> Tensor:
+    """DiffAugment, for all inputs of D, real or fake. images (B, 3, H, W), u (B, 7) -> (B, 3, H, W).
     'colour': brightness by up to .5, saturation up to twofold, contrast by a factor of .5 to 1.5;
-    'translation': by up to an eighth of the side; 'cutout': a square of half the side turns grey.
-    Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training".
-    """
+    'translation': by up to an eighth of the side; 'cutout': a square of half the side turns grey. Source:
+    Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training"."""
     if kind in ("colour", "colour-translation", "all"):
         brightness, saturation, contrast = u[:, :3, None, None, None].unbind(1)
         images = images + (brightness - 0.5)
@@ -69,7 +61,7 @@ def augmented(images: Tensor, u: Tensor, kind: DiffAugment) -> Tensor:
         level = images.mean((1, 2, 3), keepdim=True)
         images = level + (0.5 + contrast) * (images - level)
     if kind in ("translation", "colour-translation", "all"):
-        images = shifted(images, (u[:, 3:5] - 0.5) / 4)
+        images = shift_pixels(images, (u[:, 3:5] - 0.5) / 4)
     if kind in ("cutout", "all"):
         images = images * ~_square(u[:, 5:7], images)
     return images

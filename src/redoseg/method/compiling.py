@@ -1,4 +1,4 @@
-"""Updates compiled into one graph each, where that is wanted and can be done."""
+"""--compile: whether the updates are compiled into one graph each, and the error if they can't be."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from redoseg.errors import ConfigError
 
 
 def should_compile(mode: str, device: torch.device) -> bool:
-    """What --compile means on a device: 'auto' is CUDA only, where Triton is installed."""
+    """Whether --compile `mode` compiles on a device: 'auto' does on CUDA if Triton is installed."""
     return mode == "on" or (mode == "auto" and device.type == "cuda" and has_triton())
 
 
 @contextmanager
 def compiling() -> Iterator[None]:
-    """Within, graphs are compiled when they are first needed: a ConfigError if that can't be done."""
+    """A context in which graphs may be compiled, at their first use. ConfigError if that fails."""
     try:
         yield
     except (TorchDynamoException, FailOnRecompileLimitHit) as error:

@@ -1,4 +1,4 @@
-"""G_F(I, z, i): what is drawn at random for a batch, and the images redrawn with it."""
+"""G_F(I, z, i): the random numbers of a batch, and the images redrawn with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
-from redoseg.method.augmentation import AUGMENT_NUMBERS, SHIFT_NUMBERS, VIEW_NUMBERS, shifted, view
+from redoseg.method.augmentation import AUGMENT_NUMBERS, SHIFT_NUMBERS, VIEW_NUMBERS, shift_pixels, view
 from redoseg.method.compositing import assemble, choose_regions, redraw
 from redoseg.tensors import to_device
 
@@ -16,10 +16,10 @@ from redoseg.tensors import to_device
 class RandomDraws(NamedTuple):
     """All random numbers of one batch of B images.
 
-    counts: how many of the images each region is redrawn in, for region 0 the first counts[0], and so on.
-    z (B, n, code_size): the codes. Where their options are on, noise (B, 1 or n, S, S) on f's logits; view
-    (B, 1 + 6) for what f sees, strength first; shift (B, 2) of the redrawn region, as shares of the side;
-    augment (B, R + 1, 7) for what D is shown: the R fakes of an image, and a real one.
+    counts: in how many images each region is redrawn, region 0 in the first counts[0] images, and so on.
+    z (B, n, code_size): the codes. If their options are on: noise (B, 1 or n, S, S) for f's logits; view
+    (B, 1 + 6) for the input of f, strength first; shift (B, 2) of the redrawn region, as shares of the side;
+    augment (B, R + 1, 7) for the inputs of D, the R fakes of an image and a real one.
     """
 
     counts: tuple[int, ...]
@@ -57,7 +57,7 @@ class RandomDraws(NamedTuple):
         return self if device.type == "cpu" else self._each(lambda t: to_device(t, device))
 
     def part(self, rank: int, world: int) -> "RandomDraws":
-        """Those of every `world`-th image, from image `rank` on: each region keeps its share."""
+        """The numbers of every `world`-th image, from image `rank` on; each region keeps its share."""
         counts = tuple(torch.bincount(self.regions[rank::world], minlength=len(self.counts)).tolist())
         return self._each(lambda t: t[rank::world])._replace(counts=counts)
 
@@ -69,19 +69,19 @@ class RandomDraws(NamedTuple):
 
 
 def warmup(step: int, over: int) -> float:
-    """Share of its full value that something has at `step` if it grows linearly over `over` steps."""
+    """The share, in (0, 1], of its full value that an option has at `step` if it grows over `over` steps."""
     return min(1.0, (step + 1) / over) if over else 1.0
 
 
 def decay(step: int, end: int) -> float:
-    """Share of its first value that something has at `step` if it falls linearly to 0 at `end`; 0: never."""
+    """The share of its first value that an option has at `step` if it falls to 0 at `end` (0: never)."""
     return max(0.0, 1 - step / end) if end else 1.0
 
 
 @dataclass(frozen=True)
 class RedrawnBatch:
-    """G_F's output: `fakes` (F, 3, S, S) for D, `read` (R, 3, S, S) for delta, with the
-    codes (R, n, code_size) used there and `redrawn` (R, n), 1 for a redrawn region. `masks` (B, n, S, S)."""
+    """G_F's output: `masks` (B, n, S, S), `fakes` (F, 3, S, S) for D, and for delta `read` (R, 3, S, S) with
+    the codes (R, n, code_size) used there and `redrawn` (R, n), 1 for a redrawn region."""
 
     masks: Tensor
     fakes: Tensor
@@ -93,13 +93,13 @@ class RedrawnBatch:
 def redraw_batch(
     config: TrainConfig, f: nn.Module, G: nn.ModuleList, I: Tensor, draws: RandomDraws
 ) -> RedrawnBatch:
-    """G_F(I, z, i): composition, drawing, assembling. I (B, 3, S, S) in [-1, 1]."""
+    """G_F(I, z, i): f's masks of images I (B, 3, S, S) in [-1, 1], and the images with regions redrawn."""
     seen = I if draws.view is None else view(I, draws.view[:, 1:], draws.view[:, 0], config.f_jitter_hue)
     M = f(seen, draws.noise)  # (B, n, S, S)
     z, n = draws.z, M.shape[1]
     one = torch.eye(n, device=I.device)
     if config.redraw == "one":
-        where = M if draws.shift is None else shifted(M, draws.shift)
+        where = M if draws.shift is None else shift_pixels(M, draws.shift)
         fakes, redrawn, start = [], [], 0
         for k, count in enumerate(draws.counts):
             at = slice(start, start := start + count)

@@ -1,4 +1,4 @@
-"""The paper's losses, and four that it doesn't have. All are means over the batch, to be minimised."""
+"""The paper's losses, and four others. All are means over the batch, to be minimised."""
 
 from typing import NamedTuple
 
@@ -21,18 +21,14 @@ def generator_hinge(fake: Tensor) -> Tensor:
 
 def code_error(recovered: Tensor, drawn: Tensor, redrawn: Tensor) -> Tensor:
     """`||delta_i(G_F) - z_i||^2`, summed over the regions i redrawn in an image, a mean over images.
-
-    recovered, drawn (F, n, code_size); redrawn (F, n) 0 or 1 -> scalar. The paper weighs it with
-    lambda_z / (n * code_size): see `TrainConfig.lambda_z`.
-    """
+    recovered, drawn (F, n, code_size); redrawn (F, n) 0 or 1 -> scalar. Its weight in the paper is lambda_z /
+    (n * code_size): see `TrainConfig.lambda_z`."""
     return ((recovered - drawn).square().sum(2) * redrawn).sum(1).mean()
 
 
 def minimal_region(masks: Tensor, minimum: float) -> Tensor:
     """Two-sided hinge `sum_k max(0, a - mean M^k)`: no region may be smaller than a of its image.
-
-    masks (B, n, H, W), a in [0, 1 / n] -> scalar. Source: PerturbGAN (Bielski and Favaro 2019).
-    """
+    masks (B, n, H, W), a in [0, 1 / n] -> scalar. Source: PerturbGAN (Bielski and Favaro 2019)."""
     return F.relu(minimum - masks.mean((2, 3))).sum(1).mean()
 
 
@@ -43,20 +39,17 @@ def binarisation(masks: Tensor) -> Tensor:
 
 def r1(gradient: Tensor) -> Tensor:
     """`||dD(I)/dI||^2`, a mean over real images. gradient (B, 3, S, S) -> scalar.
-
-    To be weighed with gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2.
-    """
+    Its weight is gamma / 2. Source: Mescheder et al. 2018; every 16 steps as in StyleGAN2."""
     return gradient.square().sum((1, 2, 3)).mean()
 
 
 def masked_cross_entropy(
     logits: Tensor, targets: Tensor, counted: Tensor, total: Tensor | None = None
 ) -> Tensor:
-    """Between masks to learn, soft or labels, and f's, a mean over the pixels that count; 0 if none does.
-
-    logits as `MaskNetwork.logits` gives them, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar.
-    `total`, a scalar: how many pixels count for the mean, where these images are a part of a batch.
-    """
+    """Cross-entropy of f's masks against soft masks or labels, a mean over counted pixels; 0 if there are
+    none.
+    logits from `MaskNetwork.logits`, targets (B, n, H, W), counted (B, 1, H, W) in [0, 1] -> scalar. `total`,
+    a scalar, is the divisor of the mean if these images are only a part of the batch."""
     if targets.shape[1] == 2:
         pixels = F.binary_cross_entropy_with_logits(logits, targets[:, :1], reduction="none")
     else:
@@ -66,8 +59,8 @@ def masked_cross_entropy(
 
 
 class LabelledBatch(NamedTuple):
-    """The labelled images of one step, L of them: images (L, 3, S, S) as f sees them, targets (L, n, S, S),
-    1 in the channel of a pixel's label, and counted (L, 1, S, S), 0 where a pixel has none."""
+    """The L labelled images of one step: images (L, 3, S, S) for f, targets (L, n, S, S), 1 in the channel of
+    a pixel's label, and counted (L, 1, S, S), 0 for pixels without a label."""
 
     images: Tensor
     targets: Tensor
@@ -75,7 +68,6 @@ class LabelledBatch(NamedTuple):
 
 
 def targets(labels: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Labels (B, S, S) uint8 -> (B, n, S, S) float32, label k in channel k, and (B, 1, S, S), 1 where a
-    pixel is labelled."""
+    """Labels (B, S, S) uint8 -> one-hot (B, n, S, S) float32, and (B, 1, S, S), 1 for labelled pixels."""
     one_hot = F.one_hot(labels.long().clamp(max=n - 1), n).permute(0, 3, 1, 2)
     return one_hot.float(), (labels != UNLABELLED)[:, None].float()

@@ -1,4 +1,4 @@
-"""A model's card: what is known of how it was made and how good it is, as `card.json` holds it. No torch."""
+"""A model's card (`card.json`): how the model was made, and how good its masks are. Without torch."""
 
 import dataclasses
 import hashlib
@@ -12,8 +12,7 @@ from redoseg.files import read_json, write_json
 
 CARD = "card.json"
 CONFIG, WEIGHTS, ONNX, GENERATORS = "config.json", "model.safetensors", "mask.onnx", "generators.safetensors"
-"""What a model's folder holds: the mask network and what it is built from, the same for ONNX Runtime, and, if
-it can redraw, the generators."""
+"""A model's folder: the mask network's options and weights, the same network for ONNX Runtime, generators."""
 MATCHINGS = {
     "per_dataset": "one matching for the split",
     "per_image": "matched per image, as in the paper's tables",
@@ -23,22 +22,25 @@ TRIVIAL = {
     "disc": "trivial: one centred disc, chosen with labels",
 }
 ROWS = (*MATCHINGS, *TRIVIAL)
-"""The rows of scores and what tables say of them: the model by either matching, then trivial answers."""
+"""The rows of scores: the model by either matching, then trivial answers. MATCHINGS and TRIVIAL label
+them."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """`scores`: split, images and for each of ROWS a row, None where there is none; None: it wasn't scored.
+    """The content of card.json.
 
-    `options` are the run's, but for paths of the machine at hand. `rule`, `steps` and `ema` say which of its
-    checkpoints this is; a distilled model's `teacher` has the same three. `sha256` is by file name.
+    `options` are the run's, without paths of the machine. `rule`, `steps` and `ema` (whether it is the moving
+    average) say which of the run's checkpoints this is; `teacher` has the same three for a distilled model.
+    `scores` holds the split, the number of images, and for each of ROWS its scores or None; it is None for a
+    model that wasn't scored. `sha256` holds the files' sums by name.
     """
 
     name: str
     subject: str
-    """What is on the photos, in the plural: faces. Empty: nobody said."""
+    """What is on the photos, in the plural, such as faces; empty if unknown."""
     data: dict[str, Any]
-    """name, text, images, fingerprint, and licence: None if nobody said."""
+    """name, text, images, fingerprint, and licence, which is None if unknown."""
     options: dict[str, Any]
     rule: str
     steps: int | None
@@ -46,14 +48,14 @@ class Card:
     teacher: dict[str, Any] | None
     scores: dict[str, Any] | None
     commands: tuple[str, ...]
-    """What makes the model again, in this order."""
+    """The commands that train the model again, in this order."""
     trained_with: dict[str, Any]
-    """Versions, and the device."""
+    """The versions and the device of the training."""
     version: str
-    """Of the library that wrote the card."""
+    """The version of redoseg that wrote the card."""
     sha256: dict[str, str]
     supervision: dict[str, Any] | None = None
-    """What masks were read in training, as run.json has it; None: none."""
+    """Which masks were read in training, as run.json has it; None if none were."""
 
     @property
     def n(self) -> int:
@@ -64,21 +66,21 @@ class Card:
         return int(self.options["size"])
 
     def config(self) -> TrainConfig:
-        """The run's options as far as this version knows them. ConfigError for a value it doesn't."""
+        """The run's options that this version knows. ConfigError for a value that it doesn't know."""
         known = {field.name for field in dataclasses.fields(TrainConfig)}
         return TrainConfig.from_json({name: value for name, value in self.options.items() if name in known})
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, and the options that one asks for first beside the name."""
-        first = {name: self.options.get(name) for name in _FIRST}
+        """The card as JSON: all fields, and after the name the most important options."""
+        first = {name: self.options.get(name) for name in ("n", "size", "recipe", "settings", "seed")}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {"name": self.name} | first | fields | {"commands": list(self.commands)}
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
-        """What `as_json` gave. KeyError or TypeError for anything else."""
+        """The card of which `as_json` returned `content`. KeyError or TypeError for anything else."""
         fields = {field.name: content[field.name] for field in dataclasses.fields(cls)[:-1]}
-        fields["supervision"] = content.get("supervision")  # not in cards of versions that knew of none
+        fields["supervision"] = content.get("supervision")  # older cards don't have it
         card = cls(**fields | {"commands": tuple(fields["commands"])})
         if not all(isinstance(part, dict) for part in (card.data, card.options, card.sha256)):
             raise TypeError("data, options and sha256 are objects")
@@ -87,17 +89,14 @@ class Card:
     def write(self, folder: Path) -> None:
         write_json(folder / CARD, self.as_json())
 
-    def described(self, *, subject: str | None, text: str | None, licence: str | None) -> "Card":
-        """The same with what somebody has said of it; None: as it was."""
+    def with_details(self, *, subject: str | None, text: str | None, licence: str | None) -> "Card":
+        """A copy with another subject, text and licence of the data; None leaves one as it is."""
         data = self.data | {"text": text or self.data["text"], "licence": licence or self.data["licence"]}
         return dataclasses.replace(self, subject=subject or self.subject, data=data)
 
 
-_FIRST = ("n", "size", "recipe", "settings", "seed")
-
-
 def read_card(folder: Path) -> Card | None:
-    """The card in a model's folder, None if there is none. ModelError if it can't be read."""
+    """The card in a model's folder; None without one. ModelError if it can't be read."""
     if not (folder / CARD).is_file():
         return None
     try:
@@ -112,7 +111,7 @@ def sha256_of(file: Path) -> str:
 
 
 def rule_text(card: Card) -> str:
-    """How the checkpoint was chosen; of a distilled model the teacher's, too."""
+    """In words, how the checkpoint was chosen; for a distilled model also the teacher's."""
     text = _RULES.get(card.rule, card.rule)
     if card.teacher is None:
         return text
@@ -128,7 +127,7 @@ _RULES = {
 
 
 def supervision_text(supervision: dict[str, Any] | None) -> str | None:
-    """What run.json, a checkpoint or a card says of masks read in training, in words; None where none was."""
+    """In words, which masks were read in training, by run.json, a checkpoint or a card; None if none were."""
     if supervision is None or supervision.get("kind", "none") == "none":
         return None
     count = supervision["labelled"]
@@ -136,7 +135,7 @@ def supervision_text(supervision: dict[str, Any] | None) -> str | None:
 
 
 def beats_trivial(card: Card) -> bool | None:
-    """Whether the honest IoU is above those of the trivial rows. None where that can't be said."""
+    """Whether the IoU by one matching for the split is above those of the trivial rows; None if unknown."""
     if card.scores is None:
         return None
     trivial = [card.scores[row]["iou"] for row in TRIVIAL if card.scores[row] is not None]

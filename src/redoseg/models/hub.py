@@ -1,4 +1,4 @@
-"""A model's repository on a hub: asked once, then pinned to the commit that was found. Without torch."""
+"""A model's repository on a hub: looked up once, then pinned to the commit found. Without torch."""
 
 import logging
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ _SECONDS = 5.0  # for the hub to answer at all
 
 @dataclass(frozen=True)
 class Repository:
-    """`revision` is the commit that the hub named, `files` what is in it: with both, a file that was
-    downloaded before is taken without asking again. `offline`: there is only what was downloaded before."""
+    """A repository at the commit `revision`, with the names of its `files`. Files that were downloaded before
+    are not requested again; `offline` means that there are no others."""
 
     name: str
     revision: str | None = None
@@ -25,16 +25,15 @@ class Repository:
     offline: bool = False
 
     def file(self, name: str) -> Path | None:
-        """A file, downloaded if need be; None if there is no such file. ModelError if it can't be had."""
+        """The path of a file, downloaded if needed; None without one. ModelError if that fails."""
         if not self.offline and name not in self.files:
             return None
         try:
-            with quiet():
-                return Path(
-                    huggingface_hub.hf_hub_download(
-                        self.name, name, revision=self.revision, local_files_only=self.offline
-                    )
+            with silence_loggers("huggingface_hub"):  # it logs every retry
+                file = huggingface_hub.hf_hub_download(
+                    self.name, name, revision=self.revision, local_files_only=self.offline
                 )
+                return Path(file)
         except hub_errors.EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -42,10 +41,8 @@ class Repository:
 
 
 def find_repository(name: str) -> Repository:
-    """Asks the hub, once and for five seconds: the library's downloads would try for half a minute.
-
-    What was downloaded before does where the hub can't be reached. ModelError where neither helps.
-    """
+    """Look up a repository once, for at most five seconds; the library's downloads would try for thirty.
+    If the hub can't be reached, earlier downloads are used. ModelError without either."""
     try:
         info = huggingface_hub.HfApi().model_info(name, timeout=_SECONDS)
     except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError) as error:
@@ -60,17 +57,18 @@ def find_repository(name: str) -> Repository:
 
 
 def no_model(name: str, error: Exception) -> ModelError:
-    """What to say of a hub id that gives no model."""
+    """The error for a hub id without a model."""
     return ModelError(f"'{name}' is no folder here, and the hub gave no model ({first_line(error)})")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Within, the hub's library doesn't log its retries: what becomes of them all is in the error."""
-    library = logging.getLogger("huggingface_hub")
-    level = library.level
-    library.setLevel(logging.ERROR)
+def silence_loggers(*names: str) -> Iterator[None]:
+    """A context in which these libraries log only errors."""
+    levels = {library: library.level for library in map(logging.getLogger, names)}
+    for library in levels:
+        library.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        library.setLevel(level)
+        for library, level in levels.items():
+            library.setLevel(level)

@@ -1,4 +1,4 @@
-"""MODEL to networks in one call."""
+"""From MODEL to its networks in one call."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def load_model(
     weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Model:
-    """MODEL as `find_model` finds it, loaded. ModelError, one line, for anything that can't be read."""
+    """Find MODEL as `find_model` does, and load its networks to `device`. ModelError if either fails."""
     return find_model(model, checkpoint=checkpoint, weights=weights).load(device)

@@ -1,4 +1,4 @@
-"""A run's folder: the names of its files, what it was trained with, and who trains it now."""
+"""A run's folder: the names of its files, the options and data in run.json, and the lock of its training."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ _log = logging.getLogger("redoseg.models")
 
 
 class RunFolder:
-    """Names of a run's files."""
+    """The folder of a run, with the paths of its files. Nothing is read or written until a method does so."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,16 +40,16 @@ class RunFolder:
 
     @property
     def trying(self) -> bool:
-        """Whether it holds tries of several seeds, none of which has become the run yet."""
+        """Whether it holds tries of several seeds (--tries), but no run yet."""
         return self.tries.is_file() and not self.exists
 
     def try_folder(self, seed: int) -> Path:
-        """Folder of the short run with that seed."""
+        """The folder of the try with that seed."""
         return self.path / "tries" / f"seed-{seed}"
 
     @property
     def distilled(self) -> bool:
-        """Whether it holds a run of `redoseg distill`. ModelError as `config`."""
+        """Whether it holds a run of `redoseg distill`. Raises as `config`."""
         return self.exists and isinstance(self.original_config(), DistillConfig)
 
     def step(self, step: int) -> Path:
@@ -61,15 +61,11 @@ class RunFolder:
     def kept_steps(self) -> list[int]:
         return sorted(_steps(self.checkpoints.glob("*.safetensors")).values())
 
-    def newer_than(self, step: int) -> list[Path]:
-        """Checkpoints and pictures of later steps."""
-        files = _steps([*self.checkpoints.glob("*.safetensors"), *self.samples.glob("*.png")])
-        return [file for file, at in files.items() if at > step]
-
-    def remove_newer_than(self, step: int, *unknown: Path) -> None:
-        """Remove what a run that has come to `step` knows nothing of: files of later steps, those that it
-        says are `unknown` to it, at step 0 the model and its scores, and what killed writes left."""
-        for file in (*self.newer_than(step), *unknown):
+    def remove_newer_than(self, step: int, *files: Path) -> None:
+        """Remove checkpoints and pictures of steps after `step`, and the given `files`; at step 0 also the
+        model and its scores, and always the leftovers of killed writes."""
+        numbered = _steps([*self.checkpoints.glob("*.safetensors"), *self.samples.glob("*.png")])
+        for file in (*(file for file, number in numbered.items() if number > step), *files):
             file.unlink(missing_ok=True)
         if not step:
             self.evaluation.unlink(missing_ok=True)
@@ -79,61 +75,62 @@ class RunFolder:
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     def config(self) -> TrainConfig:
-        """The run's options. ModelError if run.json is not one of ours."""
-        with self._described() as description:
+        """The run's options. ModelError if run.json can't be read."""
+        with self._read_description() as description:
             return TrainConfig.from_json(description["config"])
 
     def fingerprint(self) -> str:
-        """Of the data trained on. ModelError as `config`."""
-        with self._described() as description:
+        """The fingerprint of the data that the run was trained on. Raises as `config`."""
+        with self._read_description() as description:
             return str(description["data"]["fingerprint"])
 
     def original_config(self) -> TrainConfig | DistillConfig:
-        """The options of the command that began the run. ModelError as `config`."""
-        with self._described() as description:
+        """The options of the command that began the run. Raises as `config`."""
+        with self._read_description() as description:
             if "distill" in description:
                 return DistillConfig.from_json(description["distill"])
             return TrainConfig.from_json(description["config"])
 
     @contextmanager
-    def _described(self) -> Iterator[dict[str, Any]]:
-        """What run.json holds; within, what isn't in it is a ModelError."""
+    def _read_description(self) -> Iterator[dict[str, Any]]:
+        """A context with the content of run.json, which raises ModelError for entries that are missing."""
         try:
             yield read_json(self.description)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"{self.description} doesn't describe a run of this version ({error})"
-            ) from error
+            trouble = f"{self.description} doesn't describe a run of this version ({error})"
+            raise ModelError(trouble) from error
 
     def check_compatible(self, config: TrainConfig | DistillConfig) -> None:
-        """ConfigError, naming the option, if the folder holds a run with other options, or something else."""
+        """Raise ConfigError, which names the option, if the folder holds a run with other options; also if
+        it holds something else."""
         self.refuse_tries()
         if not self.exists:
-            if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - self._unused()):
+            ignored = {*leftovers(self.path), self.path / ".lock"}
+            if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
             return
         if not self.last.is_file():
-            return  # nothing is trained yet: a mistake found at the first steps may be mended
-        begun = self.original_config()
-        if type(begun) is not type(config):
-            command = "distill" if isinstance(begun, DistillConfig) else "train"
+            return  # nothing is trained yet, so options may still change
+        original = self.original_config()
+        if type(original) is not type(config):
+            command = "distill" if isinstance(original, DistillConfig) else "train"
             raise ConfigError(
                 f"{self.path} is a run of `redoseg {command}`: choose another --out (`redoseg resume "
                 f"{self.path}` goes on with it)"
             )
-        self.refuse_changes(begun.as_json(), config.as_json(), free_to_change(type(config)))
+        self.refuse_changes(original.as_json(), config.as_json(), free_to_change(type(config)))
 
     def refuse_tries(self) -> None:
-        """ConfigError if it is no run yet, but will be one."""
+        """Raise ConfigError if the folder holds tries, but no run yet."""
         if self.trying:
             raise ConfigError(
                 f"{self.path} holds tries, and none has become the run yet: `redoseg resume {self.path}` "
                 "goes on with them"
             )
 
-    def refuse_changes(self, begun: dict[str, Any], now: dict[str, Any], free: frozenset[str]) -> None:
-        """ConfigError, naming the first option that is not `now` what it was, unless it is free to change."""
-        for name, value in begun.items():
+    def refuse_changes(self, original: dict[str, Any], now: dict[str, Any], free: frozenset[str]) -> None:
+        """Raise ConfigError, which names the first option that has changed and isn't `free` to change."""
+        for name, value in original.items():
             if now[name] != value and name not in free:
                 option = "--" + name.replace("_", "-")
                 raise ConfigError(
@@ -141,12 +138,9 @@ class RunFolder:
                     f"--out (`redoseg resume {self.path}` goes on as it was)"
                 )
 
-    def _unused(self) -> set[Path]:
-        return {*leftovers(self.path), self.path / ".lock"}
-
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process from training this run. The lock goes with the process, however it ends."""
+        """A context that keeps other processes from training this run. The lock ends with the process."""
         new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock", timeout=0)
@@ -170,6 +164,6 @@ _STEP = re.compile(r"step-(\d+)\.(safetensors|png)")
 
 
 def _steps(files: Iterable[Path]) -> dict[Path, int]:
-    """The files that are named after a step; whatever else lies there is somebody's own."""
-    found = {file: _STEP.fullmatch(file.name) for file in files}
-    return {file: int(match[1]) for file, match in found.items() if match}
+    """The files that are named after a step, with that step. Others are the user's own, and left out."""
+    matches = {file: _STEP.fullmatch(file.name) for file in files}
+    return {file: int(match[1]) for file, match in matches.items() if match}

@@ -8,13 +8,13 @@ from redoseg.errors import ModelError
 from redoseg.models.card import Card, read_card, sha256_of
 
 ROOT = Path(__file__).parents[1] / "shipped"
-"""A folder for each: a model's folder with a card; with generators, if it can redraw."""
+"""One model's folder each, with a card and, if it can redraw, generators."""
 
 SMALL = "-small"
-"""NAME-small answers to NAME until there is a NAME."""
+"""A model NAME-small is also found as NAME, as long as there is no NAME."""
 
 _log = logging.getLogger("redoseg.models")
-_said: set[str] = set()
+_warnings: set[str] = set()
 
 
 def shipped_names() -> list[str]:
@@ -22,18 +22,18 @@ def shipped_names() -> list[str]:
 
 
 def answers_to(name: str) -> list[str]:
-    """All that the model called `name` can be asked for by, its own name first."""
+    """All names by which the model called `name` is found, its own name first."""
     plain = name.removesuffix(SMALL)
     return [name] if plain in shipped_names() else [name, plain]
 
 
 def shipped_cards() -> list[Card]:
-    """By name. ModelError for a damaged one."""
+    """The cards of all shipped models, by name. ModelError for a damaged one."""
     return [_card(name) for name in shipped_names()]
 
 
 def file_sizes(card: Card) -> dict[str, int]:
-    """Bytes of a shipped model's files, by name. ModelError if one isn't there."""
+    """The sizes in bytes of a shipped model's files, by name. ModelError if one is missing."""
     try:
         return {file: (ROOT / card.name / file).stat().st_size for file in card.sha256}
     except FileNotFoundError as error:
@@ -41,25 +41,25 @@ def file_sizes(card: Card) -> dict[str, int]:
 
 
 def shipped_folder(name: str) -> Path | None:
-    """The folder of the model that answers to `name`, its files checked; None if there is no such model.
-
-    What isn't the plain case is logged, once: a smaller model that stands in, or a folder here of that name,
-    which holds no model. ModelError if a file isn't as it was shipped.
-    """
-    found = next((own for own in shipped_names() if name in answers_to(own)), None)
-    if found is None:
+    """The folder of the shipped model that is found as `name`, None without one. ModelError if a file of it
+    has changed. Warns, once, of a smaller model in its place, or of another folder of that name."""
+    model = next((own for own in shipped_names() if name in answers_to(own)), None)
+    if model is None:
         return None
-    _check_whole(_card(found))
-    if found != name:
-        _say_once(f"'{name}' is '{found}', a smaller model, until a full one comes with redoseg")
+    for file, digest in _card(model).sha256.items():
+        path = ROOT / model / file
+        if not path.is_file() or sha256_of(path) != digest:
+            raise _damaged(model, file)
+    if model != name:
+        _warn_once(f"'{name}' is '{model}', a smaller model, until a full one comes with redoseg")
     if Path(name).exists():
-        _say_once(f"'{name}' is the model that comes with redoseg: ./{name} here is no model")
-    return ROOT / found
+        _warn_once(f"'{name}' is the model that comes with redoseg: ./{name} here is no model")
+    return ROOT / model
 
 
-def _say_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
+def _warn_once(text: str) -> None:
+    if text not in _warnings:
+        _warnings.add(text)
         _log.warning("%s", text)
 
 
@@ -69,14 +69,7 @@ def _card(name: str) -> Card:
     except ModelError as error:
         raise _damaged(name, "card.json") from error
     assert card is not None
-    return dataclasses.replace(card, name=name)  # what its folder is called is what it answers to
-
-
-def _check_whole(card: Card) -> None:
-    for file, digest in card.sha256.items():
-        path = ROOT / card.name / file
-        if not path.is_file() or sha256_of(path) != digest:
-            raise _damaged(card.name, file)
+    return dataclasses.replace(card, name=name)  # it is found by its folder's name
 
 
 def _damaged(name: str, file: str) -> ModelError:

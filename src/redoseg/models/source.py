@@ -1,7 +1,7 @@
-"""MODEL, as people name it, to the place where it lies. Without torch until a network is loaded.
+"""From MODEL, as people name it, to the place where it lies. Imports torch only to load a network.
 
-`find_model` looks once. What it returns, a `ModelSource`, can load the network, name its ONNX file, its card
-and the digest of its weights, and looks nothing up again.
+`find_model` searches once. It returns a `ModelSource`, which loads the network and gives its ONNX file, its
+card and the digest of its weights.
 """
 
 import hashlib
@@ -25,15 +25,13 @@ if TYPE_CHECKING:
     from redoseg.models.model import Model
 
 RULES = ("last", "label-free", "best")
-"""By what a run's checkpoint is chosen; 'best' needs masks."""
+"""The rules by which a run's checkpoint can be chosen; 'best' needs masks."""
 
 
 @dataclass(frozen=True)
 class RunCheckpoint:
-    """A run's checkpoint: `file` holds its tensors, those of the f chosen called `letter`.*.
-
-    `rule` is how it was chosen: one of RULES, or 'step'.
-    """
+    """A run's checkpoint: `file` holds its tensors, those of the chosen f named `letter`.*. `rule`, by which
+    the checkpoint was chosen, is one of RULES or 'step'."""
 
     run: RunFolder
     config: TrainConfig
@@ -45,28 +43,28 @@ class RunCheckpoint:
         return str(self.run.path)
 
     def load(self, device: "torch.device | str" = "cpu") -> "Model":
-        """The networks, on a device. ModelError for a file that doesn't fit its run."""
+        """Load the networks to a device. ModelError for a file that doesn't fit its run."""
         from redoseg.models.model import read_checkpoint
 
         return read_checkpoint(self.file, self.letter, self.config, self.rule, device)
 
     def onnx_file(self) -> Path | None:
-        """That of the run's model; it may be of other weights than the checkpoint's."""
+        """The ONNX file of the run's model; its weights may differ from the checkpoint's."""
         return _if_there(self.run.model / ONNX)
 
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of the weights of the f chosen; empty for a damaged file."""
+        """SHA-256 of the chosen f's weights; empty for a damaged file."""
         return weights_digest(self.file, f"{self.letter}.") or ""
 
     def card(self) -> Card | None:
-        """None: a run says the same in run.json, and exporting makes a card of it."""
+        """None: a run has no card until it is exported."""
         return None
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model's folder: config.json, model.safetensors, and perhaps an ONNX file, generators, a card."""
+    """A model's folder: config.json, model.safetensors and, if present, an ONNX file, generators, a card."""
 
     path: Path
 
@@ -74,28 +72,28 @@ class ModelFolder:
         return str(self.path)
 
     def load(self, device: "torch.device | str" = "cpu") -> "Model":
-        """The networks, on a device, with what the card says of them. ModelError for a damaged folder."""
+        """Load the networks to a device, with the card's facts. ModelError for a damaged folder."""
         from redoseg.models.model import read_folder
 
         return read_folder(self.path, self.card, device)
 
     def onnx_file(self) -> Path | None:
-        """None if there is none."""
+        """The folder's ONNX file; None without one."""
         return _if_there(self.path / ONNX)
 
     @cached_property
     def digest(self) -> str | None:
-        """SHA-256 of f's weights; None where there are none to compare with, empty for a damaged file."""
+        """SHA-256 of f's weights; None without model.safetensors, empty for a damaged file."""
         return (weights_digest(self.path / WEIGHTS) or "") if (self.path / WEIGHTS).is_file() else None
 
     def card(self) -> Card | None:
-        """None if there is none. ModelError if it can't be read."""
+        """The folder's card; None without one. ModelError if it can't be read."""
         return read_card(self.path)
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A mask network exported for ONNX Runtime: it segments, and does nothing else."""
+    """A mask network exported for ONNX Runtime, which can only segment."""
 
     path: Path
     digest: ClassVar[None] = None  # there are no other weights to compare with
@@ -104,7 +102,7 @@ class OnnxFile:
         return str(self.path)
 
     def load(self, device: "torch.device | str" = "cpu") -> "Model":
-        """ModelError: there is no network for PyTorch in it."""
+        """Raises ModelError: an ONNX file holds no network for PyTorch."""
         raise ModelError(
             f"{self.path} holds masks alone, for `redoseg segment`: name the run it was made from"
         )
@@ -119,7 +117,7 @@ class OnnxFile:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository on the hub, or what was downloaded of it before. It is asked once, by `find_model`."""
+    """A repository on the hub, or its files that were downloaded before."""
 
     repository: hub.Repository
     digest: ClassVar[None] = None  # to compare them, the weights would have to be downloaded
@@ -128,17 +126,17 @@ class HubModel:
         return str(self.repository.name)
 
     def load(self, device: "torch.device | str" = "cpu") -> "Model":
-        """The networks, on a device. ModelError for a repository without a mask network."""
+        """Load the networks to a device. ModelError for a repository without a mask network."""
         from redoseg.models.model import read_hub
 
         return read_hub(self.repository, device)
 
     def onnx_file(self) -> Path | None:
-        """Downloaded if it is there, and if the repository holds a model; else None."""
+        """The ONNX file, downloaded; None if the repository has none, or no model."""
         return self.repository.file(ONNX) if self.repository.file(CONFIG) else None
 
     def card(self) -> Card | None:
-        """None if there is none. ModelError if it can't be read."""
+        """The card, downloaded; None if the repository has none. ModelError if it can't be read."""
         file = self.repository.file(CARD)
         return None if file is None else read_card(file.parent)
 
@@ -149,23 +147,23 @@ ModelSource = Union[RunCheckpoint, ModelFolder, OnnxFile, HubModel]  # noqa: UP0
 def find_model(
     model: str | Path | ModelSource, *, checkpoint: str = "last", weights: str | None = None
 ) -> ModelSource:
-    """Where MODEL is; what was found before is given back as it is.
+    """Find MODEL: a run's folder, a model's folder, an ONNX file, a shipped model's name or a hub id.
 
-    A model here goes before a shipped one of its name, anything else here does not: photos of faces may well
-    lie in faces/. Only a string is a name; "./faces" and Path("faces") are places.
-    In a run, `checkpoint` is one of RULES or a step, `weights` 'ema' or 'raw' (None: EMA if one is kept).
-    Raises ModelError, one line, for anything that can't be found.
+    A model in the working folder goes before a shipped one of the same name. Only a string can be a name:
+    "./faces" and Path("faces") are always paths. In a run, `checkpoint` is one of RULES or a step, `weights`
+    'ema' or 'raw' (None: the moving average, if the run has one). A `ModelSource` is returned as it is.
+    Raises ModelError, in one line, if there is no such model.
     """
     if not isinstance(model, str | Path):
         return model
     path = Path(model).expanduser()
     if (path / "run.json").is_file():
-        return _in_run(RunFolder(path), checkpoint, weights)
+        return _find_checkpoint(RunFolder(path), checkpoint, weights)
     if checkpoint != "last" or weights is not None:
         raise ModelError(f"{model} is not a run: --checkpoint and --weights choose within a run")
     if _is_onnx(path):
         return OnnxFile(path)
-    if _is_model_folder(path):
+    if (path / CONFIG).is_file():
         return ModelFolder(path)
     shipped = shipped_folder(model) if isinstance(model, str) else None
     if shipped is not None:
@@ -173,7 +171,7 @@ def find_model(
     if path.exists():
         raise ModelError(f"{model} is neither a run (run.json) nor a model's folder (config.json)")
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
-        if path.parent.is_dir():  # a slip of the pen is none of the hub's business
+        if path.parent.is_dir():  # a mistyped path: the hub should not be asked for it
             raise ModelError(f"no model '{model}': there is no {path.name} in {path.parent}")
         return HubModel(hub.find_repository(str(model)))
     raise ModelError(
@@ -183,14 +181,10 @@ def find_model(
 
 
 def absolute(model: str | Path) -> str | Path:
-    """MODEL in words that mean the same from any folder, and on machines that see the same files."""
+    """MODEL as an absolute path, if it is a path, so that it is valid from any folder; else as it is."""
     path = Path(model).expanduser()
-    here = (path / "run.json").is_file() or _is_model_folder(path) or _is_onnx(path)
+    here = (path / "run.json").is_file() or (path / CONFIG).is_file() or _is_onnx(path)
     return path.absolute() if here else model
-
-
-def _is_model_folder(path: Path) -> bool:
-    return (path / CONFIG).is_file()
 
 
 def _is_onnx(path: Path) -> bool:
@@ -201,7 +195,7 @@ def _if_there(file: Path) -> Path | None:
     return file if file.is_file() else None
 
 
-def _in_run(run: RunFolder, checkpoint: str, weights: str | None) -> RunCheckpoint:
+def _find_checkpoint(run: RunFolder, checkpoint: str, weights: str | None) -> RunCheckpoint:
     file = _checkpoint_file(run, checkpoint)
     config = run.config()
     keeps_ema = config.ema_half_life > 0
@@ -229,19 +223,16 @@ def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
     return file
 
 
-# Digests of weights, read without torch
-
-
 def weights_digest(file: Path, prefix: str = "") -> str | None:
-    """SHA-256 of the tensors called `prefix`* in a safetensors file; None for a damaged one."""
+    """SHA-256 of the tensors named `prefix`* in a safetensors file; None for a damaged one."""
     try:
-        return tensors_digest(_tensors(file, prefix))
+        return tensors_digest(_read_tensors(file, prefix))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
 def tensors_digest(tensors: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 of tensors, each its name and the bytes of its values, in the order of their names."""
+    """SHA-256 of tensors, given as name and bytes, in the order of their names."""
     sha = hashlib.sha256()
     for name, content in sorted(tensors):
         sha.update(f"{name}\0{len(content)}\0".encode())
@@ -249,8 +240,8 @@ def tensors_digest(tensors: Iterable[tuple[str, bytes]]) -> str:
     return sha.hexdigest()
 
 
-def _tensors(file: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """As safetensors lays them out: the header's length in 8 bytes, the header, the values."""
+def _read_tensors(file: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes. A safetensors file is the header's length in 8 bytes, the header, the values."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > file.stat().st_size:

@@ -1,7 +1,4 @@
-"""Weights at rest: networks and optimisers under flat names, with JSON beside them, in one safetensors file.
-
-Nothing in such a file can run.
-"""
+"""Weights in safetensors files, which hold no code: networks and optimizers by flat names, with JSON."""
 
 import copy
 import json
@@ -25,9 +22,9 @@ _INFO = "redoseg"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """The file is whole or not there."""
+    """Write tensors, and `info` as JSON, to a file that is whole or not there."""
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    # As bytes: safetensors' own writing would leave files of other names when killed, for their owner alone.
+    # safetensors' own save_file would, if killed, leave files under names that `leftovers` doesn't know.
     content = save(whole, {_INFO: json.dumps(info, allow_nan=False)})
     write_aside(path, lambda aside: aside.write_bytes(content))
 
@@ -44,7 +41,7 @@ def load_tensors(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[st
 
 
 def flat_weights(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """`f.*` of the network called f, and so on."""
+    """The networks' tensors by flat names: `f.*` for the network f, and so on."""
     return {
         f"{letter}.{name}": tensor
         for letter, network in networks.items()
@@ -52,36 +49,36 @@ def flat_weights(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     }
 
 
-def flat_moments(optimisers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
-    """Of the optimiser called f its first tensor's as `adam.f.0.exp_avg`, and so on."""
+def flat_moments(optimizers: Mapping[str, Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' moments by flat names: `adam.f.0.exp_avg` for the first weights of f, and so on."""
     return {
         f"adam.{letter}.{index}.{name}": moment
-        for letter, optimiser in optimisers.items()
-        for index, found in optimiser.state_dict()["state"].items()
-        for name, moment in found.items()
+        for letter, optimizer in optimizers.items()
+        for index, moments in optimizer.state_dict()["state"].items()
+        for name, moment in moments.items()
     }
 
 
 def load_flat(
     networks: Mapping[str, nn.Module],
-    optimisers: Mapping[str, Optimizer],
-    state: dict[str, Tensor],
-    source: Path,
+    optimizers: Mapping[str, Optimizer],
+    tensors: dict[str, Tensor],
+    file: Path,
 ) -> None:
-    """What `weights` and `moments` gave. ModelError, naming `source`, if it doesn't fit."""
+    """Load what `flat_weights` and `flat_moments` returned. ModelError if the tensors of `file` don't fit."""
     for letter, network in networks.items():
-        load_network(network, state, letter, source)
-    for letter, optimiser in optimisers.items():
-        found: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
+        load_network(network, tensors, letter, file)
+    for letter, optimizer in optimizers.items():
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
             if name.startswith(f"adam.{letter}."):
                 index, moment = name.removeprefix(f"adam.{letter}.").split(".")
-                found.setdefault(int(index), {})[moment] = tensor
-        optimiser.load_state_dict(optimiser.state_dict() | {"state": found})
+                moments.setdefault(int(index), {})[moment] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
 
 
 def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, file: Path) -> None:
-    """Fill a network from the tensors called `letter.*`. ModelError if they don't fit."""
+    """Load a network from the tensors named `letter.*`. ModelError if they don't fit."""
     state = {
         name.removeprefix(f"{letter}."): t for name, t in tensors.items() if name.startswith(f"{letter}.")
     }
@@ -92,27 +89,27 @@ def load_network(network: nn.Module, tensors: dict[str, Tensor], letter: str, fi
 
 
 def save_generators(generators: nn.ModuleList, file: Path) -> None:
-    """Spectral norm is worked into the weights. ModelError for weights that float16 can't hold."""
+    """Write generators with spectral norm folded into their weights, matrices as float16.
+    Vectors stay float32: they are small, and variances may be below what float16 can hold. ModelError for
+    weights that are too large for float16."""
     folded = copy.deepcopy(generators).cpu()
     for layer in folded.modules():
         if isinstance(layer, Conv):
             layer.fold()
-    tensors = {name: _halved(tensor) for name, tensor in folded.state_dict().items()}
+    tensors = {
+        name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for name, tensor in folded.state_dict().items()
+    }
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise ModelError("the generators' weights are too large for float16, or not finite")
     save_tensors(file, tensors, {})
 
 
 def load_generators(config: TrainConfig, file: Path) -> nn.ModuleList:
-    """What `save_generators` wrote of a run with these options, as float32. ModelError if it doesn't fit."""
+    """Read what `save_generators` wrote, as float32, with a run's options. ModelError if they don't fit."""
     generators, (tensors, _) = build_generators(config), load_tensors(file)
     try:
         generators.load_state_dict(tensors)
     except RuntimeError as error:
         raise ModelError(f"{file} doesn't fit the generators that its card describes") from error
     return generators.eval()
-
-
-def _halved(tensor: Tensor) -> Tensor:
-    """Vectors stay: they weigh little, and variances may be smaller than what float16 knows."""
-    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor

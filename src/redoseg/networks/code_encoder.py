@@ -7,9 +7,7 @@ from redoseg.networks.discriminator import Trunk
 
 class CodeEncoder(nn.Module):
     """delta: images (B, 3, S, S) in [-1, 1] -> codes (B, n, code_size), with a head for each region.
-
-    All layers but the last are shared between regions. Source: the paper's Section 4 and Table 3.
-    """
+    All layers but the last are shared between regions. Source: the paper's Section 4 and Table 3."""
 
     def __init__(
         self, n: int = 2, size: int = 128, width: int = 64, code_size: int = 32, attention: bool = False

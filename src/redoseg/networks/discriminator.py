@@ -37,10 +37,8 @@ class FlatBlock(nn.Module):
 
 class Trunk(nn.Module):
     """The layers of D and of delta but the last: (B, 3, S, S) in [-1, 1] -> (B, features), a sum over pixels.
-
     Channels are `width` after the first block and double with every block, to at most 16 times that, until
-    the side is 4. `attention` is added at side 64, or after the first block for images smaller than 128.
-    """
+    the side is 4. `attention` is added at side 64, or after the first block for images smaller than 128."""
 
     def __init__(self, size: int, width: int, attention: bool) -> None:
         super().__init__()

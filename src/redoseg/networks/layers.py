@@ -18,11 +18,9 @@ def instance_norm(channels: int, *, affine: bool) -> nn.Module:
 
 class Conv(nn.Conv2d):
     """A convolution; after `normalise_spectrum` with spectral norm, so with W / sigma(W) in place of W.
-
     sigma is u W v in float32; `u` and `v` are the singular vectors that `iterate_spectrum` approximates.
     Either the weights or the result are divided by it, whichever has fewer values: deep layers have millions
-    of weights and few pixels. Source: Miyato et al. 2018.
-    """
+    of weights and few pixels. Source: Miyato et al. 2018."""
 
     factor = 1.0  # by which the result of `convolve` is still to be multiplied
     u: Tensor | None  # (C',)
@@ -80,10 +78,8 @@ def _sum_windows(x: Tensor) -> Tensor:
 
 class UpsampleConv(Conv):
     """Nearest upsampling by 2, then a 3x3 convolution: (B, C, H, W) -> (B, C', 2H, 2W).
-
     Nearest upsampling puts zeros between the pixels and sums over 2x2 windows. As the sum commutes with the
-    convolution, both are a transposed convolution of stride 2 and then the sum, at a quarter of the work.
-    """
+    convolution, both are a transposed convolution of stride 2 and then the sum, at a quarter of the work."""
 
     def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         kernel = weight.to(x.dtype).flip(2, 3).transpose(0, 1)
@@ -93,9 +89,7 @@ class UpsampleConv(Conv):
 
 class ConvPool(Conv):
     """A 3x3 convolution, then average pooling by 2: (B, C, H, W) -> (B, C', H/2, W/2).
-
-    Computed as a sum over 2x2 windows, then a convolution of stride 2, at a quarter of the work.
-    """
+    Computed as a sum over 2x2 windows, then a convolution of stride 2, at a quarter of the work."""
 
     factor = 0.25
 
@@ -105,9 +99,8 @@ class ConvPool(Conv):
 
 class ConditionalNorm(nn.Module):
     """`scale(z) * norm(x) + shift(z)`: the code sets a region's colours and textures.
-
-    x (B, C, H, W), z (B, code_size) -> (B, C, H, W). Source: de Vries et al. 2017; scale is not `1 + scale`.
-    """
+    x (B, C, H, W), z (B, code_size) -> (B, C, H, W). Source: de Vries et al. 2017; scale is not `1 +
+    scale`."""
 
     def __init__(self, channels: int, code_size: int, kind: NormKind) -> None:
         super().__init__()
@@ -125,9 +118,7 @@ class ConditionalNorm(nn.Module):
 
 class SelfAttention(nn.Module):
     """SAGAN's attention: a query for each pixel, keys and values max-pooled by 2, a gain that starts at 0.
-
-    (B, C, H, W) -> (B, C, H, W), H and W even. Source: Zhang et al. 2018, as the paper's D and G use it.
-    """
+    (B, C, H, W) -> (B, C, H, W), H and W even. Source: Zhang et al. 2018, as the paper's D and G use it."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -164,9 +155,7 @@ def channel_widths(width: int, blocks: int) -> list[int]:
 
 def initialise(module: nn.Module, gain: float) -> None:
     """Orthogonal weights of this gain on all convolutions and linear layers; biases stay as they are.
-
-    Raises ValueError after `normalise_spectrum`, whose singular vectors would be those of the old weights.
-    """
+    Raises ValueError after `normalise_spectrum`, whose singular vectors would be those of the old weights."""
     for layer in module.modules():
         if isinstance(layer, Conv) and layer.u is not None:
             raise ValueError("initialise first, then normalise_spectrum")
@@ -176,10 +165,8 @@ def initialise(module: nn.Module, gain: float) -> None:
 
 def normalise_spectrum(network: nn.Module) -> None:
     """Spectral norm on every convolution, but not on linear layers. Source: Miyato et al. 2018.
-
     It isn't PyTorch's parametrization, which divides all weights at every use: see `Conv`. As there, it
-    starts with fifteen power iterations.
-    """
+    starts with fifteen power iterations."""
     for layer in network.modules():
         if isinstance(layer, Conv):
             rows, columns = layer.weight.flatten(1).shape

@@ -27,11 +27,9 @@ class ResidualBlock(nn.Module):
 
 class PyramidPooling(nn.Module):
     """Averages over 1, 2x2, 3x3 and 6x6 windows, one channel each, beside the input (Zhao et al. 2017).
-
     (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6. The projections are applied first, so that 4
     channels are averaged and not C: the two commute. Averaging and resizing are matrix products, which can be
-    exported without knowing H and W.
-    """
+    exported without knowing H and W."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -54,10 +52,8 @@ def with_averages(x: Tensor, projected: Tensor) -> Tensor:
 
 def _pooling_matrices(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices (4, K, side) that average over the windows of each level, (4, side, K) that resize bilinearly.
-
     As in the authors' code, windows are floor(side / level) long, and there are as many as fit; this isn't
-    adaptive pooling. K is the largest possible number of windows: surplus ones get no weight in resizing.
-    """
+    adaptive pooling. K is the largest possible number of windows: surplus ones get no weight in resizing."""
     pixel = torch.arange(side, device=like.device, dtype=like.dtype)
     k = torch.arange(2 * max(PYRAMID_LEVELS) - 1, device=like.device, dtype=like.dtype)
     level = torch.stack([like.new_full((1, 1), level) for level in PYRAMID_LEVELS])  # no copy to wait for
@@ -142,9 +138,7 @@ class MaskNetwork(
     @torch.no_grad()
     def centre(self) -> None:
         """Make every mask start near 1 / n: the mean of the head's weights and its bias become zero.
-
-        The head's inputs follow a ReLU: with another mean of the weights f starts with one region everywhere.
-        """
+        The head's inputs follow a ReLU: with another mean, f would start with one region everywhere."""
         self.head.weight -= self.head.weight.mean((1, 2, 3), keepdim=True)
         assert self.head.bias is not None
         self.head.bias.zero_()

@@ -31,9 +31,7 @@ def to_rgb_image(photo: object) -> Image.Image:
 @contextmanager
 def naming_errors(photo: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives the photo's path to a block, and puts its name in front of the DataErrors that the block raises.
-
-    DataError, too, where there is no such file or where it is a folder.
-    """
+    DataError, too, where there is no such file or where it is a folder."""
     path = Path(photo)
     if path.is_dir():
         raise DataError(

@@ -25,9 +25,7 @@ class MaskJob:
 
 def plan_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[list[MaskJob], list[tuple[str, str]]]:
     """A job for every photo in `inputs`, and (input, reason) of each input without a photo.
-
-    DataError without any input, if `out` lies among the photos, or if two masks would have the same name.
-    """
+    DataError without any input, if `out` lies among the photos, or if two masks would have the same name."""
     listings, failed = _list_inputs(inputs)
     for listing in listings:
         _check_apart(listing, out)
@@ -38,7 +36,10 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     """The photos of each input, and (input, reason) of those without; an input named twice counts once."""
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
-    sources = {_identify(source): source for source in inputs}
+    sources: dict[tuple[str, str], str | Path] = {}
+    for source in inputs:  # two spellings of one input have the same data set's name, or "", and real path
+        name, path = parse_native(source) or ("", source)
+        sources[name, os.path.realpath(path)] = source
     listings, failed = [], []
     for source in sources.values():
         try:
@@ -50,17 +51,9 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     return listings, failed
 
 
-def _identify(source: str | Path) -> tuple[str, str]:
-    """What two spellings of the same input have in common: the data set's name or "", and the real path."""
-    name, path = parse_native(source) or ("", source)
-    return name, os.path.realpath(path)
-
-
 def _check_apart(listing: FolderListing, out: Path) -> None:
     """DataError if masks in `out` would be taken for photos the next time that the input is listed.
-
-    The folder of a data set in its owner's form is refused as a whole: it may hold masks of its own.
-    """
+    The folder of a data set in its owner's form is refused as a whole: it may hold masks of its own."""
     folder = Path(os.path.realpath(listing.path))
     if not folder.is_dir() or not out.is_relative_to(folder):
         return
@@ -109,9 +102,7 @@ def _make_jobs(listings: Sequence[FolderListing], out: Path) -> list[MaskJob]:
 
 def _index_photos(listings: Sequence[FolderListing]) -> dict[str, tuple[int, FolderListing, ImageRef]]:
     """Input number, input and photo by the photo's path; a path within an archive follows the archive's.
-
-    A photo that several inputs hold belongs to the first of them.
-    """
+    A photo that several inputs hold belongs to the first of them."""
     photos: dict[str, tuple[int, FolderListing, ImageRef]] = {}
     for number, listing in enumerate(listings, 1):
         source = os.path.realpath(listing.images[0].entry.source)  # one for all images of a listing

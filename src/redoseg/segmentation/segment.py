@@ -110,10 +110,8 @@ def segment_jobs(
 
 def run_jobs(segmenter: Segmenter, jobs: Sequence[MaskJob]) -> Iterator[Result]:
     """Does the jobs and yields each in its order, done or as a Failure.
-
     While the network works, other photos are read and masks written. If the iterator is closed early, as by
-    Ctrl-C, masks that are being written are finished and no others are begun.
-    """
+    Ctrl-C, masks that are being written are finished and no others are begun."""
     contents = _iterate_contents(jobs)
     files, network = ThreadPoolExecutor(_THREADS), ThreadPoolExecutor(_AHEAD)
 

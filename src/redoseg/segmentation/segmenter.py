@@ -207,12 +207,6 @@ class Segmenter:
                 raise DataError(f"it is {now} and was {then} a moment ago")
             guided = self.edges.along(photo, factor)
         for mask in masks[1:]:
-            resized = _resize_mask(mask, size)
-            yield resized if guided is None else guided(resized)
-
-
-def _resize_mask(mask: Masks, size: tuple[int, int]) -> Masks:
-    """A mask (h, w) resized bilinearly to `size` (width, height)."""
-    if size == (mask.shape[1], mask.shape[0]):
-        return mask
-    return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
+            if size != mask.shape[::-1]:
+                mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
+            yield mask if guided is None else guided(mask)

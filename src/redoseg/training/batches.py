@@ -1,4 +1,4 @@
-"""A step's images on their device: the whole set kept there if it fits, else fetched one step ahead."""
+"""Batches of images on the device: the whole set lies there if it fits, else it is read one step ahead."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,22 +14,21 @@ from redoseg.data.sampler import InfiniteSampler
 from redoseg.tensors import scale_images, to_device
 
 CHUNK = 1 << 28  # bytes copied to the device at once
-AHEAD = 3  # batches fetched before they are asked for: those of a step
+AHEAD = 3  # batches read before they are needed: those of one step
 
 Indices = NDArray[np.int64]
-IndicesOf = Callable[[int], Indices]  # of a batch by its number
+IndicesOf = Callable[[int], Indices]  # from a batch's number to the indices of its images
 
 
 class Source(Protocol):
-    """Where batches are gathered from."""
+    """A way to read batches."""
 
     def take(self, k: int, indices_of: IndicesOf) -> Tensor:
         """Batch k: (B, S, S, 3) uint8 on the device."""
-        ...
 
 
 class Plain:
-    """Gathered by the host when it is asked for: on a CPU a memory map is quick enough."""
+    """Each batch is read when it is needed: on a CPU a memory map is quick enough."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.split, self.device = split, device
@@ -39,7 +38,7 @@ class Plain:
 
 
 class Resident:
-    """All images on the device: N * S * S * 3 bytes there. Nobody waits for a batch."""
+    """All images lie on the device, where they take N * S * S * 3 bytes: no step waits for a batch."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
         first = split.images(np.zeros(1, np.int64))
@@ -54,30 +53,30 @@ class Resident:
 
 
 class Prefetched:
-    """Gathered by a thread into pinned memory, from which the device copies while it works."""
+    """A thread reads batches into pinned memory, from which the device copies while it works."""
 
     def __init__(self, split: Split, device: torch.device) -> None:
         self.split, self.device = split, device
         self._thread = ThreadPoolExecutor(1)
-        self._coming: dict[bytes, Future[Tensor]] = {}
+        self._pending: dict[bytes, Future[Tensor]] = {}
 
     def take(self, k: int, indices_of: IndicesOf) -> Tensor:
         wanted = {indices.tobytes(): indices for indices in map(indices_of, range(k, k + 1 + AHEAD))}
-        # by content: after a restart other images have the same number
-        self._coming = {key: self._coming.get(key) or self._fetch(wanted[key]) for key in wanted}
-        first = next(iter(self._coming.values()))
+        # The key is the batch's indices, for after a restart batch k has other images.
+        self._pending = {
+            key: self._pending.get(key) or self._thread.submit(self._read_pinned, indices)
+            for key, indices in wanted.items()
+        }
+        first = next(iter(self._pending.values()))
         return first.result().to(self.device, non_blocking=True)
 
-    def _fetch(self, indices: Indices) -> Future[Tensor]:
-        return self._thread.submit(self._pinned, indices)
-
-    def _pinned(self, indices: Indices) -> Tensor:
+    def _read_pinned(self, indices: Indices) -> Tensor:
         images = torch.from_numpy(self.split.images(indices))
         return images.pin_memory() if self.device.type == "cuda" else images
 
 
 def open_source(split: Split, device: torch.device) -> Source:
-    """The quickest for the device: resident on CUDA if the set takes at most a quarter of what is free."""
+    """The fastest source for the device: `Resident` on CUDA if a quarter of the free memory is enough."""
     if device.type != "cuda":
         return Plain(split, device)
     needed = len(split) * split.images(np.zeros(1, np.int64)).nbytes
@@ -86,7 +85,7 @@ def open_source(split: Split, device: torch.device) -> Source:
 
 
 class Batches:
-    """The endless row of batches; of each, every `world`-th image from image `rank` on."""
+    """Endless batches. Of each, this process gets every `world`-th image, starting with image `rank`."""
 
     def __init__(
         self, source: Source, stream: InfiniteSampler, *, flip: bool = False, rank: int = 0, world: int = 1
@@ -95,12 +94,9 @@ class Batches:
         self._part = slice(rank, None, world)
 
     def at(self, k: int, random: torch.Generator) -> Tensor:
-        """Batch k: (B / world, 3, S, S) in [-1, 1]. With `flip` mirrored at random, as drawn for all B."""
-        images = scale_images(self.source.take(k, self._indices))
+        """Batch k: (B / world, 3, S, S) in [-1, 1]. With `flip`, each image is mirrored at random."""
+        images = scale_images(self.source.take(k, lambda j: self.stream.batch_at(j)[self._part].copy()))
         if self.flip:
-            drawn = torch.rand(self.stream.batch, 1, 1, 1, generator=random)[self._part] < 0.5
-            images = torch.where(to_device(drawn, images.device), images.flip(3), images)
+            mirrored = torch.rand(self.stream.batch, 1, 1, 1, generator=random)[self._part] < 0.5
+            images = torch.where(to_device(mirrored, images.device), images.flip(3), images)
         return images
-
-    def _indices(self, k: int) -> Indices:
-        return self.stream.batch_at(k)[self._part].copy()

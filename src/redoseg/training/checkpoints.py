@@ -1,4 +1,4 @@
-"""What a run leaves in its folder and takes up again: log, checkpoints, scores, pictures, the model."""
+"""Writes a run's folder and reads it again: log, checkpoints, scores, pictures, the model."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from redoseg.label_free.statistics import MaskStatistics
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.weights import flat_moments, flat_weights, load_tensors, save_tensors
+from redoseg.models.weights import flat_weights, load_tensors, save_tensors
 from redoseg.redrawing.samples import SamplePicture
 from redoseg.training.learner import Learner
 from redoseg.training.log import MetricsLog, description
@@ -24,15 +24,9 @@ from redoseg.training.selection import BestCheckpoint, LabelFreeSelection, check
 State = dict[str, Any]
 """A run's numbers: step, attempt, images, seconds, restarts, and the learner's own."""
 
-Moment = tuple[int, int]
-"""Attempt and step."""
-
-_TO_USE, _TO_REDRAW = ("f", "f_ema"), ("f", "f_ema", "G")  # of a checkpoint that can't be resumed from
-_NO_CHECKPOINT = {"val": None, "signals": None, "label_free": None}
-
 
 class RunWriter:
-    """The files of one run, whatever is learned in it. Of several processes the main one has it."""
+    """The files of one run, of any learner. Of several processes only the main one has a writer."""
 
     def __init__(
         self,
@@ -41,65 +35,61 @@ class RunWriter:
         device: torch.device,
         supervision: dict[str, Any] | None = None,
     ) -> None:
-        """Images that were trained on with their masks, which `supervision` (`Labelled.supervision`) names,
-        are not scored: they'd flatter."""
+        """`supervision` (`Labelled.supervision`) names the images that are trained on with their masks.
+        They count as unlabelled when the run is scored: scoring them would inflate the score."""
         self.config, self.dataset, self.device = config, dataset, device
         self.supervision, scored = supervision, hold_out(scoring_split(dataset), supervision)
         self.folder = RunFolder(config.out)
         self.best = BestCheckpoint(scored, config.best_by)
         self.label_free = LabelFreeSelection(config)
         self.picture = SamplePicture(config, None if scored is None else scored[1], dataset.split("train"))
-        self._saved: Moment | None = None  # that of checkpoints/last
-        self._sampled: Moment | None = None
+        self._saved: tuple[int, int] | None = None  # attempt and step of checkpoints/last
+        self._sampled: tuple[int, int] | None = None  # attempt and step of the last picture
 
-    # --- taking up
+    # --- resuming
 
-    def last(self) -> tuple[dict[str, Tensor], State] | None:
-        """checkpoints/last, if there is one: tensors, and all that `save_state` wrote beside them."""
+    def load_state(self) -> tuple[dict[str, Tensor], State] | None:
+        """The tensors of checkpoints/last, and the numbers beside them; None without that file."""
         return load_tensors(self.folder.last) if self.folder.last.is_file() else None
 
-    def open(self, saved: State | None, more: dict[str, Any]) -> None:
-        """Go on where a checkpoint stood, or begin: what came after it is dropped. `more` is for run.json."""
+    def open(self, saved: State | None, extra: dict[str, Any]) -> None:
+        """Open the files where the checkpoint `saved` left them, or begin new ones (None).
+        Files and lines of the log that are newer than the checkpoint are removed. `extra` goes to
+        run.json."""
         if saved is not None:
             self.best.best, self.best.last = saved["best"], saved["last_score"]
             self.label_free.best = saved.get("label_free")  # not in runs from before there was a rule
         described = description(self.config, self.dataset.describe(), self.device)
         described["supervision"] = self.supervision or {"kind": "none"}
-        write_json(self.folder.description, described | more)
+        write_json(self.folder.description, described | extra)
         self.remove_newer_than(saved["step"] if saved else 0)
         self.log = MetricsLog(self.folder.metrics, int(saved["log_offset"]) if saved else 0)
 
-    def forget_attempt(self) -> None:
-        """Scores of a dead attempt don't count."""
-        self.best.forget()
-        self.label_free.forget()
-
     def remove_newer_than(self, step: int) -> None:
-        """Remove what the state knows nothing of: files of a dead attempt, and of steps that come again."""
+        """Remove the files of a collapsed attempt, and those of steps that will be done again."""
         files = {self.folder.best: self.best.best, self.folder.label_free: self.label_free.best}
         self.folder.remove_newer_than(step, *(file for file, chosen in files.items() if chosen is None))
 
-    # --- writing, in the order in which it is done
+    # --- writing, in this order
 
     def save_checkpoint(self, learner: Learner, state: State, fixed_images: Tensor) -> None:
-        """Scores, a checkpoint of f for later choice, the best one, and the one chosen without masks.
-
-        `fixed_images` (N, 3, S, S): what the choice without masks looks at.
-        """
+        """Score f, and save it as this step's checkpoint and, where it is the best so far, as the best one.
+        There is a best one by masks, and one by label-free signals on `fixed_images` (N, 3, S, S)."""
         step = state["step"]
         signals = checkpoint_signals(self.config, learner, fixed_images)
         best, chosen = self.best.update(learner.f, step), self.label_free.update(signals, step)
         info = self._info(state) | {"signals": signals.as_dict()}
         for file, due in ((self.folder.best, best), (self.folder.label_free, chosen)):
             if due:
-                save_tensors(file, _weights(learner, _TO_REDRAW), info)
-        save_tensors(self.folder.step(step), _weights(learner, _TO_USE), info)
+                save_tensors(file, _weights(learner, "f", "f_ema", "G"), info)
+        save_tensors(self.folder.step(step), _weights(learner, "f", "f_ema"), info)
 
     def log_metrics(
         self, state: State, entry: dict[str, Any], statistics: MaskStatistics, *, restarts: int | None
     ) -> dict[str, Any]:
-        """The log's line for this step, which it returns. `restarts` None: there can't be any."""
+        """Write the log's line for this step, and return it. `restarts` is None for what can't restart."""
         scored = state["step"] % self.config.eval_every == 0
+        signals = self.label_free.signals if scored else None
         line = {
             "step": state["step"],
             "images": state["images"],
@@ -108,64 +98,47 @@ class RunWriter:
             "region_sizes": [statistics.sizes[channel] for channel in statistics.order],
             "variation": statistics.variation,
             **({} if restarts is None else {"restarts": restarts}),
-            **(self._of_checkpoint() if scored else _NO_CHECKPOINT),
+            "val": self.best.last if scored else None,
+            "signals": None if signals is None else signals.as_dict(),
+            "label_free": self.label_free.score if scored else None,
         }
         self.log.write(**line)
         return line
 
-    def log_collapse(self, event: dict[str, Any], **found: Any) -> None:
-        """A line for an attempt that ends here."""
-        self.log.write(event="collapse", **event, **found)
-
     def save_sample(self, learner: Learner, state: State) -> None:
-        """The picture of this step."""
+        """Write the picture of this step."""
         self.picture.write(self.folder.sample(state["step"]), learner.f, learner.networks.get("G"))
         self._sampled = _moment(state)
 
     def save_state(self, learner: Learner, state: State) -> None:
-        """checkpoints/last: the whole state."""
-        info = self._info(state) | {"log_offset": self.log.offset}
-        tensors = flat_weights(learner.networks) | flat_moments(learner.optimizers)
-        save_tensors(self.folder.last, tensors, info)
+        """Write checkpoints/last: all that a resumed run needs."""
+        save_tensors(self.folder.last, learner.tensors(), self._info(state) | {"log_offset": self.log.offset})
         self._saved = _moment(state)
 
     def has_saved(self, state: State) -> bool:
-        """Whether checkpoints/last is of this moment."""
+        """Whether checkpoints/last is of this attempt and step."""
         return self._saved == _moment(state)
 
     def save_model(self, learner: Learner, state: State) -> None:
-        """The run's end: its model, the model's scores, and a picture where this step has none yet."""
+        """At the run's end, write its model, the model's scores, and a picture if this step has none yet."""
         if self._sampled != _moment(state):
             self.save_sample(learner, state)
         masks = supervision_text(self.supervision)
         write_folder_aside(self.folder.model, lambda aside: save_model(learner.f, aside, masks))
         if self.best.split is not None:
-            model = load_model(self.folder.path, device=self.device)  # as saved
+            model = load_model(self.folder.path, device=self.device)  # scored as it was saved
             write_json(self.folder.evaluation, score(model, self.best.split).as_dict())
 
-    def _of_checkpoint(self) -> dict[str, Any]:
-        """What the log says where a checkpoint has just been kept."""
-        signals = self.label_free.signals
-        return {
-            "val": self.best.last,
-            "signals": None if signals is None else signals.as_dict(),
-            "label_free": self.label_free.score,
-        }
-
     def _info(self, state: State) -> State:
-        """What checkpoints say beside their tensors."""
-        chosen = {
-            "best": self.best.best,
-            "last_score": self.best.last,
-            "label_free": self.label_free.best,
-        }
+        """The JSON in a checkpoint, beside its tensors."""
+        chosen = {"best": self.best.best, "last_score": self.best.last, "label_free": self.label_free.best}
         masks = {} if self.supervision is None else {"supervision": self.supervision}
         return state | chosen | {"data": self.dataset.fingerprint} | masks
 
 
-def _weights(learner: Learner, letters: tuple[str, ...]) -> dict[str, Tensor]:
+def _weights(learner: Learner, *letters: str) -> dict[str, Tensor]:
     return flat_weights({name: net for name, net in learner.networks.items() if name in letters})
 
 
-def _moment(state: State) -> Moment:
+def _moment(state: State) -> tuple[int, int]:
     return state["attempt"], state["step"]

@@ -1,4 +1,4 @@
-"""The processes that train one run together: `torchrun ... -m redoseg train`, or one process alone."""
+"""Communication of the processes that train one run (`torchrun ... -m redoseg train`), or of one alone."""
 
 import os
 import re
@@ -18,16 +18,14 @@ from redoseg.tensors import pick_device
 
 T = TypeVar("T")
 
-ANSWER = timedelta(minutes=10)  # in which every process must come to the same update
-PATIENCE = timedelta(days=2)  # for what one process does alone: reading photos, scores, files
+UPDATE_TIMEOUT = timedelta(minutes=10)  # within which every process must come to the same update
+ALONE_TIMEOUT = timedelta(days=2)  # for what one process does alone: reading photos, scores, files
 
 
 class SingleProcess:
-    """One process alone: nothing to agree on. `ProcessGroup` is the same for several.
-
-    `rank` counts from 0, `local_rank` does on each machine. What a run leaves is written by the main process
-    only.
-    """
+    """One process, which has no other to communicate with. `ProcessGroup` has the same methods for several.
+    `rank` counts all processes from 0, `local_rank` those of one machine. The main process is that of rank
+    0."""
 
     rank = local_rank = 0
     world = 1
@@ -37,53 +35,51 @@ class SingleProcess:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """This process's device. ConfigError for one that isn't there."""
+        """This process's device. ConfigError if there is no such device."""
         return pick_device(name)
 
     def check_batch(self, batch: int) -> None:
-        """ConfigError for a batch that so many processes can't share."""
+        """Raise ConfigError for a batch that can't be divided evenly among the processes."""
 
     def all_reduce_mean_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Every process's gradients become their mean, in one exchange. One that is None counts as zero."""
+        """Replace the gradients by their mean over processes, in one exchange. None counts as zero."""
 
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
-        """Every process's tensors become their mean, in one exchange."""
+        """Replace the tensors by their mean over processes, in one exchange."""
 
     def broadcast_(self, tensors: Iterable[Tensor]) -> None:
-        """Every process's tensors become the first one's."""
+        """Replace the tensors by the main process's."""
 
     def sync_batch_norm(self, network: nn.Module) -> None:
-        """Batch norms in the network are to use the statistics of the global batch."""
+        """Make the network's batch norms use the statistics of the whole batch, over all processes."""
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What the first process makes, alone, however long that takes it."""
+        """What `make` returns in the main process, which alone calls it; the others wait."""
         return make()
 
     def check_same(self, fingerprint: object) -> None:
-        """DataError if the main process has another one: its data are other files."""
+        """Raise DataError if the main process's fingerprint is another, because its data are other files."""
         if fingerprint != self.broadcast(lambda: fingerprint):
             raise DataError(
                 "the data of this machine are not those of the first one: copy the same files to all"
             )
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in some process."""
+        """Whether the flag is set in any process."""
         return flag
 
     def barrier(self) -> None:
-        """For all the others, however long they take."""
+        """Wait until all processes are here."""
 
 
 class ProcessGroup(SingleProcess):
-    """Several processes, on one machine or more. Each call is made by all of them, in the same order.
-
-    Hosts agree over gloo, so that no device is waited for; tensors travel where they are. ProcessError where
-    another process can't be reached.
-    """
+    """Several processes, on one machine or more. All of them must make the same calls in the same order.
+    Python objects go over gloo, so that no device has to be waited for; tensors go by their device's backend.
+    Raises ProcessError if another process can't be reached."""
 
     def __init__(self, rank: int, world: int, local_rank: int) -> None:
         self.rank, self.world, self.local_rank = rank, world, local_rank
-        self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        self._objects_group = dist.new_group(backend="gloo", timeout=ALONE_TIMEOUT)
 
     def device(self, name: str) -> torch.device:
         if name in ("auto", "cuda") and torch.cuda.is_available():
@@ -116,7 +112,7 @@ class ProcessGroup(SingleProcess):
     @torch.no_grad()
     def all_reduce_mean_(self, tensors: Sequence[Tensor]) -> None:
         flat = _flatten(tensors).div_(self.world)
-        with _reaching():
+        with _communicating():
             dist.all_reduce(flat)
         _unflatten(flat, tensors)
 
@@ -127,7 +123,7 @@ class ProcessGroup(SingleProcess):
             kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
         for alike in kinds.values():
             flat = _flatten(alike)
-            with _reaching():
+            with _communicating():
                 dist.broadcast(flat, 0)
             _unflatten(flat, alike)
 
@@ -139,44 +135,42 @@ class ProcessGroup(SingleProcess):
 
     def broadcast(self, make: Callable[[], T]) -> T:
         box: list[Any] = [make() if self.is_main_process else None]
-        with _reaching():
-            dist.broadcast_object_list(box, 0, group=self._patient)
+        with _communicating():
+            dist.broadcast_object_list(box, 0, group=self._objects_group)
         made: T = box[0]
         return made
 
     def any(self, flag: bool) -> bool:
         box = torch.tensor(int(flag))
-        with _reaching():
+        with _communicating():
             dist.all_reduce(box, dist.ReduceOp.MAX)
         return bool(box)
 
     def barrier(self) -> None:
-        with _reaching():
-            dist.barrier(self._patient)
+        with _communicating():
+            dist.barrier(self._objects_group)
 
 
 @contextmanager
 def process_group() -> Iterator[SingleProcess]:
-    """The processes that torchrun started with this one; this one alone if none did.
-
-    An error in any of them ends them all. The first to have one raises it; those that only lose touch
-    thereby, or come to the same error, raise ElsewhereError, so that it is said once.
-    """
+    """A context with the group of processes that torchrun started, or with this process alone.
+    An error in one of them ends them all. The first process with an error raises it; the others, which fail
+    because of it or have the same error, raise ElsewhereError, so that it is printed once."""
     if not is_distributed():
         yield SingleProcess()
         return
     store, rank, world = next(rendezvous("env://"))
-    # torchrun keeps its store when it starts all processes again (--max-restarts)
+    # The prefix differs after torchrun has restarted the processes (--max-restarts): it keeps the store.
     store = PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=ANSWER)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=UPDATE_TIMEOUT)
     try:
         yield ProcessGroup(rank, world, int(os.environ.get("LOCAL_RANK", "0")))
     except Exception as error:
-        if not _first_to_say(store):
+        if not _is_first_error(store):
             raise ElsewhereError("another process of the run has failed, and said why") from error
         if isinstance(error, dist.DistError):
-            raise _lost(error) from error
+            raise _process_error(error) from error
         raise
     finally:
         dist.destroy_process_group()
@@ -192,25 +186,24 @@ def is_main_process() -> bool:
     return not is_distributed() or os.environ["RANK"] == "0"
 
 
-def _first_to_say(store: Any) -> bool:
+def _is_first_error(store: Any) -> bool:
     try:
-        said: int = store.add("redoseg/said", 1)
-    except RuntimeError:  # gone with the process that held it
+        return bool(store.add("redoseg/errors", 1) == 1)
+    except RuntimeError:  # the store is gone with the process that held it
         return True
-    return said == 1
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
+def _communicating() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and NCCL raise
-        raise _lost(error) from error
+        raise _process_error(error) from error
 
 
-def _lost(error: RuntimeError) -> ProcessError:
-    said = re.sub(r"^\[\S+\] ", "", str(error).strip()) or type(error).__name__  # without gloo's own line
-    reason = re.split(r"\. |\n", said)[0]
+def _process_error(error: RuntimeError) -> ProcessError:
+    text = re.sub(r"^\[\S+\] ", "", str(error).strip()) or type(error).__name__  # without gloo's line number
+    reason = re.split(r"\. |\n", text)[0]
     return ProcessError(
         f"another process of the run was lost ({reason}): the same command goes on from the last checkpoint"
     )
@@ -227,33 +220,28 @@ def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     )
 
 
-def _sum(x: Tensor) -> Tensor:
-    """The sum of every process's tensor, with a gradient."""
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return total
-
-
 class _Sum(torch.autograd.Function):
-    """Backwards a sum, too: each process's loss depends on each one's tensor."""
+    """The sum of all processes' tensors. The gradient is summed, too, as each process's loss depends on each
+    process's tensor."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return _summed(x)
+        return _all_reduce_sum(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _summed(gradients[0])
+        return _all_reduce_sum(gradients[0])
 
 
-def _summed(x: Tensor) -> Tensor:
+def _all_reduce_sum(x: Tensor) -> Tensor:
     x = x.clone(memory_format=torch.contiguous_format)
-    with _reaching():
+    with _communicating():
         dist.all_reduce(x)
     return x
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over all processes' images; each must have one. `SyncBatchNorm` needs GPUs."""
+    """Batch norm over all processes' images, at least one each. PyTorch's `SyncBatchNorm` needs GPUs."""
 
     def __init__(self, norm: nn.BatchNorm2d, world: int) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine)
@@ -267,13 +255,13 @@ class _SyncBatchNorm(nn.BatchNorm2d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
-        # in float32, and the variance about the mean of all: their squares' difference would lose digits
+        # In float32, and with the variance about the common mean: E[x^2] - E[x]^2 would lose digits.
         pixels = x.float()
         size = torch.full((1,), x.numel() // x.shape[1], device=x.device, dtype=torch.float32)
-        total = _sum(torch.cat((pixels.sum((0, 2, 3)), size)))
+        total = _Sum.apply(torch.cat((pixels.sum((0, 2, 3)), size)))  # type: ignore[no-untyped-call]
         mean, count = total[:-1] / total[-1], total[-1].detach()
         centred = pixels - mean[:, None, None]
-        variance = _sum(centred.square().sum((0, 2, 3))) / count
+        variance = _Sum.apply(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)

@@ -1,12 +1,12 @@
-"""Ctrl-C that waits for a good moment."""
+"""Delays Ctrl-C until the training loop can save its state."""
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Self
 
 
 class Interrupts:
-    """Within, Ctrl-C and SIGTERM only set `asked`; a second one ends the program at once."""
+    """A context in which Ctrl-C and SIGTERM only set `asked`; a second one ends the program at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -14,18 +14,16 @@ class Interrupts:
     def __enter__(self) -> Self:
         numbers = (signal.SIGINT, signal.SIGTERM)
         try:
-            self._before = {number: signal.signal(number, self._note) for number in numbers}
-        except ValueError:  # not the main thread: signals go elsewhere
-            self._before = {}
+            self._handlers = {number: signal.signal(number, self._handle) for number in numbers}
+        except ValueError:  # only the main thread gets signals, and this is another
+            self._handlers = {}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True

@@ -1,4 +1,4 @@
-"""The few labelled images of a semi-supervised run (--labelled): which they are, and each step's share.
+"""The few labelled images of a semi-supervised run (--labelled), and the batch of them that a step gets.
 
 Here masks ARE read in training. Without --labelled nothing of this file is used, and training reads none.
 """
@@ -25,10 +25,9 @@ from redoseg.method.drawing import decay
 from redoseg.method.losses import LabelledBatch, targets
 from redoseg.tensors import scale_images, to_device
 
-SHOWN = 8
-"""Labelled images of a step, at most."""
+SHOWN = 8  # labelled images in a step's batch, at most
 
-_DOMAIN = 0x1ABE1  # keeps what is drawn here apart from what the game draws from the same seed
+_DOMAIN = 0x1ABE1  # keeps the random numbers here apart from those that ReDO gets from the same seed
 
 Images = NDArray[np.uint8]
 
@@ -36,7 +35,7 @@ Images = NDArray[np.uint8]
 @dataclass(frozen=True)
 class Labelled:
     """K images (K, S, S, 3) uint8, each with a labelled pixel, and their labels (K, S, S) uint8: 0 to n - 1,
-    255 unlabelled. `source`: where they come from, in words."""
+    255 unlabelled. `source` says in words where they come from."""
 
     source: str
     names: tuple[str, ...]
@@ -48,8 +47,8 @@ class Labelled:
 
     @cached_property
     def supervision(self) -> dict[str, Any]:
-        """For run.json and the card. `images` has a digest of each image at the run's size; `fingerprint`
-        changes with any pixel of an image or a mask, and with their order."""
+        """The entry for run.json and the card. `images` holds a digest of each image at the run's size;
+        `fingerprint` changes with any pixel of an image or a mask, and with their order."""
         images = [image_digest(image) for image in self.images]
         masks = [image_digest(label) for label in self.labels]
         return {
@@ -62,10 +61,8 @@ class Labelled:
         }
 
     def batch(self, config: TrainConfig, attempt: int, step: int, device: torch.device) -> LabelledBatch:
-        """What is shown at a step: a function of the seed, the attempt and the step alone.
-
-        Mirrored with --flip, and in the light of --f-jitter, as the game's own images are.
-        """
+        """The labelled batch of a step, which depends on the seed, the attempt and the step alone.
+        With --flip and --f-jitter it is mirrored and relit, as the unlabelled images are."""
         random = torch.Generator().manual_seed(derive_seed(_DOMAIN, config.seed, attempt, step))
         rows = torch.randperm(len(self), generator=random)[:SHOWN].numpy()
         images = scale_images(to_device(torch.from_numpy(self.images[rows]), device))
@@ -82,19 +79,17 @@ class Labelled:
 
 
 def open_labelled(config: TrainConfig, dataset: Dataset) -> Labelled | None:
-    """What --labelled names; None without it. DataError, one line, for what can't be learned from.
-
-    A number K takes the first K of an order of the labelled images of `dataset`'s split 'train' that --seed
-    gives: a larger K has the images of a smaller one, and more.
-    """
+    """The labelled images that --labelled names; None without it. DataError if there are none or too few.
+    A number K takes the first K labelled images of `dataset`'s split 'train' in an order that depends on
+    --seed: a larger K takes the same images, and more."""
     if config.labelled is None:
         return None
     if config.labelled.isdecimal():
-        return _drawn(int(config.labelled), dataset, config.seed)
-    return _named(config, config.labelled)
+        return _sample_images(int(config.labelled), dataset, config.seed)
+    return _open_source(config, config.labelled)
 
 
-def _drawn(K: int, dataset: Dataset, seed: int) -> Labelled:
+def _sample_images(K: int, dataset: Dataset, seed: int) -> Labelled:
     split = dataset.split("train")
     order = np.random.Generator(np.random.Philox(np.random.SeedSequence([_DOMAIN, seed])))
     rows = order.permutation(split.labelled)
@@ -108,10 +103,10 @@ def _drawn(K: int, dataset: Dataset, seed: int) -> Labelled:
             f"--labelled {K}: the split `train` of {dataset.name} has {len(chosen)} images with masks: ask "
             "for fewer, or name a folder of images with masks"
         )
-    return _taken(f"{dataset.name}, drawn from its split train", [("", split, np.sort(chosen[:K]))])
+    return _gather(f"{dataset.name}, drawn from its split train", [("", split, np.sort(chosen[:K]))])
 
 
-def _named(config: TrainConfig, source: str) -> Labelled:
+def _open_source(config: TrainConfig, source: str) -> Labelled:
     opened = open_data(config, [source])
     parts = []
     for name, split in opened.splits.items():
@@ -121,11 +116,11 @@ def _named(config: TrainConfig, source: str) -> Labelled:
         raise DataError(
             f"--labelled {source}: none of its images has a mask: put masks/ beside images/ (docs/data.md)"
         )
-    return _taken(opened.name, parts)
+    return _gather(opened.name, parts)
 
 
-def _taken(source: str, parts: Sequence[tuple[str, Split, NDArray[np.int64]]]) -> Labelled:
-    """Rows of splits; a name begins with what stands before its split."""
+def _gather(source: str, parts: Sequence[tuple[str, Split, NDArray[np.int64]]]) -> Labelled:
+    """The images of some rows of some splits. Each part is a prefix of its images' names, a split, rows."""
     names = [f"{prefix}{split.names[row]}" for prefix, split, rows in parts for row in rows]
     images = np.concatenate([split.images(rows) for _, split, rows in parts])
     labels = np.concatenate([split.labels(rows) for _, split, rows in parts])
@@ -133,15 +128,14 @@ def _taken(source: str, parts: Sequence[tuple[str, Split, NDArray[np.int64]]]) -
 
 
 def _any_labelled(labels: Images) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (labels != UNLABELLED).any((1, 2))
-    return found
+    any_labelled: NDArray[np.bool_] = (labels != UNLABELLED).any((1, 2))
+    return any_labelled
 
 
-def check_same(begun: dict[str, Any] | None, now: dict[str, Any] | None, out: Path) -> None:
-    """DataError if a run in `out` was begun with other labelled images: supervisions, None where there is
-    none. Where they lie may change."""
-    before, after = (None if found is None else found["fingerprint"] for found in (begun, now))
-    if before != after:
+def check_same_labelled(original: dict[str, Any] | None, now: dict[str, Any] | None, out: Path) -> None:
+    """Raise DataError if the run in `out` began with other labelled images than it has now.
+    Both are `Labelled.supervision`, None without labelled images. Their place on the disk may change."""
+    if (original and original["fingerprint"]) != (now and now["fingerprint"]):
         raise DataError(
             f"the labelled images of {out} aren't those that it was trained with: bring back the same "
             "--labelled, or train anew with another --out"

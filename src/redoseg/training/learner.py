@@ -1,89 +1,83 @@
-"""What the one loop trains: the contract between `Trainer` and what is learned in a step.
-
-A learner is a file of about a hundred lines: `training/redo.py` and `distillation/learner.py` are two.
-"""
+"""The contract between `Trainer` and a learner: `training/redo.py` and `distillation/learner.py` are two."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from redoseg.errors import DivergenceError
-from redoseg.method.algorithm import Metrics, divergence
+from redoseg.method.algorithm import Metrics
+from redoseg.models.weights import flat_moments, flat_weights
 from redoseg.networks.mask import MaskNetwork
 
 
 class Learner(Protocol):
-    """To be subclassed: `step`, `check_finite` and `restart` must be written, the rest has defaults.
-
-    What is random in step t must depend on (seed, attempt, t) alone: then a resumed run needs no state of
-    random generators, and several processes draw the same and take their part of it.
-    """
+    """A subclass must define `step`, `check_finite` and `restart`; the rest has defaults.
+    The random numbers of step t must depend on (seed, attempt, t) alone. Then a resumed run needs no state of
+    random generators, and several processes draw the same numbers and take their part of them."""
 
     networks: Mapping[str, nn.Module]
-    """By letter; all their weights are in a checkpoint. `f` is the mask network, `f_ema` its moving average.
-    Where there is a `G`, samples/ has its redraws; with `delta`, too, signals say how well codes are read."""
+    """The networks by letter, all of which a checkpoint holds. `f` is the mask network, `f_ema` its moving
+    average. With a `G`, samples/ shows redrawn images; with `delta`, too, its error is among the signals."""
 
     optimizers: Mapping[str, Optimizer]
-    """By the letter of what they move; their moments are in a checkpoint to resume from."""
+    """By the letter of the network that each updates. A checkpoint to resume from holds their moments."""
 
     supervision: dict[str, Any] | None = None
-    """What masks are read in training (`Labelled.supervision`). None: none is."""
+    """Which masks are read in training (`Labelled.supervision`); None if none are."""
 
     channels_named: bool = False
-    """Whether channel k of f is region k from the start. If not, images' borders tell the background."""
+    """Whether channel k of f is region k from the start. If not, the background is the region that fills the
+    images' borders (`MaskStatistics.order`)."""
 
     can_restart: bool = False
-    """Whether a collapse begins it anew. If not, it is said once and training goes on."""
+    """Whether training starts again after a collapse. If not, it warns once and goes on."""
 
     cure: str = "try a smaller --lr, or --precision float32"
     """What to do about a loss that is not finite."""
 
     @property
     def f(self) -> MaskNetwork:
-        """The mask network to use: the moving average where one is kept."""
+        """The mask network to use: the moving average of f's weights if there is one, else f itself."""
         f = self.networks.get("f_ema", self.networks["f"])
         assert isinstance(f, MaskNetwork)
         return f
 
     @property
     def monitored(self) -> MaskNetwork:
-        """The mask network that is looked at for a collapse."""
+        """The mask network whose masks are checked for a collapse."""
         return self.f
 
     @property
     def state(self) -> dict[str, Any]:
-        """What checkpoints keep beside the weights; `begin` gets it back."""
+        """Numbers of the learner's own that checkpoints hold beside the weights, for `begin`."""
         return {}
 
     def begin(self, saved: dict[str, Any] | None) -> None:
-        """Called once, before the first step: with what the last checkpoint says beside its weights, or None.
-
-        ConfigError or ModelError for what can't be begun, or gone on with.
-        """
+        """Called once, before the first step, with the numbers of the last checkpoint, or None without one.
+        Raises ConfigError or ModelError if training can't begin, or can't go on from that checkpoint."""
         return
 
     def describe(self) -> dict[str, Any]:
-        """For run.json, beside the options and the data."""
+        """Entries for run.json, beside the options and the data."""
         return {}
 
     def log_entry(self, means: dict[str, float]) -> dict[str, Any]:
-        """What the log says of the means of what `step` reported. The entry `losses` is shown to people."""
+        """The log's entries made of the means of what `step` returned. The progress bar shows `losses`."""
         return {"losses": means}
 
     def step(self, t: int) -> Metrics:
-        """One update of everything; t counts from 0."""
+        """Update every network once, and return the step's metrics. t counts from 0."""
         ...
 
     def check_finite(self, t: int) -> None:
-        """DivergenceError if a loss was not finite before step t."""
+        """Raise DivergenceError if a loss was not finite before step t."""
         ...
 
     def restart(self, attempt: int) -> None:
-        """Fresh weights and optimizers; attempt counts from 0, each has other weights and another order."""
+        """Start with new weights and optimizers. Attempts count from 0, each with its own random numbers."""
         ...
 
-    def divergence(self, what: str) -> DivergenceError:
-        """`what` is no finite number, and what to do."""
-        return divergence(what, self.cure)
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of a checkpoint to resume from: weights as `f.*`, moments as `adam.f.0.exp_avg`."""
+        return flat_weights(self.networks) | flat_moments(self.optimizers)

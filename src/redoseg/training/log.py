@@ -1,11 +1,10 @@
-"""What a run says: `run.json` and `metrics.jsonl` for programs, lines and a progress bar for people."""
+"""A run's reports: `run.json` and `metrics.jsonl` for programs, lines and a progress bar for people."""
 
 import json
 import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +22,7 @@ from redoseg.version import __version__
 
 
 def description(config: TrainConfig, data: dict[str, object], device: torch.device) -> dict[str, Any]:
-    """What run.json holds: every option, what the data is, versions, and what decides the last bits."""
+    """The content of run.json: every option, the data, and what the last bits depend on: versions, device."""
     return {
         "config": config.as_json(),
         "data": data,
@@ -39,54 +38,55 @@ def description(config: TrainConfig, data: dict[str, object], device: torch.devi
 
 
 def resumed_text(out: Path, step: int, steps: int) -> str:
-    """The line with which a run is taken up again."""
+    """The line that is printed when a run is resumed."""
     if step < steps:
         return f"going on with {out} at step {step}"
     return f"{out} has done all its steps, {step}: more with --steps"
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is: no markup, no colours, not wrapped."""
+    """Print a line as it is: without markup and colours, and not wrapped."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class MeanMetrics:
-    """Means of what steps report since the last line of the log, summed on the device: nothing waits."""
+    """Means of the steps' metrics since the last line of the log. They are summed on the device, so that no
+    step waits for it."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """A line was written: what follows belongs to the next one."""
+        """Forget the steps so far: the log has their means."""
         self._names: tuple[str, ...] = ()
         self._sums: Tensor | None = None
         self._count = 0
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
-        """What one step reports; the same names until the next reset."""
+        """Add one step's metrics, scalars by name: the same names until the next reset."""
         values = torch.stack([*metrics.values()])
         values = values.to(torch.float32 if values.device.type == "mps" else torch.float64)
         self._sums = values if self._sums is None else self._sums.to(values) + values
         self._names, self._count = tuple(metrics), self._count + 1
 
     def average_over(self, group: SingleProcess) -> None:
-        """Every process's sums become their mean: each saw its part of the same batches."""
+        """Replace every process's sums by their mean, since each had a part of the same batches."""
         if self._sums is not None:
             group.all_reduce_mean_([self._sums])
 
     def means(self) -> dict[str, float]:
-        """By name; empty before the first step."""
+        """The means by name; empty before the first step."""
         sums = [] if self._sums is None else (self._sums / self._count).tolist()
         return dict(zip(self._names, sums, strict=True))
 
     @property
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: a resumed run's next line then has the means that an unbroken one's has."""
+        """The sums for a checkpoint: with them a resumed run logs the same means as an unbroken one."""
         sums = [] if self._sums is None else self._sums.tolist()
         return {"steps": self._count, "sums": dict(zip(self._names, sums, strict=True))}
 
     def load_state(self, state: dict[str, Any] | None) -> None:
-        """What `state` gave; None, from a checkpoint that has none: nothing yet."""
+        """Restore what `state` returned; None, from older checkpoints, is no step."""
         self.reset()
         if state is not None and state["steps"]:
             self._names, self._count = tuple(state["sums"]), state["steps"]
@@ -94,7 +94,7 @@ class MeanMetrics:
 
 
 class MetricsLog:
-    """Appends JSON lines. `offset` is what a checkpoint keeps: what came after it is dropped on resuming."""
+    """Appends JSON lines. Resuming cuts the file to `offset`, its length when the checkpoint was written."""
 
     def __init__(self, path: Path, offset: int = 0) -> None:
         self.path = path
@@ -117,7 +117,7 @@ class ProgressBar:
         self, console: Console, steps: int, start: int, batch: int, minutes_left: float | None
     ) -> None:
         self.console, self.steps, self.batch = console, steps, batch
-        self.first, self.said = start, 0.0
+        self.first, self.noted = start, 0.0
         self.began = self.timed = time.monotonic()
         self.minutes_left = minutes_left
         self.status = ""
@@ -135,17 +135,15 @@ class ProgressBar:
             self.live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.live.stop()
 
     def restart(self) -> None:
-        """A new attempt begins at step 0: the speed is measured anew."""
+        """Measure the speed anew, for an attempt that begins at step 0."""
         self.first, self.timed = 0, time.monotonic()
 
     def update(self, step: int, line: dict[str, Any] | None, score: str) -> None:
-        """`step` updates are done; `line` is what the log got last."""
+        """Show that `step` updates are done. `line` is the log's line of this step, if there is one."""
         if line is not None:
             losses = " ".join(f"{name} {value:.2f}" for name, value in line["losses"].items())
             sizes = "/".join(f"{size:.2f}" for size in line["region_sizes"])
@@ -162,17 +160,13 @@ class ProgressBar:
         self.bar.update(self.task, completed=min(share, 1.0), pace=pace)
         if self.console.is_terminal:
             self.live.update(self._lines())
-        elif line is not None and now - self.said > 10:
-            self.said = now
-            self.note(f"{pace}  {self.status}")
+        elif line is not None and now - self.noted > 10:
+            self.noted = now
+            say(self.console, f"{pace}  {self.status}")
 
     def _lines(self) -> Group:
         # Two lines, so that nothing is lost on a terminal of 80 columns.
         return Group(self.bar, Text(self.status, no_wrap=True, overflow="ellipsis"))
-
-    def note(self, text: str) -> None:
-        """A line above the bar."""
-        say(self.console, text)
 
 
 def _clock(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""f moved towards masks that are given: for distilling, and for --labelled alone (`supervised`)."""
+"""Trains f alone on given masks: for distillation, and for `supervised.fit` on labelled images."""
 
 import copy
 from contextlib import AbstractContextManager
@@ -19,16 +19,14 @@ CURE = "try a smaller --lr, or --precision float32"
 
 
 class MaskLearner:
-    """A mask network, its moving average, and its update. Region r is channel r, as in the masks given.
-
-    Of `config` these count: what f is built from, `lr_f`, `weight_decay_f`, `ema_half_life`, `batch`,
-    `precision` and `compile`.
-    """
+    """A mask network, its moving average, and its update. Channel r of f learns channel r of the masks.
+    Of `config` it uses the options of f's architecture, `lr_f`, `weight_decay_f`, `ema_half_life`, `batch`,
+    `precision` and `compile`."""
 
     def __init__(
         self, config: TrainConfig, seed: int, device: torch.device, group: SingleProcess | None = None
     ) -> None:
-        """The first weights depend on `seed` alone; the global random state is left as it was."""
+        """The initial weights depend on `seed` alone; the global random state is left unchanged."""
         self.config, self.device, self.group = config, device, group or SingleProcess()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -50,18 +48,20 @@ class MaskLearner:
 
     @property
     def f(self) -> MaskNetwork:
-        """The mask network to use: the moving average where one is kept."""
+        """The mask network to use: the moving average of f's weights if there is one, else f itself."""
         return self.networks.get("f_ema", self.networks["f"])
 
     def precision(self) -> AbstractContextManager[object]:
-        """Within, the networks work with what --precision says."""
+        """A context in which networks compute in the precision that --precision names."""
         return working_precision(self.config.precision, self.device)
 
     def update(self, images: Tensor, targets: Tensor, counted: Tensor, step: int) -> Metrics:
-        """Towards `targets` (B, n, S, S) where `counted` (B, 1, S, S) says so. images (B, 3, S, S)."""
+        """One step of Adam on the cross-entropy between f's masks and the targets. Returns it as a metric.
+        images (B, 3, S, S) in [-1, 1]; targets (B, n, S, S) and counted (B, 1, S, S), a pixel's weight, in
+        [0, 1]; step counts from 0."""
         f, optimizer = self.networks["f"], self.optimizers["f"]
         with compiling():
-            loss = self._loss(images, targets, counted, self._total(counted))
+            loss = self._loss(images, targets, counted, self._mean_counted(counted))
         self._finite &= torch.isfinite(loss.detach())
         optimizer.zero_grad(set_to_none=True)
         with compiling():  # the backward graph
@@ -79,9 +79,9 @@ class MaskLearner:
             logits = self.networks["f"].logits(images)
         return masked_cross_entropy(logits, targets, counted, total)
 
-    def _total(self, counted: Tensor) -> Tensor | None:
-        """Of several processes: the mean number of pixels that count in one, lest those of a process with few
-        weigh more. The mean of the processes' gradients is then that of the whole batch."""
+    def _mean_counted(self, counted: Tensor) -> Tensor | None:
+        """The mean number of counted pixels in one of several processes; None for a process alone.
+        With it as divisor, the mean of the processes' gradients is that of the whole batch."""
         if self.group.world == 1:
             return None
         total = counted.sum()
@@ -89,6 +89,6 @@ class MaskLearner:
         return total.clamp(min=1 / self.group.world)
 
     def check_finite(self, step: int) -> None:
-        """DivergenceError if a loss wasn't finite. To be called before anything is saved after `step`."""
+        """Raise DivergenceError if a loss wasn't finite. To be called before anything is saved."""
         if not self._finite:
             raise divergence(f"a loss was not finite before step {step}", CURE)

@@ -1,4 +1,4 @@
-"""ReDO as the loop trains it: Algorithm 1 on fresh images and fresh random draws, restarted on a collapse."""
+"""Trains ReDO: Algorithm 1 on new images and new random draws in each step, restarted after a collapse."""
 
 import torch
 
@@ -8,7 +8,6 @@ from redoseg.data.sampler import InfiniteSampler, derive_seed
 from redoseg.errors import ConfigError
 from redoseg.method.algorithm import Metrics, ReDO
 from redoseg.method.drawing import RandomDraws
-from redoseg.method.losses import LabelledBatch
 from redoseg.networks.mask import MaskNetwork
 from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
@@ -17,7 +16,7 @@ from redoseg.training.learner import Learner
 
 
 class ReDOLearner(Learner):
-    """Every process of a group takes every step, on its part of the batch."""
+    """The learner of `redoseg train`. Every process of a group takes every step, on its part of the batch."""
 
     can_restart = True
     cure = "try a smaller --lr and --lr-f, or --precision float32"
@@ -33,7 +32,7 @@ class ReDOLearner(Learner):
         self.restart(0)
 
     def restart(self, attempt: int) -> None:
-        """Everything that is learned, from scratch: its seed depends on the run's and on the attempt."""
+        """Build new networks and optimizers from a seed that depends on the run's seed and the attempt."""
         config, group = self.config, self.group
         seed = derive_seed(config.seed, attempt)
         self.attempt = attempt
@@ -45,47 +44,44 @@ class ReDOLearner(Learner):
 
     @property
     def monitored(self) -> MaskNetwork:
-        """The raw f: its average is slow to show a collapse."""
+        """f without averaging: a moving average is slow to show a collapse."""
         return self.redo.networks.f
 
     def step(self, t: int) -> Metrics:
-        """Algorithm 1: the generators' update, then the discriminator's, on fresh images."""
+        """Algorithm 1: update f, G and delta on a batch of images, then D on others. t counts from 0."""
         config, redo = self.config, self.redo
         random = torch.Generator().manual_seed(derive_seed(config.seed, self.attempt, t))
         batches = (1 + (config.fakes == "new")) * config.d_updates + 1  # that a step consumes
-        fresh = iter(range(t * batches, (t + 1) * batches))
+        new = iter(range(t * batches, (t + 1) * batches))
+        labelled = None
+        if self.labelled is not None:
+            labelled = self.labelled.batch(config, self.attempt, t, self.device)
 
-        I, draws = self.batches.at(next(fresh), random), self._draws(random, t)
-        metrics = redo.generator_update(I, draws, t, self._labelled_batch(t))
+        I, draws = self.batches.at(next(new), random), self._sample_draws(random, t)
+        metrics = redo.generator_update(I, draws, t, labelled)
         for _ in range(config.d_updates):
-            I_real = self.batches.at(next(fresh), random)
+            I_real = self.batches.at(next(new), random)
             if config.fakes == "new":
-                I, draws = self.batches.at(next(fresh), random), self._draws(random, t)
+                I, draws = self.batches.at(next(new), random), self._sample_draws(random, t)
             metrics |= redo.discriminator_update(I_real, I, draws, t)
         return metrics
 
-    def _draws(self, random: torch.Generator, t: int) -> RandomDraws:
-        """Those of this process's images: a part of what is drawn for the whole batch."""
+    def _sample_draws(self, random: torch.Generator, t: int) -> RandomDraws:
+        """Random numbers of the whole batch, of which this process takes those of its own images."""
         return RandomDraws.sample(self.config, random, t).part(self.group.rank, self.group.world)
 
-    def _labelled_batch(self, t: int) -> LabelledBatch | None:
-        """With --labelled: the same in every process."""
-        if self.labelled is None:
-            return None
-        return self.labelled.batch(self.config, self.attempt, t, self.device)
-
     def check_finite(self, t: int) -> None:
-        """DivergenceError if a loss was not finite before step t."""
+        """Raise DivergenceError if a loss was not finite before step t."""
         self.redo.check_finite(t)
 
 
 def check_shares(config: TrainConfig, group: SingleProcess) -> None:
-    """ConfigError for options that so many processes can't share."""
+    """Raise ConfigError for options with which the processes can't divide a batch among them."""
     batch, n, world = config.batch, config.n, group.world
     group.check_batch(batch)
     if world == 1 or config.redraw != "one":
         return
-    if batch < n:  # else no generator is ever without a gradient, and None is zero
+    if batch < n:  # a generator without an image would have no gradient to average
         raise ConfigError(f"--batch {batch} is too small for {world} processes: use at least {n} (--n)")
     if config.g_norm == "batch" and batch // n < world:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""A run's scores while it goes on, and which of its checkpoints is the best: by masks, and without any."""
+"""Which of a run's checkpoints is the best: by its scores against masks, and by signals without masks."""
 
 import dataclasses
 from typing import Any
@@ -17,22 +17,23 @@ SCORED = 2_000  # labelled images, at most, that a checkpoint is scored on
 
 
 class BestCheckpoint:
-    """`last`: the last scores, by matching; `best`: step and IoU of the best. None without masks."""
+    """The best checkpoint by its IoU. `last`: the last scores, by matching; `best`: step and IoU of the best
+    one so far. Both are None if the data has no masks."""
 
     def __init__(self, scored: tuple[str, Split] | None, best_by: str) -> None:
-        """`scored`: name and images of the split; `best_by`: the matching that decides."""
+        """`scored`: name and images of the split that is scored; `best_by`: the matching whose IoU counts."""
         self.name = "" if scored is None else scored[0]
         self.split = None if scored is None else scored[1]
         self.best_by = best_by
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Scores of a dead attempt don't count."""
+    def reset(self) -> None:
+        """Drop the scores, because a collapsed attempt's don't count."""
         self.best: dict[str, Any] | None = None
         self.last: dict[str, Any] | None = None
 
     def update(self, f: MaskNetwork, step: int) -> bool:
-        """Score f as it is after `step` updates; whether it is the best so far."""
+        """Score f as it is after `step` updates, and return whether it is the best so far."""
         if self.split is None:
             return False
         counts = count_pixels(f, self.split, SCORED)
@@ -47,27 +48,28 @@ class BestCheckpoint:
 
     @property
     def text(self) -> str:
-        """For the progress bar."""
+        """The last IoU, for the progress bar."""
         if self.last is None:
             return ""
         return f"{self.last['split']} IoU {self.last['per_dataset']['iou']:.3f}"
 
 
 class LabelFreeSelection:
-    """`signals`: the last ones; `score`: theirs; `best`: step and score of the one chosen by them."""
+    """The best checkpoint by its label-free score. `signals` and `score` are those of the last checkpoint,
+    `best` holds step and score of the best one so far."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.smallest, self.least_variation = config.collapse_below, config.collapse_variation
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """Those of a dead attempt don't count."""
+    def reset(self) -> None:
+        """Drop the scores, because a collapsed attempt's don't count."""
         self.best: dict[str, Any] | None = None
         self.signals: Signals | None = None
         self.score: float | None = None
 
     def update(self, signals: Signals, step: int) -> bool:
-        """Whether the checkpoint of `step` is the best so far by its signals; of equals the later is."""
+        """Whether the checkpoint of `step` is the best so far; of equally good ones the last is."""
         self.signals = signals
         self.score = label_free_score(signals, self.smallest, self.least_variation)
         if self.best is not None and self.score < self.best["score"]:
@@ -77,7 +79,7 @@ class LabelFreeSelection:
 
 
 def checkpoint_signals(config: TrainConfig, learner: Learner, images: Tensor) -> Signals:
-    """The learner's signals on images (N, 3, S, S); how well codes are read, where it has G and delta."""
+    """The learner's signals on images (N, 3, S, S); with G and delta also how well delta reads codes."""
     signals = measure(learner.f, images)
     G, delta = learner.networks.get("G"), learner.networks.get("delta")
     if not isinstance(G, nn.ModuleList) or delta is None:

@@ -1,7 +1,4 @@
-"""f trained alone on labelled images, without a game: what ReDO is measured against (the paper's Figure 4).
-
-SUPERVISED: masks are what is learned here.
-"""
+"""SUPERVISED: f trained on labelled images alone, to compare ReDO with (the paper's Figure 4)."""
 
 import copy
 import dataclasses
@@ -17,15 +14,15 @@ from redoseg.data.labels import UNLABELLED, region_map
 from redoseg.data.sampler import InfiniteSampler, derive_seed
 from redoseg.errors import DataError
 from redoseg.evaluation.metrics import Scores, as_labelled, confusion
-from redoseg.method.augmentation import SHIFT_NUMBERS, shifted
+from redoseg.method.augmentation import SHIFT_NUMBERS, shift_pixels
 from redoseg.method.losses import targets
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import pick_device, to_tensor
 from redoseg.training.mask_learner import MaskLearner
 
 LR, BATCH = 2e-3, 16
-_SHIFT = 1 / 16  # of the side, at most: what f sees of an image and its mask is moved by whole pixels
-_HALF_LIFE = 10_000.0  # images, of the moving average of f's weights; less at first, as in the game
+_SHIFT = 1 / 16  # of the side, at most: images and masks are shifted by whole pixels
+_HALF_LIFE = 10_000.0  # images, of the moving average of f's weights; less at first, as in ReDO
 _SCORED_AT_ONCE = 64
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -34,8 +31,8 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class FitResult:
-    """`f` in eval mode as it was when it did best on the held-out images: after `step` updates, with `scores`
-    there (channel k is label k). `curve`: every check's step, mean loss since the last, held-out IoU."""
+    """`f` in eval mode after `step` updates, when its IoU on the held-out images was best. `scores` are those
+    on them (channel k is label k); `curve` holds each check's step, mean loss since the last one, and IoU."""
 
     f: MaskNetwork
     step: int
@@ -55,29 +52,30 @@ def fit(
 ) -> FitResult:
     """Train the f of `config` on `train` by cross-entropy, stopped early by the IoU on `held_out`.
 
-    At most `steps` updates of `BATCH` images (all, if `train` has fewer), mirrored with --flip and moved a
-    little; after each `check_every` the moving average of f is scored, and `patience` checks without a better
-    IoU end it. Options of the game count for nothing; those of f, --size, --device and --precision do. The
-    same seed gives the same weights. DataError for arrays that don't fit, or hold no label to learn or score.
+    There are at most `steps` updates of `BATCH` images (all, if `train` has fewer), mirrored with --flip and
+    shifted a little. After every `check_every` updates the moving average of f is scored, and `patience`
+    checks without a better IoU end the training. Of `config` only the options of f, --flip, --size, --device
+    and --precision have an effect. The same seed gives the same weights. Raises DataError for arrays of other
+    shapes or without a label, DivergenceError if a loss isn't finite.
     """
     _check(config, train, "to train on")
     _check(config, held_out, "held out")
-    lessons = _Lessons(config, train, seed)
+    updates = _Updates(config, train, seed)
     best: FitResult | None = None
     curve: list[tuple[int, float, float]] = []
     since = 0  # checks without a better one
-    while lessons.step < steps and since < patience:
-        loss = lessons.until(min(lessons.step + check_every, steps))
-        scores, since = _scores(lessons.student, held_out), since + 1
-        curve.append((lessons.step, loss, scores.iou))
+    while updates.step < steps and since < patience:
+        loss = updates.train_until(min(updates.step + check_every, steps))
+        scores, since = _scores(updates.student, held_out), since + 1
+        curve.append((updates.step, loss, scores.iou))
         if best is None or scores.iou > best.scores.iou:
-            best, since = FitResult(copy.deepcopy(lessons.student.f).eval(), lessons.step, scores, ()), 0
+            best, since = FitResult(copy.deepcopy(updates.student.f).eval(), updates.step, scores, ()), 0
     assert best is not None
     return dataclasses.replace(best, curve=tuple(curve))
 
 
-class _Lessons:
-    """Updates of one f on labelled images; what is random in them comes from the seed."""
+class _Updates:
+    """Updates of one f on labelled images, with random numbers that depend on the seed alone."""
 
     def __init__(self, config: TrainConfig, train: Pair, seed: int) -> None:
         images, labels = train
@@ -91,26 +89,26 @@ class _Lessons:
         self.stream = InfiniteSampler(len(images), self.batch, seed)
         self.random = torch.Generator().manual_seed(derive_seed(seed, 1))
 
-    def until(self, step: int) -> float:
-        """Go on to that step; the mean loss on the way. DivergenceError if one wasn't finite."""
+    def train_until(self, step: int) -> float:
+        """Train to that step, and return the mean loss. DivergenceError if a loss wasn't finite."""
         losses = []
         for t in range(self.step, step):
             rows = torch.from_numpy(self.stream.batch_at(t)).to(self.images.device)
-            seen = self._changed(torch.cat((self.images[rows], self.targets[rows], self.counted[rows]), 1))
+            seen = self._augment(torch.cat((self.images[rows], self.targets[rows], self.counted[rows]), 1))
             losses.append(self.student.update(seen[:, :3], seen[:, 3:-1], seen[:, -1:], t)["cross_entropy"])
         self.step = step
         self.student.check_finite(step)
         return torch.stack(losses).mean().item()
 
-    def _changed(self, pictures: Tensor) -> Tensor:
-        """(B, C, S, S) mirrored at random with --flip, and moved: zeros come in at the border, which is grey
-        in an image and not counted in a mask."""
+    def _augment(self, pictures: Tensor) -> Tensor:
+        """Mirror (B, C, S, S) at random with --flip, and shift it. The zeros that fill the border are grey in
+        images, and not counted in masks."""
         mirrored = torch.rand(len(pictures), generator=self.random) < 0.5
         share = _SHIFT * (2 * torch.rand(len(pictures), SHIFT_NUMBERS, generator=self.random) - 1)
         if self.flip:
             where = mirrored.to(pictures.device)[:, None, None, None]
             pictures = torch.where(where, pictures.flip(3), pictures)
-        return shifted(pictures, share.to(pictures.device))
+        return shift_pixels(pictures, share.to(pictures.device))
 
 
 def _check(config: TrainConfig, pair: Pair, what: str) -> None:

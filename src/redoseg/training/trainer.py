@@ -1,4 +1,4 @@
-"""The one loop of every training: steps, checks, restarts, files, resuming."""
+"""The training loop of every learner: steps, checks for collapse, restarts, files, resuming."""
 
 import dataclasses
 import time
@@ -7,32 +7,30 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import CollapseError, ConfigError, DataError
 from redoseg.label_free.statistics import MaskStatistics, measure_masks
+from redoseg.method.algorithm import divergence
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.weights import flat_moments, flat_weights, load_flat
+from redoseg.models.weights import load_flat
 from redoseg.tensors import synchronize, to_tensor
 from redoseg.training.checkpoints import RunWriter, State
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.interrupts import Interrupts
-from redoseg.training.labelled import check_same
+from redoseg.training.labelled import check_same_labelled
 from redoseg.training.learner import Learner
 from redoseg.training.log import MeanMetrics, ProgressBar, resumed_text, say
 
-OBSERVED = 256  # images on which collapse is judged
+OBSERVED = 256  # images on which masks are checked for collapse
 _EVENTS = ("collapse", "eval", "sample", "save")
 
 
 class Trainer:
-    """All its state is the networks', the optimizers' and a few numbers (`state`).
-
-    Every process of a group takes every step. The main one alone measures masks, scores, and has the files.
-    """
+    """Trains a learner. Its whole state is that of the networks and optimizers, and the numbers in `state`.
+    Every process of a group takes every step. Only the main one measures masks, scores, and writes files."""
 
     def __init__(
         self,
@@ -42,7 +40,7 @@ class Trainer:
         console: Console,
         group: SingleProcess | None = None,
     ) -> None:
-        """`config` describes the run to its readers, and says when something is due."""
+        """`config` holds the options that run.json states, and how often checks and files are due."""
         self.config, self.dataset, self.learner, self.console = config, dataset, learner, console
         self.group = group or SingleProcess()
         self.device = self.group.device(config.device)
@@ -50,7 +48,7 @@ class Trainer:
         self.seconds = 0.0
         self.restarts: list[dict[str, Any]] = []
         self.metrics = MeanMetrics()
-        self.measured: tuple[tuple[int, int], MaskStatistics] | None = None  # with its attempt and step
+        self.measured: tuple[tuple[int, int], MaskStatistics] | None = None  # of (attempt, step)
         self.warned = False
         self.interrupts = Interrupts()
         self.writer: RunWriter | None = None
@@ -64,7 +62,7 @@ class Trainer:
 
     @property
     def state(self) -> State:
-        """The run's numbers, as checkpoints keep them."""
+        """The run's numbers, as checkpoints hold them."""
         return {
             "step": self.step,
             "attempt": self.attempt,
@@ -76,7 +74,7 @@ class Trainer:
     # --- the loop
 
     def run(self) -> None:
-        """Train to the last step or minute, then leave the model, a picture and, with masks, the scores."""
+        """Train to the last step or minute, then write the model, a picture and, with masks, the scores."""
         with self.bar, self.interrupts:
             while not self._finished():
                 began = time.monotonic()
@@ -96,7 +94,7 @@ class Trainer:
         return self.group.any(self.group.is_main_process and self.seconds >= 60 * self.config.minutes)
 
     def _run_due_events(self, due: set[str]) -> None:
-        """A check for collapse, scores, a line of the log, a picture, a checkpoint to resume from."""
+        """Do what is due: check for collapse, score, log, write a picture and a checkpoint to resume from."""
         line = None
         if due:
             statistics = self._measure_masks()
@@ -104,8 +102,9 @@ class Trainer:
             if trouble and self.learner.can_restart:
                 self._restart(trouble, statistics)
                 return
-            if trouble:
-                self._warn(trouble)
+            if trouble and not self.warned:
+                say(self.console, f"warning: step {self.step}: {trouble}")
+                self.warned = True
             if "save" in due:
                 self._broadcast_state()
             self.metrics.average_over(self.group)
@@ -114,7 +113,7 @@ class Trainer:
         self.bar.update(self.step, line, "" if self.writer is None else self.writer.best.text)
 
     def _write(self, due: set[str], statistics: MaskStatistics) -> dict[str, Any] | None:
-        """The files that are due. Returns the log's line, if one was. The other processes write nothing."""
+        """Write the files that are due, and return the log's line, if any. Only the main process writes."""
         logged = due & {"collapse", "eval"}
         entry = self.learner.log_entry(self.metrics.means()) if logged else {}
         if logged:
@@ -125,15 +124,13 @@ class Trainer:
         if "eval" in due:
             self.writer.save_checkpoint(self.learner, self.state, self.fixed_images)
         if logged:
-            line = self.writer.log_metrics(self.state, entry, statistics, restarts=self._restarts_to_log())
+            restarts = len(self.restarts) if self.learner.can_restart else None
+            line = self.writer.log_metrics(self.state, entry, statistics, restarts=restarts)
         if "sample" in due:
             self.writer.save_sample(self.learner, self.state)
         if "save" in due:
             self._save(self.writer)
         return line
-
-    def _restarts_to_log(self) -> int | None:
-        return len(self.restarts) if self.learner.can_restart else None
 
     def _stop_if_asked(self) -> None:
         """KeyboardInterrupt in every process, once the state is saved, if any of them was asked to stop."""
@@ -148,9 +145,8 @@ class Trainer:
     def _finish(self) -> None:
         trouble = self._trouble(self._measure_masks())
         if trouble:
-            say(
-                self.console, f"warning: {trouble}: the model has collapsed; go on with more --steps, or anew"
-            )
+            advice = "the model has collapsed; go on with more --steps, or anew"
+            say(self.console, f"warning: {trouble}: {advice}")
         if self.step < self.config.steps:
             minutes = f"{self.config.minutes:g}"
             say(self.console, f"stopped at step {self.step}: the {minutes} --minutes are over; more go on")
@@ -161,57 +157,53 @@ class Trainer:
             self.writer.save_model(self.learner, self.state)
 
     def _save(self, writer: RunWriter) -> None:
-        """checkpoints/last: all that a resumed run needs to end like an unbroken one."""
+        """Write checkpoints/last: all that a resumed run needs to end like an unbroken one."""
         writer.save_state(self.learner, self.state | {"since_logged": self.metrics.state})
 
     # --- collapse
 
     def _measure_masks(self) -> MaskStatistics:
-        """What f does now, found once for a step. Sets the regions' order, 0 the background, accordingly.
-        Done before anything is written: the order in a file is that of the weights beside it.
-        DivergenceError if a loss wasn't finite, in any process.
-        """
+        """Measure f's masks, once for a step, and set the order of regions, 0 the background, by them.
+        To be done before anything is written: the order in a file must be that of the weights beside it.
+        Raises DivergenceError if a loss wasn't finite, in any process."""
         now, learner = (self.attempt, self.step), self.learner
         if self.measured is None or self.measured[0] != now:
             learner.check_finite(self.step)
-            self.group.barrier()  # for a process that fails here the others wait in vain, and write nothing
-            found = self.group.broadcast(lambda: measure_masks(learner.monitored, self.fixed_images))
-            self.measured = now, dataclasses.replace(found, named=learner.channels_named)
-            if not np.isfinite(found.sizes).all():
-                raise learner.divergence(f"f's masks are not finite at step {self.step}")
+            self.group.barrier()  # if a process fails here, the others wait for it and write nothing
+            measured = self.group.broadcast(lambda: measure_masks(learner.monitored, self.fixed_images))
+            self.measured = now, dataclasses.replace(measured, named=learner.channels_named)
+            if not np.isfinite(measured.sizes).all():
+                raise divergence(f"f's masks are not finite at step {self.step}", learner.cure)
         order = torch.tensor(self.measured[1].order, device=self.device)
         for f in (learner.networks["f"], learner.f):
             f.get_buffer("order").copy_(order)
         return self.measured[1]
 
     def _trouble(self, statistics: MaskStatistics) -> str | None:
-        """What says that f has collapsed, in words."""
+        """Why f counts as collapsed, in words; None if it doesn't."""
         return statistics.collapse(self.config.collapse_below, self.config.collapse_variation)
 
-    def _warn(self, trouble: str) -> None:
-        if not self.warned:
-            self.bar.note(f"warning: step {self.step}: {trouble}")
-        self.warned = True
-
     def _restart(self, trouble: str, statistics: MaskStatistics) -> None:
-        """After a collapse: nothing of the dead attempt is kept but the record of it."""
+        """Start again after a collapse. Of the collapsed attempt only its entry in `restarts` is kept."""
         event = {"attempt": self.attempt, "step": self.step, "reason": trouble}
         self.restarts.append(event)
         if self.writer is not None:
-            self.writer.log_collapse(event, seconds=self.seconds, region_sizes=list(statistics.sizes))
+            sizes = list(statistics.sizes)
+            self.writer.log.write(event="collapse", **event, seconds=self.seconds, region_sizes=sizes)
         if len(self.restarts) > self.config.max_restarts:
             raise CollapseError(
                 f"training collapsed in every attempt, {len(self.restarts)} in all (last: {trouble} at step "
                 f"{self.step}): try another --seed, a smaller --lr-f, or --f-jitter .5"
             )
-        self.bar.note(f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
+        say(self.console, f"step {self.step}: {trouble}. Starting again (restart {len(self.restarts)})")
         self.attempt += 1
         self.step = 0
         self.learner.restart(self.attempt)
         self.metrics.reset()
         self._broadcast_state()
         if self.writer is not None:
-            self.writer.forget_attempt()
+            self.writer.best.reset()
+            self.writer.label_free.reset()
             self._save(self.writer)
             self.writer.remove_newer_than(self.step)
         self.group.barrier()
@@ -220,42 +212,36 @@ class Trainer:
     # --- resuming
 
     def _resume(self) -> None:
-        """Take up the last checkpoint, if the main process has one."""
-        found = self.group.broadcast(lambda: self.writer.last() if self.writer is not None else None)
-        saved = None if found is None else found[1]
+        """Load the last checkpoint, if the main process has one."""
+        loaded = self.group.broadcast(lambda: self.writer.load_state() if self.writer is not None else None)
+        tensors, saved = loaded or ({}, None)
         self.learner.begin(saved)
-        if found is not None:
-            tensors, saved = found
+        if saved is not None:
             self._check_compatible(saved)
             self.step, self.attempt = saved["step"], saved.get("attempt", 0)
             self.seconds, self.restarts = saved["seconds"], saved.get("restarts", [])
             self.metrics.load_state(saved.get("since_logged"))
-            if self.attempt:  # attempt 0 has just begun
+            if self.attempt:  # the learner begins with attempt 0
                 self.learner.restart(self.attempt)
-            file = RunFolder(self.config.out).last
-            load_flat(self.learner.networks, self.learner.optimizers, tensors, file)
+            last = RunFolder(self.config.out).last
+            load_flat(self.learner.networks, self.learner.optimizers, tensors, last)
             say(self.console, resumed_text(self.config.out, self.step, self.config.steps))
         self._broadcast_state()
         if self.writer is not None:
             self.writer.open(saved, self.learner.describe())
 
     def _check_compatible(self, saved: State) -> None:
-        """DataError for other data than the checkpoint's, ConfigError for fewer steps."""
+        """Raise DataError if the data isn't the checkpoint's, ConfigError if --steps is below its step."""
         out = self.config.out
         if saved["data"] != self.dataset.fingerprint:
             raise DataError(
                 f"the data of {out} has changed since it was trained on: bring back the "
                 "same files, or train anew with another --out"
             )
-        check_same(saved.get("supervision"), self.learner.supervision, out)
+        check_same_labelled(saved.get("supervision"), self.learner.supervision, out)
         if saved["step"] > self.config.steps:
             raise ConfigError(f"{out} is at step {saved['step']} already: --steps can only grow")
 
     def _broadcast_state(self) -> None:
-        """The main process's state for all, lest rounding on different devices drives them apart."""
-        self.group.broadcast_(state_tensors(self.learner).values())
-
-
-def state_tensors(learner: Learner) -> dict[str, Tensor]:
-    """All that a run needs to go on with a learner: `f.*`, ..., and moments as `adam.f.0.exp_avg`."""
-    return flat_weights(learner.networks) | flat_moments(learner.optimizers)
+        """Give all processes the main one's state: else rounding on other devices would drive them apart."""
+        self.group.broadcast_(self.learner.tensors().values())

@@ -1,4 +1,4 @@
-"""Several seeds tried for a while: the run goes on with the one whose masks look best without a label."""
+"""Tries several seeds for some steps, and goes on with the one whose label-free score is the highest."""
 
 import dataclasses
 import json
@@ -19,16 +19,14 @@ from redoseg.training.distributed import is_distributed, process_group
 from redoseg.training.log import say
 from redoseg.training.train import check, train
 
-TRY_STEPS = 1_500  # of each try, if nothing is said
+TRY_STEPS = 1_500  # of each try, by default
 
 
 @dataclass(frozen=True)
 class Tries:
-    """RUN/tries.json: `seeds`, each to be trained for `steps` steps, all else as `config` has it.
-
-    data: its fingerprint; scores: the label-free ones at that step, of the first seeds, as far as they are
-    done; None, which counts as 0, for one that could not be trained; chosen: the seed that RUN goes on with.
-    """
+    """RUN/tries.json: `seeds`, each of which is trained for `steps` steps with the other options of `config`.
+    data: its fingerprint; scores: label-free scores of the seeds tried so far, None for one that could not be
+    trained; chosen: the seed that RUN goes on with, None until it is chosen."""
 
     config: TrainConfig
     seeds: tuple[int, ...]
@@ -39,7 +37,7 @@ class Tries:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
-        """ModelError if tries.json is not one of ours."""
+        """Read tries.json. ModelError if it can't be read."""
         fields = read_json(folder.tries)
         try:
             lists = {name: tuple(fields[name]) for name in ("seeds", "scores")}
@@ -51,20 +49,20 @@ class Tries:
         return vars(self) | {"config": self.config.as_json()}
 
     def config_of_try(self, seed: int) -> TrainConfig:
-        """A try: a run like any other. Minutes are left to the run that goes on, lest tries end unequal."""
+        """The options of a try. --minutes don't bound it, for all tries must have the same length."""
         out = RunFolder(self.config.out).try_folder(seed)
         return dataclasses.replace(self.config, out=out, seed=seed, steps=self.steps, minutes=None)
 
     @property
     def chosen_config(self) -> TrainConfig:
-        """The run in RUN, with the first seed until one is chosen."""
+        """The options of the run in RUN, with the first seed until one is chosen."""
         seed = self.config.seed if self.chosen is None else self.chosen
         return dataclasses.replace(self.config, seed=seed)
 
     @property
     def best(self) -> int:
         """The seed with the highest score, the first of equals."""
-        # One that could not be trained can't be gone on with: it comes after one that has 0.
+        # A seed that could not be trained comes after one with a score of 0: a run can't go on with it.
         scores = [-1.0 if score is None else score for score in self.scores]
         return self.seeds[scores.index(max(scores))]
 
@@ -74,11 +72,11 @@ def train_tries(
 ) -> Path:
     """`train`, with the best of several seeds, of which `config.seed` is the first. Returns the run's folder.
 
-    Each of so many `tries` is trained for `try_steps` steps (None: 1,500) in a folder under `config.out`. The
-    one whose label-free score is the highest there goes on in `config.out`, as if it had been trained alone.
-    No mask is read for the choice; with --labelled each try learns from the same. `config.minutes` bound the
-    run that goes on, its own try included. Called again, it goes on where it was. Raises what `train` does;
-    CollapseError or DivergenceError only if every try did.
+    `tries` seeds are trained for `try_steps` steps each (None: 1,500) in folders under `config.out`. The run
+    with the highest label-free score then goes on in `config.out`, as if it had been trained alone. No mask
+    is read for the choice; with --labelled all tries learn from the same images. `config.minutes` bounds the
+    run that goes on, its own try included. Called again, it goes on where it stopped. Raises what `train`
+    does; CollapseError or DivergenceError only if every try fails.
     """
     config, console = config.resolved(), console or Console(stderr=True)
     _check_options(config, tries, try_steps)
@@ -86,17 +84,20 @@ def train_tries(
         return train(config, console=console)
     folder = RunFolder(config.out)
     if not folder.exists:
-        _, found, _ = check_tries(config, console, tries=tries, try_steps=try_steps)
+        _, data, _ = check_tries(config, console, tries=tries, try_steps=try_steps)
         with folder.locked():
-            planned = _plan(config, tries, try_steps)  # anew: now nobody else is at it
-            _make_and_choose(dataclasses.replace(planned, data=_fingerprint(found)), folder, console)
+            planned = _plan(config, tries, try_steps)  # again, now that no other process can change it
+            _train_and_choose(dataclasses.replace(planned, data=_fingerprint(data)), folder, console)
     planned = _plan(config, tries, try_steps)
-    _remove_states(planned, folder)
+    for seed in planned.seeds:  # their logs, pictures, models and the f of every checkpoint stay
+        tried = RunFolder(folder.try_folder(seed))
+        for file in (tried.last, tried.best, tried.label_free):
+            file.unlink(missing_ok=True)
     return train(planned.chosen_config, console=console)
 
 
 def resume_tries(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
-    """Go on with the tries in a folder, then with the run, some options `changed`. As `train_tries`."""
+    """Go on with the tries in a folder, with some options `changed`, then with the run. As `train_tries`."""
     original = Tries.read(RunFolder(path))
     config = dataclasses.replace(original.config, out=path, **changed)
     return train_tries(config, tries=len(original.seeds), try_steps=original.steps, console=console)
@@ -105,25 +106,25 @@ def resume_tries(path: Path, *, console: Console | None = None, **changed: Any) 
 def check_tries(
     config: TrainConfig, console: Console, *, tries: int, try_steps: int | None = None
 ) -> tuple[TrainConfig, dict[str, object], dict[str, object] | None]:
-    """What `train_tries` would do, without doing it: as `training.check`, and the tries as they stand."""
+    """As `train.check`, with a third result: the state of the tries, None for a single one."""
     config = config.resolved()
     _check_options(config, tries, try_steps)
     if tries == 1:
         return *check(config, console), None
     planned = _plan(config, tries, try_steps)
     there = RunFolder(config.out).exists
-    _, found = check(planned.chosen_config if there else planned.config_of_try(config.seed), console)
-    if planned.data not in (None, _fingerprint(found)):
+    _, data = check(planned.chosen_config if there else planned.config_of_try(config.seed), console)
+    if planned.data not in (None, _fingerprint(data)):
         raise DataError(
             f"the data of {config.out} has changed since its tries were begun: bring back the same files, or "
             "train anew with another --out"
         )
-    standing = {name: value for name, value in vars(planned).items() if name not in ("config", "data")}
-    return planned.chosen_config, found, standing
+    state = {name: value for name, value in vars(planned).items() if name not in ("config", "data")}
+    return planned.chosen_config, data, state
 
 
 def _check_options(config: TrainConfig, tries: int, try_steps: int | None) -> None:
-    """ConfigError for tries that can't be made."""
+    """Raise ConfigError for options with which seeds can't be tried."""
     if tries < 1:
         raise ConfigError(f"--tries is {tries}: it must be at least 1")
     if tries == 1:
@@ -144,7 +145,7 @@ def _check_options(config: TrainConfig, tries: int, try_steps: int | None) -> No
             "it must be a multiple of that"
         )
     if is_distributed():
-        with process_group():  # which has one process say it
+        with process_group():  # so that only one process prints the error
             raise ConfigError(
                 f"--tries is for one process: choose a seed with --steps {steps} --tries {tries} in one, "
                 f"then `redoseg resume {config.out} --steps {config.steps}` goes on in all of them"
@@ -152,7 +153,7 @@ def _check_options(config: TrainConfig, tries: int, try_steps: int | None) -> No
 
 
 def _plan(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
-    """The tries as they stand in the folder, or those to begin with. ConfigError if they are others."""
+    """The tries that the folder holds, or new ones. ConfigError if the folder's have other options."""
     folder = RunFolder(config.out)
     seeds = tuple(range(config.seed, config.seed + tries))
     planned = Tries(config, seeds, TRY_STEPS if try_steps is None else try_steps)
@@ -163,14 +164,14 @@ def _plan(config: TrainConfig, tries: int, try_steps: int | None) -> Tries:
         return planned
     original = Tries.read(folder)
     if not original.scores and not RunFolder(folder.try_folder(original.seeds[0])).last.is_file():
-        return planned  # nothing is trained yet: a mistake found at the first steps may be mended
+        return planned  # nothing is trained yet, so options may still change
     folder.refuse_changes(_options(original), _options(planned), free_to_change(TrainConfig))
     return dataclasses.replace(original, config=config)
 
 
-def _fingerprint(found: dict[str, Any]) -> str:
-    """Of the data and, with --labelled, of the labelled images."""
-    prints = [part["fingerprint"] for part in (found, found.get("supervision")) if part]
+def _fingerprint(data: dict[str, Any]) -> str:
+    """The fingerprint of the data and, with --labelled, of the labelled images."""
+    prints = [part["fingerprint"] for part in (data, data.get("supervision")) if part]
     return "+".join(map(str, prints))
 
 
@@ -178,8 +179,8 @@ def _options(tries: Tries) -> dict[str, Any]:
     return tries.config.as_json() | {"tries": len(tries.seeds), "try_steps": tries.steps}
 
 
-def _make_and_choose(tries: Tries, folder: RunFolder, console: Console) -> None:
-    """Make the tries that are left, and of the best one the run. Killed anywhere, it can be called again."""
+def _train_and_choose(tries: Tries, folder: RunFolder, console: Console) -> None:
+    """Train the remaining tries, and copy the best one to RUN. If it is killed, it can be called again."""
     write_json(folder.tries, tries.as_json())
     for seed in tries.seeds[len(tries.scores) :]:
         score = _train_try(tries, seed, console)
@@ -187,14 +188,14 @@ def _make_and_choose(tries: Tries, folder: RunFolder, console: Console) -> None:
         write_json(folder.tries, tries.as_json())
     if tries.chosen is None:
         tries = dataclasses.replace(tries, chosen=tries.best)
-        _say_choice(tries, console)
+        _print_choice(tries, console)
         write_json(folder.tries, tries.as_json())
     if not folder.exists:
         _copy_run(RunFolder(folder.try_folder(tries.chosen_config.seed)), folder, tries.chosen_config)
 
 
 def _train_try(tries: Tries, seed: int, console: Console) -> float | None:
-    """Train one seed: its score, None if it can't be trained. Raises why, if none of them can."""
+    """Train one seed and return its score, None if it fails. If all seeds fail, the last error is raised."""
     number, config = tries.seeds.index(seed) + 1, tries.config_of_try(seed)
     say(console, f"try {number} of {len(tries.seeds)}: seed {seed}, {tries.steps} steps, in {config.out}")
     try:
@@ -208,7 +209,7 @@ def _train_try(tries: Tries, seed: int, console: Console) -> float | None:
 
 
 def _logged_score(run: RunFolder, step: int) -> float:
-    """The label-free score that the run's log has for that step."""
+    """The label-free score in the run's log at that step."""
     lines = map(json.loads, run.metrics.read_text(encoding="utf-8").splitlines())
     scores = [line["label_free"] for line in lines if line["step"] == step and "label_free" in line]
     if not scores:
@@ -218,7 +219,7 @@ def _logged_score(run: RunFolder, step: int) -> float:
     return float(scores[-1])
 
 
-def _say_choice(tries: Tries, console: Console) -> None:
+def _print_choice(tries: Tries, console: Console) -> None:
     scores = ", ".join(
         f"seed {seed} {'failed' if score is None else f'{score:.3f}'}"
         for seed, score in zip(tries.seeds, tries.scores, strict=True)
@@ -229,7 +230,7 @@ def _say_choice(tries: Tries, console: Console) -> None:
 
 
 def _copy_run(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
-    """Make the folder a copy of the try that `config` goes on with."""
+    """Copy a try's files to the folder, where training goes on with the options of `config`."""
     for piece in tried.path.iterdir():
         if piece == tried.description or piece.name.startswith("."):
             continue
@@ -238,13 +239,5 @@ def _copy_run(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
             write_folder_aside(copy, partial(shutil.copytree, piece))
         else:
             write_aside(copy, partial(shutil.copyfile, piece))
-    # Last, for with it the folder is a run. Its own options: `redoseg resume` is to go on to the last step.
+    # run.json comes last, as it makes the folder a run. `config` has the run's --steps, not the try's.
     write_json(folder.description, read_json(tried.description) | {"config": config.as_json()})
-
-
-def _remove_states(tries: Tries, folder: RunFolder) -> None:
-    """Of the tries there stay logs, pictures, models and every f that was measured: what is large goes."""
-    for seed in tries.seeds:
-        tried = RunFolder(folder.try_folder(seed))
-        for file in (tried.last, tried.best, tried.label_free):
-            file.unlink(missing_ok=True)

@@ -21,9 +21,7 @@ BackendName = Literal["auto", "torch", "onnx"]
 @dataclass(frozen=True)
 class MaskBackend:
     """`backend` takes images (B, 3, h, w) in [-1, 1], gives masks (B, n, h, w), background first.
-
-    `size` is the side that the network was trained at.
-    """
+    `size` is the side that the network was trained at."""
 
     backend: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     n: int
@@ -39,11 +37,9 @@ def open_backend(
     backend: BackendName = "auto",
 ) -> MaskBackend:
     """MODEL, `checkpoint` and `weights` as `source.find_model` takes them.
-
     "auto" is ONNX Runtime on the CPU, where it is the faster one, if there is an ONNX file of these weights,
     else PyTorch. ModelError for a model, ConfigError for a device or backend that can't be used,
-    MissingExtraError where PyTorch is wanted and isn't installed.
-    """
+    MissingExtraError where PyTorch is wanted and isn't installed."""
     if backend not in get_args(BackendName):
         raise ConfigError(f"--backend is {backend}: choose from {', '.join(get_args(BackendName))}")
     source = find_model(model, checkpoint=checkpoint, weights=weights)

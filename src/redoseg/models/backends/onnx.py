@@ -30,17 +30,13 @@ _UNREADABLE = (
 
 class OnnxBackend:
     """images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
-
-    `n` is the number of regions, `size` the side that the network was trained at, `info` all that is noted
-    in the file. Several images are spread over threads, each on one: threads that share an image wait for
-    one another at every layer. It may be called from several threads at once.
-    """
+    `n` is the number of regions, `size` the side that the network was trained at, `info` all that is noted in
+    the file. Several images are spread over threads, each on one: threads that share an image wait for one
+    another at every layer. It may be called from several threads at once."""
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         """`threads`: None for one on each core. `device`: "cpu" or "cuda".
-
-        ModelError for a file that isn't an exported mask network, ConfigError for a device that isn't there.
-        """
+        ModelError for a file that isn't an exported mask network, ConfigError for a missing device."""
         if device != "cpu" and _CUDA not in onnxruntime.get_available_providers():
             raise ConfigError(
                 f"--device {device} can't be used by this ONNX Runtime: use --backend torch, or install "

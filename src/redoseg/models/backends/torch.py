@@ -18,9 +18,7 @@ _AT_ONCE = 1 << 16  # pixels: 4 images at 128 x 128 stay in the CPU's cache
 
 def torch_backend(f: MaskNetwork, *, half: bool = False) -> Callable[[Arrays], Arrays]:
     """images (B, 3, h, w) to masks (B, n, h, w) in the regions' order: f as it is now, on its device.
-
-    `half`: bfloat16 within; of a trained network's pixels one in a thousand changes its region.
-    """
+    `half`: bfloat16 within; of a trained network's pixels one in a thousand changes its region."""
     device = f.order.device
     memory_format = torch.channels_last if device.type in ("cpu", "cuda") else torch.preserve_format
     working = threading.Lock()  # one call has all cores: two would get in each other's way
