@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,14 +113,17 @@ def test_options_that_cannot_be(option, said):
 
 
 def test_every_option_has_its_help_beside_it():
-    body = ast.parse(inspect.getsource(DistillConfig)).body[0].body
+    (described,) = ast.parse(inspect.getsource(DistillConfig)).body
+    assert isinstance(described, ast.ClassDef)
+    body = described.body
     for option, after in itertools.pairwise(body):
-        if isinstance(option, ast.AnnAssign):
+        if isinstance(option, ast.AnnAssign) and isinstance(option.target, ast.Name):
             assert isinstance(after, ast.Expr), option.target.id
             assert isinstance(after.value, ast.Constant), option.target.id
 
 
 def test_a_path_may_be_given_as_a_string():
     paths = DistillConfig(run=Path("a"), out=Path("b"), cache=Path("c"))
-    assert DistillConfig(run="a", out="b", cache="c") == paths
-    assert dataclasses.replace(paths, out="d").out == Path("d")
+    strings: dict[str, Any] = {"run": "a", "out": "b", "cache": "c"}
+    assert DistillConfig(**strings) == paths
+    assert dataclasses.replace(paths, **strings | {"out": "d"}).out == Path("d")

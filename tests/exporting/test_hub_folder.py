@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from redoseg.cli import main
-from redoseg.cli.models import _trained
+from redoseg.cli.models import _training_cell
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
 from redoseg.models import shipped
@@ -63,8 +63,10 @@ def test_it_loads_again_with_the_same_masks(done, kind, capsys, tmp_path, monkey
     assert {path.name for path in (tmp_path / "hub").iterdir()} == FILES
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     for backend in ("torch", "onnx"):
-        masks = (Segmenter.from_pretrained(path, backend=backend)(photo) for path in ("hub", done.path))
-        assert np.array_equal(*masks)
+        again, before = (
+            Segmenter.from_pretrained(path, backend=backend)(photo) for path in ("hub", done.path)
+        )
+        assert np.array_equal(again, before)
     written = read_card(tmp_path / "hub")
     assert written.sha256 == {
         name: sha256_of(tmp_path / "hub" / name) for name in FILES - {"README.md", "card.json"}
@@ -248,7 +250,7 @@ def test_a_students_card_states_its_own_options_and_is_read_again(done, copied, 
     again = read_card(tmp_path)
     assert again == found
     assert (again.n, again.size, again.config().f_width) == (found.n, found.size, config["f_width"])
-    assert _trained(again).startswith(f"{found.size} px\ndistilled\n")
+    assert _training_cell(again).startswith(f"{found.size} px\ndistilled\n")
 
     teacher = RunFolder(shutil.copytree(done.path, tmp_path / "teacher"))
     described(teacher, config=config | {"settings": "lfw"})

@@ -289,7 +289,7 @@ def test_the_average_of_f_is_a_copy_without_gradients():
 def test_widths_follow_the_size_where_none_is_given():
     half = TrainConfig(data=("digit",), out=Path("unused"), size=64)
     G = build_generators(half)
-    assert G[0].out.in_channels == 32 + 1
+    assert G[0].get_submodule("out").in_channels == 32 + 1
     assert build_mask_network(half).size == 64
 
 
@@ -345,8 +345,9 @@ def test_spectral_norm_is_pytorchs(kind, side):
         copy.deepcopy(ours)
     ).eval()  # the layer as it was, W / sigma put in
     normalise_spectrum(ours)
-    theirs.parametrizations.weight[0]._u.copy_(ours.u)
-    theirs.parametrizations.weight[0]._v.copy_(ours.v)
+    norm = theirs.get_submodule("parametrizations.weight.0")
+    norm.get_buffer("_u").copy_(ours.u)
+    norm.get_buffer("_v").copy_(ours.v)
     x = torch.randn(1, 3, side, side)
     y = ours(x)
     assert not torch.allclose(y, plain(x), rtol=0.01)
@@ -355,7 +356,7 @@ def test_spectral_norm_is_pytorchs(kind, side):
     (y * direction).sum().backward()
     (theirs(x) * direction).sum().backward()
     torch.testing.assert_close(
-        ours.weight.grad, theirs.parametrizations.weight.original.grad, atol=1e-4, rtol=1e-4
+        ours.weight.grad, theirs.get_parameter("parametrizations.weight.original").grad, atol=1e-4, rtol=1e-4
     )
     if ours.bias is not None:
         torch.testing.assert_close(ours.bias.grad, theirs.bias.grad, atol=1e-4, rtol=1e-4)

@@ -154,7 +154,7 @@ def test_names_of_several_inputs_never_meet(tmp_path: Path) -> None:
 def test_a_photo_named_twice_counts_once(tmp_path: Path) -> None:
     photos = save(tmp_path / "photos" / "a.jpg").parent
     save(photos / "b" / "c.jpg")
-    inputs = [photos, f"{photos}/", photos / "a.jpg", photos / "b"]
+    inputs: list[str | Path] = [photos, f"{photos}/", photos / "a.jpg", photos / "b"]
     assert segment_files(BRIGHT, inputs, tmp_path / "out").written == 2
     assert files_in(tmp_path / "out") == ["a.png", "b/c.png"]
 

@@ -1,5 +1,7 @@
 """Batches: the same images wherever they are kept, and in however many parts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ N, S = 11, 8
 class Images:
     """A split of random images that counts how often it is asked."""
 
-    names = tuple(map(str, range(N)))
+    names: Sequence[str] = tuple(map(str, range(N)))
     labelled = np.zeros(0, np.int64)
 
     def __init__(self):
@@ -89,7 +91,7 @@ def test_on_a_cpu_they_are_gathered():
 
 @pytest.mark.parametrize(("free", "kind"), [(4, Resident), (3.9, Prefetched)])
 def test_on_cuda_they_stay_if_they_take_a_quarter_at_most(monkeypatch, free, kind):
-    made = {}
+    made: dict[type, None] = {}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * N * S * S * 3, 0))
     for each in (Resident, Prefetched):
         monkeypatch.setattr(

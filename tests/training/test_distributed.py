@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +22,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.training import distributed
 from redoseg.training.distributed import ProcessGroup, SingleProcess
+from redoseg.training.redo import check_shares
 from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
@@ -99,7 +99,7 @@ def test_there_is_one_set_of_files(data, tmp_path):
 
 
 def test_without_a_launcher_nothing_is_joined(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: 1 / 0)
     trained(tiny(data, tmp_path / "run", steps=1))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")  # torchrun with one process
@@ -138,10 +138,10 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(data, tmp_path, monk
 def test_ctrl_c_in_one_process_is_one_for_all(data, tmp_path, monkeypatch):
     config, real = tiny(data, tmp_path / "run"), ReDO.discriminator_update
 
-    def update(self, I_real, I_input, drawn, t):
+    def update(self, I_real, I_input, draws, t):
         if self.group.rank == 1 and t == 2:
             signal.raise_signal(signal.SIGINT)
-        return real(self, I_real, I_input, drawn, t)
+        return real(self, I_real, I_input, draws, t)
 
     monkeypatch.setattr(ReDO, "discriminator_update", update)
     assert forked(config) == ["KeyboardInterrupt: "] * 2
@@ -190,9 +190,9 @@ def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
 
 def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    SingleProcess().check(config)
+    check_shares(config, SingleProcess())
     with pytest.raises(ConfigError) as caught:
-        ProcessGroup.check(SimpleNamespace(world=world), config)
+        check_shares(config, ProcessGroup(0, world, 0))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -216,21 +216,22 @@ def test_every_region_needs_an_image():
 )
 def test_these_are_not(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    ProcessGroup.check(SimpleNamespace(world=2), config)
+    check_shares(config, ProcessGroup(0, 2, 0))
 
 
 def test_a_device_of_ones_own():
-    device = ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "cpu")
+    group = ProcessGroup(1, 2, local_rank=1)
+    device = group.device("cpu")
     assert device == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^--device meta is one device for 2 processes: use cuda or cpu$"):
-        ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "meta")
+        group.device("meta")
 
 
 def test_joint_batch_norm_alone_is_batch_norm(monkeypatch):
     monkeypatch.setattr(distributed, "_summed", lambda x: x.clone())
     norm = nn.BatchNorm2d(5, affine=False)
     box = nn.Sequential(nn.BatchNorm2d(5, affine=False))
-    ProcessGroup.sync_batch_norm(SimpleNamespace(world=1), box)
+    ProcessGroup(0, 1, 0).sync_batch_norm(box)
     x = (7 + 3 * torch.randn(4, 5, 6, 6)).requires_grad_()
     again = x.detach().clone().requires_grad_()
     weights = torch.randn(4, 5, 6, 6)
