@@ -129,6 +129,7 @@ def typed(**options):
 # What is learned
 
 
+@pytest.mark.slow
 def test_a_student_learns_its_teachers_masks(tmp_path, unscored):
     """On drawn scenes, half of them redrawn; the teacher's channels are the other way round."""
     teacher = taught("digit", tmp_path / "teacher", steps=60, swapped=True)
@@ -398,6 +399,7 @@ def differences_but_out(run, other):
     return differences(run, other)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write(teacher, tmp_path, monkeypatch):
     options = {"steps": 2, "eval_every": 1, "batch": 4}
     with monkeypatch.context() as patch:
@@ -450,6 +452,7 @@ def test_a_student_that_collapses_is_warned_of(teacher, tmp_path):
     assert "the model has collapsed" in said_to.getvalue()
 
 
+@pytest.mark.slow
 def test_a_compiled_student_learns_the_same(teacher, tmp_path, monkeypatch):
     real, asked = torch.compile, []
 

@@ -35,6 +35,12 @@ def data(tmp_path_factory):
     return photos(tmp_path_factory.mktemp("data") / "photos", val=2)
 
 
+@pytest.fixture
+def no_model(monkeypatch):
+    """Runs leave no ONNX file: exporting takes longer than these runs do."""
+    monkeypatch.setattr("redoseg.training.checkpoints.save_model", lambda f, folder, masks: folder.mkdir())
+
+
 # Equal to one process
 
 
@@ -48,7 +54,7 @@ def data(tmp_path_factory):
     ],
     ids=["default", "three regions", "batch norm, mirrored", "each region"],
 )
-def test_two_processes_learn_what_one_does(data, tmp_path, options):
+def test_two_processes_learn_what_one_does(data, tmp_path, options, no_model):
     """The first update's gradients; then, both going on, the weights after four steps, and the log."""
     alone, both = (
         tiny(data, tmp_path / name, **GENTLE | {"steps": 1} | options) for name in ("alone", "both")
@@ -66,7 +72,7 @@ def test_two_processes_learn_what_one_does(data, tmp_path, options):
 
 
 @pytest.mark.parametrize("worlds", [(1, 2), (2, 1), (2, 4)])
-def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds):
+def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds, no_model):
     config = tiny(data, tmp_path / "broken", **GENTLE)
     for world, steps in zip(worlds, (2, 4), strict=True):
         together(dataclasses.replace(config, steps=steps), world)
@@ -153,6 +159,7 @@ def test_the_minutes_of_the_first_process_count(data, tmp_path):
     assert load_tensors(run.last)[1]["step"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
     """Under torchrun itself."""
     run = RunFolder(tmp_path / "run")
@@ -185,6 +192,13 @@ def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
     )
 
 
+def member(world, local_rank=0):
+    """One of so many processes, which has met none of the others."""
+    group = ProcessGroup.__new__(ProcessGroup)
+    group.rank, group.world, group.local_rank = local_rank, world, local_rank
+    return group
+
+
 # What is refused
 
 
@@ -192,7 +206,7 @@ def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
     check_shares(config, SingleProcess())
     with pytest.raises(ConfigError) as caught:
-        check_shares(config, ProcessGroup(0, world, 0))
+        check_shares(config, member(world))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -216,11 +230,11 @@ def test_every_region_needs_an_image():
 )
 def test_these_are_not(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    check_shares(config, ProcessGroup(0, 2, 0))
+    check_shares(config, member(2))
 
 
 def test_a_device_of_ones_own():
-    group = ProcessGroup(1, 2, local_rank=1)
+    group = member(2, local_rank=1)
     device = group.device("cpu")
     assert device == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^--device meta is one device for 2 processes: use cuda or cpu$"):
@@ -231,7 +245,7 @@ def test_joint_batch_norm_alone_is_batch_norm(monkeypatch):
     monkeypatch.setattr(distributed, "_summed", lambda x: x.clone())
     norm = nn.BatchNorm2d(5, affine=False)
     box = nn.Sequential(nn.BatchNorm2d(5, affine=False))
-    ProcessGroup(0, 1, 0).sync_batch_norm(box)
+    member(1).sync_batch_norm(box)
     x = (7 + 3 * torch.randn(4, 5, 6, 6)).requires_grad_()
     again = x.detach().clone().requires_grad_()
     weights = torch.randn(4, 5, 6, 6)
