@@ -418,7 +418,7 @@ def test_a_run_without_says_that(done):
     assert "supervision" not in load_tensors(done.last)[1]
     assert all("L_sup" not in line["losses"] for line in log(done))
     assert "- unsupervised" in (done.model / "README.md").read_text()
-    assert opened(done.config()).labelled is None
+    assert opened(done.config()).learner.labelled is None
 
 
 def test_the_dry_run_says_so(data, capsys):
