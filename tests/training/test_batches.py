@@ -39,14 +39,14 @@ def batches(kind=Plain, **options):
     return Batches(kind(Images(), CPU), InfiniteSampler(N, 4, 0), **options)
 
 
-def drawn(some, ks=range(9)):
+def take_batches(some, ks=range(9)):
     random = torch.Generator().manual_seed(0)
     return [some.at(k, random) for k in ks]
 
 
 def test_a_batch_is_what_the_stream_says():
     stream = InfiniteSampler(N, 4, 0)
-    for k, batch in enumerate(drawn(batches())):
+    for k, batch in enumerate(take_batches(batches())):
         assert torch.equal(batch, to_tensor(Images().all[stream.batch_at(k)]))
 
 
@@ -54,7 +54,7 @@ def test_a_batch_is_what_the_stream_says():
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("ks", [range(9), (4, 5, 2, 2, 30)], ids=["in turn", "leaping"])
 def test_where_they_are_kept_changes_nothing(kind, flip, ks):
-    pairs = zip(drawn(batches(flip=flip), ks), drawn(batches(kind, flip=flip), ks), strict=True)
+    pairs = zip(take_batches(batches(flip=flip), ks), take_batches(batches(kind, flip=flip), ks), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
@@ -64,13 +64,13 @@ def test_the_whole_set_is_read_once_in_chunks(monkeypatch):
     resident = Resident(images, CPU)
     assert images.asked[1:] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert torch.equal(resident.images, torch.from_numpy(images.all))
-    drawn(Batches(resident, InfiniteSampler(N, 4, 0)))
+    take_batches(Batches(resident, InfiniteSampler(N, 4, 0)))
     assert len(images.asked) == 4
 
 
 def test_what_comes_is_fetched_ahead_and_once():
     some = batches(Prefetched)
-    drawn(some)
+    take_batches(some)
     asked = some.source.split.asked
     some.source._thread.shutdown()
     assert len(asked) == 9 + 3
@@ -80,8 +80,8 @@ def test_what_comes_is_fetched_ahead_and_once():
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("kind", [Plain, Resident, Prefetched])
 def test_the_parts_make_the_whole(kind, flip):
-    parts = [drawn(batches(kind, flip=flip, rank=rank, world=2)) for rank in range(2)]
-    for whole, *of in zip(drawn(batches(flip=flip)), *parts, strict=True):
+    parts = [take_batches(batches(kind, flip=flip, rank=rank, world=2)) for rank in range(2)]
+    for whole, *of in zip(take_batches(batches(flip=flip)), *parts, strict=True):
         assert torch.equal(torch.stack(of, 1).flatten(0, 1), whole)
 
 
