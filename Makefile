@@ -56,8 +56,9 @@ test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
 test-fast: $(READY)  ## the tests without those that take more than ten seconds
 	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' $(TEST_ARGS)
 
-coverage: $(READY)  ## the tests, and which lines and branches of src they reach: fails below the floor in pyproject.toml
-	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
+# Only what `make test-fast` runs: tracing makes Python a half slower, and the slow tests live in PyTorch's.
+coverage: $(READY)  ## the fast tests, and the branches of src they reach; fails below the floor in pyproject.toml
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
 	$(BIN)/redoseg demo $(DEMO_ARGS)
