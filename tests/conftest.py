@@ -16,7 +16,7 @@ def command(capsys):
 
     def command(*arguments):
         try:
-            code = main([str(argument) for argument in arguments])
+            code: object = main([str(argument) for argument in arguments])
         except SystemExit as exit:
             code = exit.code
         return code, *capsys.readouterr()

@@ -40,7 +40,7 @@ def test_each_can_be_imported_and_says_what_it_is(name):
 
 
 def test_a_star_import_gives_them():
-    names = {}
+    names: dict[str, object] = {}
     exec("from redoseg import *", names)
     assert names.keys() >= PUBLIC
 

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def links():
     """scripts/site_links.py as a module."""
     spec = importlib.util.spec_from_file_location("site_links", ROOT / "scripts" / "site_links.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,6 +1,7 @@
 """The verbs in Python beside `train` and `evaluate`: each does what the command of its name does."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.training.tries import Tries
 from tinyruns import TINY, tiny
 
-STUDENT = {
+STUDENT: dict[str, Any] = {
     "f_width": 4, "f_blocks": 1, "batch": 4, "steps": 2, "confident": 0.0, "object_share": (0.0, 1.0),
     "device": "cpu",
 }  # fmt: skip

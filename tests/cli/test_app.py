@@ -82,7 +82,7 @@ def test_trains_help_says_what_every_option_is(command):
 
 def boxes(text):
     """The flags of a help text, by the titles of its boxes, in order."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for line in text.splitlines():
         title, flag = line.strip("╭─╮│ "), re.match(r"[│ ] (--[\w-]+)", line)
         if title.endswith(" options") or title in ("options", "positional arguments"):
@@ -121,7 +121,7 @@ def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch
 
 
 def test_distill_takes_minutes_and_compile(command, monkeypatch):
-    seen = []
+    seen: list[DistillConfig] = []
     monkeypatch.setattr("redoseg.cli.distill._distill", seen.append)
     monkeypatch.setattr("redoseg.cli.distill.trained", lambda train, out: train() or 0)
     assert command("distill", "--compile", "off", "run", "--minutes", "2", "--out", "student")[0] == 0
@@ -541,7 +541,7 @@ def test_segment(command, run, tmp_path):
     for name, size in (("a.png", (50, 41)), ("more/b.png", (33, 70)), ("c.png", (20, 20))):
         with Image.open(f"masks/{name}") as mask:
             assert (mask.mode, mask.size) == ("L", size)
-            assert set(np.unique(mask)) <= {0, 255}
+            assert set(np.unique(np.asarray(mask))) <= {0, 255}
 
 
 def test_segment_does_the_rest_when_a_photo_fails(command, run, tmp_path):

@@ -4,6 +4,7 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,8 @@ FIELDS = {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 def of(**options):
-    return TrainConfig.of(**{"data": ("photos",), "out": Path("run")} | options)
+    given: dict[str, Any] = {"data": ("photos",), "out": Path("run")} | options
+    return TrainConfig.of(**given)
 
 
 def differing(one, other):
@@ -284,8 +286,9 @@ def test_widths_not_given_are_half_the_size(size, half):
 
 
 def test_every_option_has_its_help_beside_it():
-    (body,) = (node.body for node in ast.parse(inspect.getsource(TrainConfig)).body)
-    for option, after in itertools.pairwise(body):
-        if isinstance(option, ast.AnnAssign):
+    (described,) = ast.parse(inspect.getsource(TrainConfig)).body
+    assert isinstance(described, ast.ClassDef)
+    for option, after in itertools.pairwise(described.body):
+        if isinstance(option, ast.AnnAssign) and isinstance(option.target, ast.Name):
             assert isinstance(after, ast.Expr), option.target.id
             assert isinstance(after.value, ast.Constant), option.target.id

@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from redoseg.config.distill import student_options
 from redoseg.errors import ConfigError
 
 TRAIN, DISTILL = ({field.name for field in dataclasses.fields(kind)} for kind in (TrainConfig, DistillConfig))
-GAME = {
+REDO_ONLY = {
     "recipe", "settings", "labelled", "labelled_weight", "width", "g_width", "code_size", "redraw",
     "delta_input", "fakes", "attention", "delta_attention", "g_norm", "init", "init_gain", "centred_start",
     "lambda_z", "lr", "d_updates", "min_region", "min_region_weight", "mask_noise", "binarise",
@@ -46,7 +47,7 @@ def test_a_students_run_is_described_by_its_own_options(teacher):
         teacher, minutes=2.5, compile="off", batch=9, seed=1, lr=3e-3, weight_decay=2e-3, log_every=70
     )
     described = config.described_as(teacher)
-    mine = {name: getattr(described, name) for name in TRAIN - GAME}
+    mine = {name: getattr(described, name) for name in TRAIN - REDO_ONLY}
     assert mine == {
         "data": ("photos",), "out": Path("student"), "n": 3, "size": 64, "batch": 9, "steps": 2000,
         "minutes": 2.5, "seed": 1, "f_width": 24, "f_blocks": 6, "f_pyramid": False, "lr_f": 3e-3,
@@ -61,8 +62,8 @@ def test_a_students_run_is_described_by_its_own_options(teacher):
 def test_what_it_has_not_done_is_not_said_of_it(teacher):
     described = student(teacher).described_as(teacher)
     content = json.loads(json.dumps(student_options(described.as_json())))
-    assert content.keys() == TRAIN - GAME
-    assert list(content) == [name for name in described.as_json() if name not in GAME]
+    assert content.keys() == TRAIN - REDO_ONLY
+    assert list(content) == [name for name in described.as_json() if name not in REDO_ONLY]
     assert TrainConfig.from_json(content) == described
     other = dataclasses.replace(
         teacher, lambda_z=77.0, g_width=4, f_jitter=0.0, recipe="paper", settings="cub", labelled=None
@@ -72,13 +73,13 @@ def test_what_it_has_not_done_is_not_said_of_it(teacher):
 
 def test_what_a_run_from_before_said_of_its_teacher_is_left_out(teacher):
     before = teacher.as_json() | {"option_of_another_version": 1}
-    assert student_options(before).keys() == TRAIN - GAME
+    assert student_options(before).keys() == TRAIN - REDO_ONLY
     assert {"lambda_z", "g_width"} <= before.keys()
 
 
 def test_an_option_that_both_have_means_the_same_or_is_known_not_to():
     """`lr` is the generators' and `shift` the redrawn region's in a run of `redoseg train`."""
-    assert TRAIN & DISTILL - {"lr", "shift"} <= TRAIN - GAME
+    assert TRAIN & DISTILL - {"lr", "shift"} <= TRAIN - REDO_ONLY
 
 
 def test_a_student_begun_before_it_had_minutes_goes_on(teacher):
@@ -112,14 +113,17 @@ def test_options_that_cannot_be(option, said):
 
 
 def test_every_option_has_its_help_beside_it():
-    body = ast.parse(inspect.getsource(DistillConfig)).body[0].body
+    (described,) = ast.parse(inspect.getsource(DistillConfig)).body
+    assert isinstance(described, ast.ClassDef)
+    body = described.body
     for option, after in itertools.pairwise(body):
-        if isinstance(option, ast.AnnAssign):
+        if isinstance(option, ast.AnnAssign) and isinstance(option.target, ast.Name):
             assert isinstance(after, ast.Expr), option.target.id
             assert isinstance(after.value, ast.Constant), option.target.id
 
 
 def test_a_path_may_be_given_as_a_string():
     paths = DistillConfig(run=Path("a"), out=Path("b"), cache=Path("c"))
-    assert DistillConfig(run="a", out="b", cache="c") == paths
-    assert dataclasses.replace(paths, out="d").out == Path("d")
+    strings: dict[str, Any] = {"run": "a", "out": "b", "cache": "c"}
+    assert DistillConfig(**strings) == paths
+    assert dataclasses.replace(paths, **strings | {"out": "d"}).out == Path("d")

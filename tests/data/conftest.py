@@ -27,10 +27,10 @@ def written(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Content
 @pytest.fixture
 def server() -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.RequestHandlerClass.state = Server(f"http://127.0.0.1:{http.server_port}")
+        state = Handler.state = Server(f"http://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield http.RequestHandlerClass.state
+        yield state
         http.shutdown()
         thread.join()
 

@@ -47,9 +47,9 @@ def test_archives_name_nothing_outside_and_follow_no_links(tmp_path: Path) -> No
         archive.writestr("../evil.png", picture())
         archive.writestr("sub\\b.png", picture())
         archive.writestr("a.png", picture())
-        link = zipfile.ZipInfo("link.png")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "/etc/passwd")
+        zipped = zipfile.ZipInfo("link.png")
+        zipped.external_attr = 0o120777 << 16
+        archive.writestr(zipped, "/etc/passwd")
     assert names(scan(tmp_path / "set.zip")) == ["a", "sub/b"]
 
 

@@ -69,6 +69,7 @@ def test_describe_is_json(opened: Opened, tmp_path: Path) -> None:
     assert described["name"] == "set"
     assert described["size"] == 8
     assert described["splits"] == {"train": {"images": 2, "labelled": 1}}
+    assert isinstance(described["skipped"], list)
     assert len(described["skipped"]) == 1
 
 

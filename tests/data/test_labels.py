@@ -1,9 +1,9 @@
-"""What values in masks mean with so many regions."""
+"""What values in masks mean with so many regions, and which region a soft mask gives a pixel to."""
 
 import numpy as np
 import pytest
 
-from redoseg.data.labels import UNLABELLED, LabelMap
+from redoseg.data.labels import UNLABELLED, LabelMap, region_map
 from redoseg.errors import DataError
 
 
@@ -27,3 +27,11 @@ def test_labels_without_a_region_are_named_when_they_are_read() -> None:
         DataError, match=r"set: its masks hold labels 3, 7, but 3 regions are 0 to 2: give --n 8"
     ):
         label_map(np.zeros((2, 2), np.uint8))
+
+
+def test_region_maps_cut_at_a_half_or_take_the_largest() -> None:
+    two = np.array([[[0.5, 0.49, 1.0]], [[0.5, 0.51, 0.0]]], np.float32)
+    np.testing.assert_array_equal(region_map(two), [[0, 1, 0]])
+    three = np.array([[[0.2, 0.4]], [[0.45, 0.3]], [[0.35, 0.3]]], np.float32)
+    np.testing.assert_array_equal(region_map(three), [[1, 0]])
+    assert region_map(three).dtype == np.uint8

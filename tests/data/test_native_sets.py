@@ -101,7 +101,7 @@ def test_blue_is_background_after_jpeg() -> None:
         pixels[:], pixels[truth] = (0, 0, 255), petals
         for options in ({"quality": 75}, {"quality": 95}, {"quality": 60}, {"quality": 90, "subsampling": 0}):
             file = io.BytesIO()
-            Image.fromarray(pixels).save(file, "JPEG", **options)  # type: ignore[arg-type]
+            Image.fromarray(pixels).save(file, "JPEG", **options)
             file.seek(0)
             found = flowers.read_flower(file) > 0
             made = Made("flowers", Path(), {}, {}, {"a": truth}, {}, slack=2)
@@ -209,7 +209,7 @@ def test_broken_lists_of_birds_are_one_line(tmp_path: Path, file: str, text: str
 def test_grey_is_the_first_channel_whatever_the_file_has(tmp_path: Path) -> None:
     grey = np.array([[0, 127, 128, 255]], np.uint8)
     alpha = np.array([[255, 0, 0, 255]], np.uint8)
-    kinds = {
+    kinds: dict[str, np.ndarray] = {
         "L": grey,
         "RGB": np.stack([grey] * 3, 2),
         "LA": np.stack([grey, alpha], 2),

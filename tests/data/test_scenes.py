@@ -31,8 +31,8 @@ def test_splits_and_shapes(kind: str) -> None:
         assert len(split.names) == len(split)
         indices = np.array([7, len(split) - 1])
         images, labels = split.images(indices), split.labels(indices)
-        assert (images.shape, images.dtype) == ((2, 32, 32, 3), np.uint8)
-        assert (labels.shape, labels.dtype) == ((2, 32, 32), np.uint8)
+        assert (images.shape, images.dtype) == ((2, 32, 32, 3), np.dtype(np.uint8))
+        assert (labels.shape, labels.dtype) == ((2, 32, 32), np.dtype(np.uint8))
     assert data.describe()["splits"] == {
         "train": {"images": 50_000, "labelled": 50_000},
         "val": {"images": 1000, "labelled": 1000},

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from redoseg.evaluation.evaluate import evaluate, predict
 from redoseg.files import read_json, write_json
 from redoseg.label_free.calibration import THRESHOLDS
 from redoseg.method.losses import masked_cross_entropy
+from redoseg.models.backends.choice import BackendName
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.source import weights_digest
@@ -49,8 +51,8 @@ SMALL = {
 
 
 def taught(data, out, *, steps, n=2, swapped=False):
-    """A run whose f has learned a few labels, where a game would take hours. Its generators are untrained."""
-    options = TINY | {"cache": out.parent / "cache", "attention": False, "n": n}
+    """A run whose f has learned a few labels, where ReDO would take hours. Its generators are untrained."""
+    options: dict[str, Any] = TINY | {"cache": out.parent / "cache", "attention": False, "n": n}
     config = TrainConfig.of(data=(str(data),), out=out, **options).resolved()
     dataset = open_dataset(config.data, size=config.size, n=n, cache=config.cache)
     networks, train = build_networks(config, 0, CPU), dataset.split("train")
@@ -127,6 +129,7 @@ def typed(**options):
 # What is learned
 
 
+@pytest.mark.slow
 def test_a_student_learns_its_teachers_masks(tmp_path, unscored):
     """On drawn scenes, half of them redrawn; the teacher's channels are the other way round."""
     teacher = taught("digit", tmp_path / "teacher", steps=60, swapped=True)
@@ -341,7 +344,9 @@ def test_it_is_a_model_like_any_other(done, teacher, tmp_path):
     config = done.config()
     assert written == evaluate(done.path, config.data, cache=config.cache).as_dict()
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    options = [(done.path, "torch"), (done.model, "torch"), (done.path, "onnx")]
+    options: list[tuple[Path, BackendName]] = [
+        (done.path, "torch"), (done.model, "torch"), (done.path, "onnx")
+    ]  # fmt: skip
     ours, model, onnx = (Segmenter.from_pretrained(path, backend=b)(picture) for path, b in options)
     np.testing.assert_array_equal(ours, model)
     np.testing.assert_allclose(ours, onnx, atol=1e-4)
@@ -394,6 +399,7 @@ def differences_but_out(run, other):
     return differences(run, other)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write(teacher, tmp_path, monkeypatch):
     options = {"steps": 2, "eval_every": 1, "batch": 4}
     with monkeypatch.context() as patch:
@@ -436,16 +442,17 @@ def test_a_checkpoint_of_a_student_is_chosen_without_labels(done):
 
 
 def test_a_student_that_collapses_is_warned_of(teacher, tmp_path):
-    console = Console(file=io.StringIO())
+    said_to = io.StringIO()
     learned = RunFolder(shutil.copytree(teacher.path, tmp_path / "teacher"))
     said = read_json(learned.description)
     said["config"]["collapse_below"] = 0.49
     write_json(learned.description, said)
-    distill(small(learned, tmp_path / "run"), console=console)
-    assert console.file.getvalue().count("warning: step 1: a region covers") == 1
-    assert "the model has collapsed" in console.file.getvalue()
+    distill(small(learned, tmp_path / "run"), console=Console(file=said_to))
+    assert said_to.getvalue().count("warning: step 1: a region covers") == 1
+    assert "the model has collapsed" in said_to.getvalue()
 
 
+@pytest.mark.slow
 def test_a_compiled_student_learns_the_same(teacher, tmp_path, monkeypatch):
     real, asked = torch.compile, []
 

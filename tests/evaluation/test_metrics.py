@@ -121,7 +121,8 @@ def test_per_dataset_weighs_pixels_for_the_matching_and_images_for_the_mean():
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_per_image_is_never_below_per_dataset(n):
-    counts = confusion(*random_maps(n, images=40), n)
+    predicted, truth = random_maps(n, images=40)
+    counts = confusion(predicted, truth, n)
     flattering, honest = per_image(counts), per_dataset(counts)
     assert flattering.accuracy >= honest.accuracy
     assert flattering.iou >= honest.iou
@@ -198,7 +199,8 @@ def test_nothing_labelled_cannot_be_scored(score):
 
 
 def test_scores_go_through_json():
-    scores = per_image(confusion(*random_maps(3), 3))
+    predicted, truth = random_maps(3)
+    scores = per_image(confusion(predicted, truth, 3))
     back = json.loads(json.dumps(scores.as_dict()))
     assert back == {**back, "accuracy": scores.accuracy, "regions": list(scores.regions)}
     assert list(back) == ["accuracy", "iou", "mean_iou", "regions"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,14 @@ from redoseg.models.shipped import shipped_cards
 @pytest.fixture
 def read(monkeypatch):
     """The options that a command line stands for; nothing is trained."""
-    seen = []
-    monkeypatch.setattr(training, "_train", lambda config, *tries: seen.append(config) or 0)
-    monkeypatch.setattr(distilling, "_distill", seen.append)
+    seen: list[Any] = []
+
+    def note(config, *tries):
+        seen.append(config)
+        return 0
+
+    monkeypatch.setattr(training, "_train", note)
+    monkeypatch.setattr(distilling, "_distill", note)
     monkeypatch.setattr(distilling, "trained", lambda train, out: train() or 0)
 
     def read(line):

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,25 +19,25 @@ CPU = torch.device("cpu")
 COMPILER = os.environ.get("REDOSEG_COMPILER", "aot_eager")
 
 
-def game(recipe="default", **options):
-    small = {"size": 32, "width": 8, "g_width": 8, "f_width": 8, "f_blocks": 1, "batch": 5, "compile": "off"}
+def new_redo(recipe="default", **options):
+    small: dict[str, Any] = {
+        "size": 32, "width": 8, "g_width": 8, "f_width": 8, "f_blocks": 1, "batch": 5, "compile": "off"
+    }  # fmt: skip
     return ReDO(TrainConfig.of(recipe=recipe, data="digit", out=Path("unused"), **small | options), 0, CPU)
 
 
-def pictures(player, seed):
+def pictures(redo, seed):
     """Smooth, as photos are: (B, 3, S, S) in [-1, 1]."""
-    config = player.config
+    config = redo.config
     coarse = torch.rand(config.batch, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     return torch.nn.functional.interpolate(coarse, size=config.size, mode="bilinear")
 
 
-def one_step(player, t):
-    config, random = player.config, torch.Generator().manual_seed(100 + t)
-    losses = player.generator_update(pictures(player, 3 * t), RandomDraws.sample(config, random, t), t)
-    drawn = RandomDraws.sample(config, random, t)
-    return losses | player.discriminator_update(
-        pictures(player, 3 * t + 1), pictures(player, 3 * t + 2), drawn, t
-    )
+def one_step(redo, t):
+    config, random = redo.config, torch.Generator().manual_seed(100 + t)
+    losses = redo.generator_update(pictures(redo, 3 * t), RandomDraws.sample(config, random, t), t)
+    draws = RandomDraws.sample(config, random, t)
+    return losses | redo.discriminator_update(pictures(redo, 3 * t + 1), pictures(redo, 3 * t + 2), draws, t)
 
 
 def gradient(network):

@@ -14,7 +14,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from redoseg import files
 from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import flat_moments, flat_weights
@@ -66,6 +65,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def script(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
@@ -119,5 +120,5 @@ def dying(monkeypatch, when):
             raise Killed
         real(aside, path)
 
-    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     return writes

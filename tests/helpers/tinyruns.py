@@ -1,6 +1,7 @@
 """Photos so few and runs so small that they are made in a moment."""
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.training.train import train
 
 S = 32
-TINY = {
+TINY: dict[str, Any] = {
     "size": S, "width": 4, "g_width": 4, "f_width": 4, "f_blocks": 1, "code_size": 4, "batch": 4,
     "steps": 4, "eval_every": 2, "save_every": 2, "sample_every": 2, "collapse_every": 1,
     "device": "cpu", "lr_f": 5e-3, "lr_f_warmup": 0, "ema_half_life": 40.0,

@@ -20,13 +20,12 @@ from redoseg.training.selection import LabelFreeSelection
 S = 32
 
 
-class Known(nn.Module):
+class Known(MaskNetwork):
     """An f whose object is what a function says: images (B, 3, S, S) -> soft masks (B, S, S)."""
 
     def __init__(self, of, n=2):
-        super().__init__()
-        self.of, self.n = of, n
-        self.register_buffer("order", torch.arange(n))
+        super().__init__(n, width=4, blocks=1, size=S)
+        self.of = of
 
     def ordered_masks(self, images):
         m = self.of(images)
@@ -132,7 +131,7 @@ def test_in_another_light():
 def test_outline_against_loops():
     images, regions = coarse(3), (random(3, S // 4, S // 4, seed=1) * 3).long()
     regions = regions.repeat_interleave(4, 1).repeat_interleave(4, 2)
-    steps = {True: [], False: []}
+    steps: dict[bool, list[np.floating]] = {True: [], False: []}
     I, r = images.numpy(), regions.numpy()
     for k in range(3):
         for y in range(S):

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,7 +125,7 @@ def test_gradients_flow_through_every_augmentation(kind):
 
 
 def test_what_is_drawn_for_the_options():
-    options = {"f_jitter": 0.5, "shift": 0.125, "diffaugment": "all", "mask_noise": 1.0}
+    options: dict[str, Any] = {"f_jitter": 0.5, "shift": 0.125, "diffaugment": "all", "mask_noise": 1.0}
     for redraw, fakes in (("one", 1), ("each", 3)):
         on = options if redraw == "one" else {k: v for k, v in options.items() if k != "shift"}
         config = TrainConfig.of(data="digit", out="run", batch=6, n=3, size=32, redraw=redraw, **on)

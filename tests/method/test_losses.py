@@ -53,7 +53,7 @@ def test_the_codes_error_is_the_squared_norm_of_what_was_redrawn(rng):
     for image in range(6):
         for region in range(3):
             if redrawn[image, region]:
-                expected += np.linalg.norm(recovered[image, region] - drawn[image, region]) ** 2 / 6
+                expected += float(np.linalg.norm(recovered[image, region] - drawn[image, region])) ** 2 / 6
     found = code_error(tensor(recovered), tensor(drawn), tensor(redrawn))
     assert found.item() == pytest.approx(expected, rel=1e-5)
 

@@ -5,6 +5,7 @@ import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import Any, cast
 
 import huggingface_hub
 import numpy as np
@@ -17,7 +18,7 @@ from redoseg.cli import main
 from redoseg.errors import ConfigError, MissingExtraError, ModelError
 from redoseg.exporting.onnx import export_onnx, save_model
 from redoseg.models.backends import choice
-from redoseg.models.backends.choice import open_backend
+from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.backends.torch import torch_backend
 from redoseg.models.load import load_model
@@ -206,7 +207,7 @@ def test_pytorch_is_asked_for_a_gpu_only_where_there_may_be_one(monkeypatch, dev
 
 def test_a_backend_that_isnt_there(model):
     with pytest.raises(ConfigError, match="--backend is tpu: choose from auto, torch, onnx"):
-        open_backend(model, backend="tpu")
+        open_backend(model, backend=cast(BackendName, "tpu"))
 
 
 def test_without_pytorch(model, run, tmp_path, monkeypatch):
@@ -217,7 +218,8 @@ def test_without_pytorch(model, run, tmp_path, monkeypatch):
     )
     assert kind(open_backend(model)) == "onnx"
     assert kind(open_backend(run.path)) == "onnx"
-    for options in ({"checkpoint": "1"}, {"weights": "raw"}):
+    others: tuple[dict[str, Any], ...] = ({"checkpoint": "1"}, {"weights": "raw"})
+    for options in others:
         with pytest.raises(
             MissingExtraError, match=r"has no mask\.onnx of these weights, and .*PyTorch is needed"
         ):

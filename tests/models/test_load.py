@@ -12,6 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from redoseg.errors import ModelError
+from redoseg.evaluation.metrics import per_dataset
 from redoseg.label_free.statistics import measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -31,9 +32,10 @@ S = 32
 def run(data, tmp_path_factory):
     """Four steps, a checkpoint each; neither the best one nor the one chosen without masks is the last."""
     with pytest.MonkeyPatch.context() as patch:
-        scores, real = iter([0.1, 0.4, 0.3, 0.2]), selection.per_dataset
+        scores, real = iter([0.1, 0.4, 0.3, 0.2]), per_dataset
         patch.setattr(
-            selection, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+            "redoseg.training.selection.per_dataset",
+            lambda counts: dataclasses.replace(real(counts), iou=next(scores)),
         )
         chosen = iter([0.25, 0.5, 0.75, 0.5])
         patch.setattr(selection, "label_free_score", lambda *signals: next(chosen))

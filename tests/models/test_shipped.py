@@ -21,7 +21,7 @@ from redoseg.models import shipped
 from redoseg.models.card import ROWS, read_card, sha256_of
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.source import absolute, find_model
+from redoseg.models.source import ModelFolder, RunCheckpoint, absolute, find_model
 from redoseg.models.weights import load_generators, save_generators
 from redoseg.networks.build import build_networks
 from redoseg.networks.generator import RegionGenerator
@@ -36,6 +36,8 @@ TOLD = ["--data-text", "Bright squares", "--licence", "CC0", "--subject", "squar
 
 def script():
     spec = importlib.util.spec_from_file_location("ship", ROOT / "scripts" / "ship.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -99,7 +101,7 @@ def one_line(capsys):
 
 
 def test_a_model_by_its_name(root, run, photo, caplog):
-    assert find_model(NAME).path == root / NAME
+    assert find_model(NAME) == ModelFolder(root / NAME)
     assert equal(load_model(NAME).f.state_dict(), load_model(run.path).f.state_dict())
     for backend in ("onnx", "torch"):
         ours, runs = (Segmenter.from_pretrained(model, backend=backend)(photo) for model in (NAME, run.path))
@@ -127,8 +129,8 @@ def test_a_small_one_answers_to_the_plain_name_and_says_so_once(root, photo, cap
 
 def test_a_full_one_goes_before_a_small_one(root, caplog):
     shutil.copytree(root / NAME, root / PLAIN)
-    assert find_model(PLAIN).path == root / PLAIN
-    assert find_model(NAME).path == root / NAME
+    assert find_model(PLAIN) == ModelFolder(root / PLAIN)
+    assert find_model(NAME) == ModelFolder(root / NAME)
     assert caplog.records == []
     assert [shipped.answers_to(name) for name in shipped.shipped_names()] == [[PLAIN], [NAME]]
 
@@ -137,7 +139,9 @@ def test_a_full_one_goes_before_a_small_one(root, caplog):
 def test_a_model_here_goes_before_a_shipped_one(root, run, kind, caplog):
     shutil.copytree(run.path if kind == "run" else run.model, NAME)
     found = find_model(NAME)
-    assert (found.run.path if kind == "run" else found.path) == Path(NAME)
+    assert (found.run.path if isinstance(found, RunCheckpoint) else found) == (
+        Path(NAME) if kind == "run" else ModelFolder(Path(NAME))
+    )
     assert absolute(NAME) == Path.cwd() / NAME
     assert caplog.records == []
 
@@ -145,7 +149,7 @@ def test_a_model_here_goes_before_a_shipped_one(root, run, kind, caplog):
 def test_photos_here_do_not(root, photo, caplog):
     """`redoseg segment faces faces/` is what people write."""
     Path(NAME).mkdir()
-    assert find_model(NAME).path == root / NAME
+    assert find_model(NAME) == ModelFolder(root / NAME)
     assert absolute(NAME) == NAME
     assert [record.getMessage() for record in caplog.records] == [
         "'squares-small' is the model that comes with redoseg: ./squares-small here is no model"
@@ -296,7 +300,7 @@ def test_generators_in_half_precision(tmp_path, norm):
     config = TrainConfig.of(data="x", out="y", **options)
     G = build_networks(config, 0, torch.device("cpu")).G
     for generator in G:
-        generator.attention.gain.data.fill_(0.7)
+        generator.get_parameter("attention.gain").data.fill_(0.7)
     before = {name: tensor.clone() for name, tensor in G.state_dict().items()}
     save_generators(G.eval(), tmp_path / "g.safetensors")
     assert equal(G.state_dict(), before)
@@ -307,7 +311,7 @@ def test_generators_in_half_precision(tmp_path, norm):
 
 def test_too_large_weights_are_refused(tmp_path):
     G = torch.nn.ModuleList([RegionGenerator(32, 4, 4)])
-    G[0].first.weight.data[0, 0] = 1e6
+    G[0].get_parameter("first.weight").data[0, 0] = 1e6
     with pytest.raises(ModelError, match="too large for float16"):
         save_generators(G, tmp_path / "g.safetensors")
     assert list(tmp_path.glob("*.safetensors")) == []

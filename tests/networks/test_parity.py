@@ -39,6 +39,8 @@ BATCH = 2
 @pytest.fixture(scope="module")
 def models():
     spec = importlib.util.spec_from_file_location("authors_models", Path(REFERENCE) / "models.py")
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -96,18 +98,19 @@ def attention(ours, theirs):
 
 
 def names_of_f(blocks):
-    names = {}
+    names: dict[str, str] = {}
     for ours, theirs in ((0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 8)):
         names |= layer(f"encoder.{ours}", f"cnn.0.mods.{theirs}")
     for k in range(blocks):
-        ours, theirs = f"encoder.{9 + k}", f"cnn.{1 + k}"
+        our_block, their_block = f"encoder.{9 + k}", f"cnn.{1 + k}"
         pairs = {"conv1": "blocs.0", "norm1": "blocs.1", "conv2": "blocs.3", "norm2": "activationF.0"}
         for our, their in pairs.items():
-            names |= layer(f"{ours}.{our}", f"{theirs}.{their}")
+            names |= layer(f"{our_block}.{our}", f"{their_block}.{their}")
     for k in range(4):
         names |= layer(f"pyramid.projections.{k}", f"psp.{k}.1")
-    for ours, theirs in (("decoder.0", 1), ("decoder.1", 2), ("decoder.3", 5), ("decoder.4", 6), ("head", 9)):
-        names |= layer(ours, f"out.mods.{theirs}")
+    tail = {"decoder.0": 1, "decoder.1": 2, "decoder.3": 5, "decoder.4": 6, "head": 9}
+    for our, place in tail.items():
+        names |= layer(our, f"out.mods.{place}")
     return names
 
 
@@ -125,7 +128,7 @@ def names_of_G():
 
 def names_of_trunk(ours, theirs):
     """`ours`: the blocks' numbers; `theirs`: the names of each block and its shortcut."""
-    names = {}
+    names: dict[str, str] = {}
     for our, (block, shortcut) in zip(ours, theirs, strict=True):
         conv1, conv2 = (0, 2) if our == 0 else (1, 3)  # the first block has no ReLU before it
         names |= spectral(f"trunk.layers.{our}.conv1", f"{block}.{conv1}")

@@ -13,6 +13,7 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.method.compositing import redraw
 from redoseg.models.model import Model
 from redoseg.networks.build import Networks, build_networks
+from redoseg.networks.layers import NormKind
 from redoseg.networks.mask import MaskNetwork
 from redoseg.redrawing.redraw import redraw_grid, redraw_photo
 from redoseg.tensors import to_array
@@ -20,7 +21,7 @@ from redoseg.tensors import to_array
 CONFIG = TrainConfig.of(data="x", out="run", size=32, width=4, g_width=4, f_width=4, f_blocks=1, code_size=5)
 
 
-def networks(n: int = 2, norm: str = "instance") -> Networks:
+def networks(n: int = 2, norm: NormKind = "instance") -> Networks:
     return build_networks(dataclasses.replace(CONFIG, n=n, g_norm=norm), 0, torch.device("cpu"))
 
 
@@ -81,7 +82,7 @@ def test_shapes_and_truth() -> None:
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_nothing_in_the_networks_moves(norm: str) -> None:
+def test_nothing_in_the_networks_moves(norm: NormKind) -> None:
     net = networks(norm=norm)
     net.G[0].eval()
     modes = [module.training for network in (net.f, net.G) for module in network.modules()]

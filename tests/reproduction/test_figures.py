@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,8 @@ def root(tmp_path_factory):
 
 def experiment(root, out, **options):
     console = Console(file=io.StringIO(), width=200)
-    return Experiment(
-        root, out, **{"scale": SCALE, "seeds": 1, "device": "cpu", "console": console} | options
-    )
+    given: dict[str, Any] = {"scale": SCALE, "seeds": 1, "device": "cpu", "console": console}
+    return Experiment(root, out, **given | options)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +140,12 @@ def test_what_is_drawn_is_each_code_in_a_column_with_faces_blurred(
     out, root, untrained, monkeypatch, tmp_path
 ):
     drawn = []
-    monkeypatch.setattr(
-        figure_redraws, "sample_grid", lambda content: drawn.append(content) or Image.new("RGB", (8, 8))
-    )
+
+    def sample_grid(content):
+        drawn.append(content)
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr(figure_redraws, "sample_grid", sample_grid)
     copy = tmp_path / "out"
     shutil.copytree(out, copy)
     EXPERIMENTS["figure3"](experiment(root, copy))
@@ -174,7 +177,7 @@ def test_where_a_name_does_not_tell_its_set_everything_is_blurred(out, root, unt
 
 @pytest.mark.parametrize("figure", ["figure3", "figure7"])
 def test_another_model_shows_the_same_images(out, root, tmp_path, figure):
-    other = dataclasses.replace(SCALE, options=SCALE.options | {"lr_f": 5e-2, "steps": 6})
+    other = dataclasses.replace(SCALE, options={**SCALE.options, "lr_f": 5e-2, "steps": 6})
     EXPERIMENTS[figure](experiment(root, tmp_path, scale=other))
     first, second = result(out, figure), result(tmp_path, figure)
     assert list(first) == list(second)
@@ -235,9 +238,12 @@ def test_without_masks_there_are_random_ones_only_and_it_is_said(out, figure, si
 
 def test_named_sets_come_instead_and_faces_are_blurred_there_too(out, root, untrained, monkeypatch, tmp_path):
     inputs = []
-    monkeypatch.setattr(
-        figure_masks, "strip", lambda rows, *words: inputs.append(rows[0]) or strip(rows, *words)
-    )
+
+    def noted_strip(rows, *words):
+        inputs.append(rows[0])
+        return strip(rows, *words)
+
+    monkeypatch.setattr(figure_masks, "strip", noted_strip)
     copy = tmp_path / "out"
     shutil.copytree(out / "runs", copy / "runs")
     EXPERIMENTS["figure5"](experiment(root, copy, sets=("lfw",)))

@@ -255,9 +255,10 @@ def test_where_the_curve_crosses_the_level():
 # The others, from end to end
 
 
+@pytest.mark.slow
 def test_ablations_say_what_the_paper_says_and_what_is_seen(made, root, said):
     out = made[0]
-    folder = ablations(experiment(root, out, said, seeds=1, jobs=2))
+    folder = ablations(experiment(root, out, said, seeds=1))
     result = json.loads((folder / "result.json").read_text())["sets"]["lfw"]
     config = experiment(root, out, said).run_config(SETS["lfw"], "base", 0)
     assert set(result["arms"]) == set(arms(config))

@@ -127,7 +127,7 @@ def test_large_photos_are_filtered_on_fewer_pixels(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("shape", [(250, 250), (90, 200), (33, 32), (20, 41), (1, 1), (2, 9000), (300, 7)])
 def test_masks_have_the_photos_size_and_sum_to_one(n: int, shape: tuple[int, int]) -> None:
     masks = segmenter(n=n)(noise(*shape))
-    assert (masks.shape, masks.dtype) == ((n, *shape), np.float32)
+    assert (masks.shape, masks.dtype) == ((n, *shape), np.dtype(np.float32))
     assert 0 <= masks.min() <= masks.max() <= 1
     np.testing.assert_allclose(masks.sum(0), 1, atol=1e-5)
 

@@ -37,7 +37,7 @@ def bright(images: NDArray[np.float32]) -> NDArray[np.float32]:
 BRIGHT = Segmenter(bright, n=2, size=S)
 
 
-def drawn(seed: int, height: int = S, width: int = S) -> Image.Image:
+def draw_photo(seed: int, height: int = S, width: int = S) -> Image.Image:
     """A bright disc on dark noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
@@ -50,13 +50,13 @@ def drawn(seed: int, height: int = S, width: int = S) -> Image.Image:
 
 def save(path: Path, seed: int = 0, height: int = S, width: int = S) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawn(seed, height, width).save(path)
+    draw_photo(seed, height, width).save(path)
     return path
 
 
 def encoded(seed: int = 0) -> bytes:
     buffer = io.BytesIO()
-    drawn(seed).save(buffer, "PNG")
+    draw_photo(seed).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -154,7 +154,7 @@ def test_names_of_several_inputs_never_meet(tmp_path: Path) -> None:
 def test_a_photo_named_twice_counts_once(tmp_path: Path) -> None:
     photos = save(tmp_path / "photos" / "a.jpg").parent
     save(photos / "b" / "c.jpg")
-    inputs = [photos, f"{photos}/", photos / "a.jpg", photos / "b"]
+    inputs: list[str | Path] = [photos, f"{photos}/", photos / "a.jpg", photos / "b"]
     assert segment_files(BRIGHT, inputs, tmp_path / "out").written == 2
     assert files_in(tmp_path / "out") == ["a.png", "b/c.png"]
 
@@ -196,7 +196,7 @@ def test_archives(tmp_path: Path, kind: str) -> None:
     assert files_in(tmp_path / "out") == ["0.png", "1.png", "2.png"]
     assert [name for name, _ in report.failed] == [f"{path}/set/images/x.png"]
     with Image.open(tmp_path / "out" / "1.png") as mask:
-        np.testing.assert_array_equal(np.asarray(mask), region_map(BRIGHT(drawn(1))) * 255)
+        np.testing.assert_array_equal(np.asarray(mask), region_map(BRIGHT(draw_photo(1))) * 255)
 
 
 def test_a_compressed_archive_that_is_damaged_gives_what_it_can(tmp_path: Path) -> None:
@@ -497,7 +497,7 @@ def test_a_large_jpeg_is_decoded_small_and_its_mask_has_its_size(tmp_path: Path,
     exif[0x0112] = orientation
     path = tmp_path / "photos" / "a.jpg"
     path.parent.mkdir()
-    drawn(0, 1201, 1001).save(path, quality=95, exif=exif)
+    draw_photo(0, 1201, 1001).save(path, quality=95, exif=exif)
     segment_files(Watching(bright, n=2, size=S), [path], tmp_path / "out")
     own = (1001, 1201) if orientation == 1 else (1201, 1001)
     assert 4 * S <= min(seen[0]) < 8 * S

@@ -192,14 +192,6 @@ def test_sizes_that_no_network_has_are_refused() -> None:
             Segmenter(recording([]), n=n, size=size)
 
 
-def test_region_maps_cut_at_a_half_or_take_the_largest() -> None:
-    two = np.array([[[0.5, 0.49, 1.0]], [[0.5, 0.51, 0.0]]], np.float32)
-    np.testing.assert_array_equal(region_map(two), [[0, 1, 0]])
-    three = np.array([[[0.2, 0.4]], [[0.45, 0.3]], [[0.35, 0.3]]], np.float32)
-    np.testing.assert_array_equal(region_map(three), [[1, 0]])
-    assert region_map(three).dtype == np.uint8
-
-
 def test_from_pretrained_reads_what_save_pretrained_wrote(tmp_path: Path) -> None:
     f = network(3)
     f.order.copy_(torch.tensor([1, 2, 0]))

@@ -1,5 +1,7 @@
 """Batches: the same images wherever they are kept, and in however many parts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ N, S = 11, 8
 class Images:
     """A split of random images that counts how often it is asked."""
 
-    names = tuple(map(str, range(N)))
+    names: Sequence[str] = tuple(map(str, range(N)))
     labelled = np.zeros(0, np.int64)
 
     def __init__(self):
@@ -37,14 +39,14 @@ def batches(kind=Plain, **options):
     return Batches(kind(Images(), CPU), InfiniteSampler(N, 4, 0), **options)
 
 
-def drawn(some, ks=range(9)):
+def take_batches(some, ks=range(9)):
     random = torch.Generator().manual_seed(0)
     return [some.at(k, random) for k in ks]
 
 
 def test_a_batch_is_what_the_stream_says():
     stream = InfiniteSampler(N, 4, 0)
-    for k, batch in enumerate(drawn(batches())):
+    for k, batch in enumerate(take_batches(batches())):
         assert torch.equal(batch, to_tensor(Images().all[stream.batch_at(k)]))
 
 
@@ -52,7 +54,7 @@ def test_a_batch_is_what_the_stream_says():
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("ks", [range(9), (4, 5, 2, 2, 30)], ids=["in turn", "leaping"])
 def test_where_they_are_kept_changes_nothing(kind, flip, ks):
-    pairs = zip(drawn(batches(flip=flip), ks), drawn(batches(kind, flip=flip), ks), strict=True)
+    pairs = zip(take_batches(batches(flip=flip), ks), take_batches(batches(kind, flip=flip), ks), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
@@ -62,13 +64,13 @@ def test_the_whole_set_is_read_once_in_chunks(monkeypatch):
     resident = Resident(images, CPU)
     assert images.asked[1:] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
     assert torch.equal(resident.images, torch.from_numpy(images.all))
-    drawn(Batches(resident, InfiniteSampler(N, 4, 0)))
+    take_batches(Batches(resident, InfiniteSampler(N, 4, 0)))
     assert len(images.asked) == 4
 
 
 def test_what_comes_is_fetched_ahead_and_once():
     some = batches(Prefetched)
-    drawn(some)
+    take_batches(some)
     asked = some.source.split.asked
     some.source._thread.shutdown()
     assert len(asked) == 9 + 3
@@ -78,8 +80,8 @@ def test_what_comes_is_fetched_ahead_and_once():
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("kind", [Plain, Resident, Prefetched])
 def test_the_parts_make_the_whole(kind, flip):
-    parts = [drawn(batches(kind, flip=flip, rank=rank, world=2)) for rank in range(2)]
-    for whole, *of in zip(drawn(batches(flip=flip)), *parts, strict=True):
+    parts = [take_batches(batches(kind, flip=flip, rank=rank, world=2)) for rank in range(2)]
+    for whole, *of in zip(take_batches(batches(flip=flip)), *parts, strict=True):
         assert torch.equal(torch.stack(of, 1).flatten(0, 1), whole)
 
 
@@ -89,7 +91,7 @@ def test_on_a_cpu_they_are_gathered():
 
 @pytest.mark.parametrize(("free", "kind"), [(4, Resident), (3.9, Prefetched)])
 def test_on_cuda_they_stay_if_they_take_a_quarter_at_most(monkeypatch, free, kind):
-    made = {}
+    made: dict[type, None] = {}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * N * S * S * 3, 0))
     for each in (Resident, Prefetched):
         monkeypatch.setattr(

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +22,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.training import distributed
 from redoseg.training.distributed import ProcessGroup, SingleProcess
+from redoseg.training.redo import check_shares
 from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
@@ -33,6 +33,12 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fo
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return photos(tmp_path_factory.mktemp("data") / "photos", val=2)
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Runs leave no ONNX file: exporting takes longer than these runs do."""
+    monkeypatch.setattr("redoseg.training.checkpoints.save_model", lambda f, folder, masks: folder.mkdir())
 
 
 # Equal to one process
@@ -48,7 +54,7 @@ def data(tmp_path_factory):
     ],
     ids=["default", "three regions", "batch norm, mirrored", "each region"],
 )
-def test_two_processes_learn_what_one_does(data, tmp_path, options):
+def test_two_processes_learn_what_one_does(data, tmp_path, options, no_model):
     """The first update's gradients; then, both going on, the weights after four steps, and the log."""
     alone, both = (
         tiny(data, tmp_path / name, **GENTLE | {"steps": 1} | options) for name in ("alone", "both")
@@ -66,7 +72,7 @@ def test_two_processes_learn_what_one_does(data, tmp_path, options):
 
 
 @pytest.mark.parametrize("worlds", [(1, 2), (2, 1), (2, 4)])
-def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds):
+def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds, no_model):
     config = tiny(data, tmp_path / "broken", **GENTLE)
     for world, steps in zip(worlds, (2, 4), strict=True):
         together(dataclasses.replace(config, steps=steps), world)
@@ -99,7 +105,7 @@ def test_there_is_one_set_of_files(data, tmp_path):
 
 
 def test_without_a_launcher_nothing_is_joined(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: 1 / 0)
     trained(tiny(data, tmp_path / "run", steps=1))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")  # torchrun with one process
@@ -127,7 +133,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(data, tmp_path, monk
     config = tiny(data, tmp_path / "run", save_every=1)
 
     def check(self, step):
-        if distributed.dist.get_rank() == 1 and step == 3:
+        if torch.distributed.get_rank() == 1 and step == 3:
             raise DivergenceError("not finite")
 
     monkeypatch.setattr(ReDO, "check_finite", check)
@@ -138,10 +144,10 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(data, tmp_path, monk
 def test_ctrl_c_in_one_process_is_one_for_all(data, tmp_path, monkeypatch):
     config, real = tiny(data, tmp_path / "run"), ReDO.discriminator_update
 
-    def update(self, I_real, I_input, drawn, t):
-        if distributed.dist.get_rank() == 1 and t == 2:
+    def update(self, I_real, I_input, draws, t):
+        if torch.distributed.get_rank() == 1 and t == 2:
             signal.raise_signal(signal.SIGINT)
-        return real(self, I_real, I_input, drawn, t)
+        return real(self, I_real, I_input, draws, t)
 
     monkeypatch.setattr(ReDO, "discriminator_update", update)
     assert forked(config) == ["KeyboardInterrupt: "] * 2
@@ -153,6 +159,7 @@ def test_the_minutes_of_the_first_process_count(data, tmp_path):
     assert load_tensors(run.last)[1]["step"] == 1
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
     """Under torchrun itself."""
     run = RunFolder(tmp_path / "run")
@@ -185,14 +192,21 @@ def test_a_killed_process_ends_the_run_with_one_line(data, tmp_path):
     )
 
 
+def member(world, local_rank=0):
+    """One of so many processes, which has met none of the others."""
+    group = ProcessGroup.__new__(ProcessGroup)
+    group.rank, group.world, group.local_rank = local_rank, world, local_rank
+    return group
+
+
 # What is refused
 
 
 def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    SingleProcess().check(config)
+    check_shares(config, SingleProcess())
     with pytest.raises(ConfigError) as caught:
-        ProcessGroup.check(SimpleNamespace(world=world), config)
+        check_shares(config, member(world))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -216,21 +230,22 @@ def test_every_region_needs_an_image():
 )
 def test_these_are_not(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
-    ProcessGroup.check(SimpleNamespace(world=2), config)
+    check_shares(config, member(2))
 
 
 def test_a_device_of_ones_own():
-    device = ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "cpu")
+    group = member(2, local_rank=1)
+    device = group.device("cpu")
     assert device == torch.device("cpu")
     with pytest.raises(ConfigError, match=r"^--device meta is one device for 2 processes: use cuda or cpu$"):
-        ProcessGroup.device(SimpleNamespace(world=2, local_rank=1), "meta")
+        group.device("meta")
 
 
 def test_joint_batch_norm_alone_is_batch_norm(monkeypatch):
     monkeypatch.setattr(distributed, "_all_reduce_sum", lambda x: x.clone())
     norm = nn.BatchNorm2d(5, affine=False)
     box = nn.Sequential(nn.BatchNorm2d(5, affine=False))
-    ProcessGroup.sync_batch_norm(SimpleNamespace(world=1), box)
+    member(1).sync_batch_norm(box)
     x = (7 + 3 * torch.randn(4, 5, 6, 6)).requires_grad_()
     again = x.detach().clone().requires_grad_()
     weights = torch.randn(4, 5, 6, 6)

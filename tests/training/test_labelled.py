@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from torch._dynamo.utils import counters
 
-from one_step import COMPILER, apart, game, one_step, pictures
+from one_step import COMPILER, apart, new_redo, one_step, pictures
 from redoseg.cli import main
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import open_dataset
@@ -83,14 +83,14 @@ def opened_for(config):
 def test_its_value_and_gradient(n):
     """By hand, and by autograd of that: the mean of -log of the label's mask over labelled pixels."""
     shown = some(n)
-    with_it, without = (game(n=n, labelled_weight=3.0) for _ in range(2))
-    lesson = shown.batch(plain(n), 0, 0, CPU)
+    with_it, without = (new_redo(n=n, labelled_weight=3.0) for _ in range(2))
+    labelled_batch = shown.batch(plain(n), 0, 0, CPU)
     f = with_it.networks.f
-    masks = f(lesson.images)
-    # `lesson` may have them in another order
+    masks = f(labelled_batch.images)
+    # `labelled_batch` may have them in another order
     order = [
         int(np.argmin([(image != other).sum() for other in shown.images]))
-        for image in lesson.images.permute(0, 2, 3, 1).add(1).mul(127.5).round().byte().numpy()
+        for image in labelled_batch.images.permute(0, 2, 3, 1).add(1).mul(127.5).round().byte().numpy()
     ]
     labels = torch.from_numpy(shown.labels[order]).long()
     known = labels != 255
@@ -99,7 +99,7 @@ def test_its_value_and_gradient(n):
     gradients = torch.autograd.grad(by_hand, list(f.parameters()))
 
     codes = RandomDraws.sample(with_it.config, torch.Generator().manual_seed(0), 0)
-    losses = with_it.generator_update(pictures(with_it, 0), codes, 0, lesson)
+    losses = with_it.generator_update(pictures(with_it, 0), codes, 0, labelled_batch)
     without.generator_update(pictures(with_it, 0), codes, 0)
     assert losses["L_sup"].item() == pytest.approx(by_hand.item(), rel=1e-5)
     pairs = zip(f.parameters(), without.networks.f.parameters(), gradients, strict=True)
@@ -114,31 +114,32 @@ def test_pixels_without_a_label_count_nothing():
     assert torch.equal(counted[:, 0] == 0, torch.from_numpy(shown.labels == 255))
     assert torch.equal(wanted.sum(1), torch.ones(5, S, S))
     blank = dataclasses.replace(shown, labels=np.full_like(shown.labels, 255))
-    player = game(n=3)
-    codes = RandomDraws.sample(player.config, torch.Generator().manual_seed(0), 0)
-    lesson = blank.batch(plain(3), 0, 0, CPU)
-    assert player.generator_update(pictures(player, 0), codes, 0, lesson)["L_sup"] == 0
+    redo = new_redo(n=3)
+    codes = RandomDraws.sample(redo.config, torch.Generator().manual_seed(0), 0)
+    labelled_batch = blank.batch(plain(3), 0, 0, CPU)
+    assert redo.generator_update(pictures(redo, 0), codes, 0, labelled_batch)["L_sup"] == 0
 
 
+@pytest.mark.slow
 def test_a_step_is_one_graph_with_it():
     torch._dynamo.reset()
     counters.clear()
-    shown, (eager, compiled) = some(), (game(labelled_weight=2.0) for _ in range(2))
+    shown, (eager, compiled) = some(), (new_redo(labelled_weight=2.0, batch=4) for _ in range(2))
     compiled.compile(backend=COMPILER)
     for t in range(3):
         found = []
-        for player in (eager, compiled):
-            codes = RandomDraws.sample(player.config, torch.Generator().manual_seed(t), t)
-            lesson = shown.batch(player.config, 0, t, CPU)
-            found.append(player.generator_update(pictures(player, t), codes, t, lesson))
+        for redo in (eager, compiled):
+            codes = RandomDraws.sample(redo.config, torch.Generator().manual_seed(t), t)
+            labelled_batch = shown.batch(redo.config, 0, t, CPU)
+            found.append(redo.generator_update(pictures(redo, t), codes, t, labelled_batch))
         for name, loss in found[0].items():
             torch.testing.assert_close(found[1][name], loss, rtol=1e-3, atol=1e-3, msg=name)
     assert apart(compiled, eager) < 1e-3
     assert not counters["graph_break"]
 
 
-def test_without_a_lesson_the_losses_are_the_games_alone():
-    assert one_step(game(), 0).keys() == {"L_G", "z_error", "L_D"}
+def test_without_labels_the_losses_are_the_papers_alone():
+    assert one_step(new_redo(), 0).keys() == {"L_G", "z_error", "L_D"}
 
 
 def test_labels_are_learned(data, tmp_path):
@@ -150,7 +151,7 @@ def test_labels_are_learned(data, tmp_path):
 # A step's images
 
 
-def test_a_lesson_depends_on_seed_attempt_and_step():
+def test_a_labelled_batch_depends_on_seed_attempt_and_step():
     shown = some(count=2 * SHOWN)
 
     def seen(seed=0, attempt=0, step=0):
@@ -174,10 +175,10 @@ def test_masks_are_mirrored_with_their_images_and_not_relit():
     labels = np.random.default_rng(0).integers(0, 2, (SHOWN, S, S)).astype(np.uint8)
     images = np.repeat(255 * labels[..., None], 3, 3).astype(np.uint8)
     shown = Labelled("here", tuple(map(str, range(SHOWN))), images, labels)
-    lesson = shown.batch(dataclasses.replace(plain(), flip=True), 0, 0, CPU)
-    assert torch.equal(lesson.images[:, 0] > 0, lesson.targets[:, 1] == 1)
+    labelled_batch = shown.batch(dataclasses.replace(plain(), flip=True), 0, 0, CPU)
+    assert torch.equal(labelled_batch.images[:, 0] > 0, labelled_batch.targets[:, 1] == 1)
     unchanged = {label.tobytes() for label in labels}
-    kept = [mask.numpy().astype(np.uint8).tobytes() in unchanged for mask in lesson.targets[:, 1]]
+    kept = [mask.numpy().astype(np.uint8).tobytes() in unchanged for mask in labelled_batch.targets[:, 1]]
     assert 0 < sum(kept) < SHOWN
     relit = shown.batch(dataclasses.replace(plain(), f_jitter=1.0), 0, 0, CPU)
     same = shown.batch(plain(), 0, 0, CPU)
@@ -400,9 +401,10 @@ def test_where_all_were_trained_on_nothing_is_scored(tmp_path):
 
 
 def test_the_run_says_so(data, tmp_path):
-    said = Console(file=io.StringIO(), width=200)
-    run = RunFolder(train(tiny(data, tmp_path / "run", labelled="3", steps=2), console=said))
-    first = said.file.getvalue().splitlines()[0]
+    said = io.StringIO()
+    console = Console(file=said, width=200)
+    run = RunFolder(train(tiny(data, tmp_path / "run", labelled="3", steps=2), console=console))
+    first = said.getvalue().splitlines()[0]
     said_of = "3 images are learned with their masks (photos, drawn from its split train)"
     assert first == f"SEMI-SUPERVISED (--labelled): {said_of}"
     found = read_json(run.description)["supervision"]

@@ -19,9 +19,8 @@ from safetensors.torch import save_file
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.method.algorithm import ReDO
-from redoseg.models import weights as tensorfiles
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.weights import load_tensors
+from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
 from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened, state_of
@@ -71,7 +70,7 @@ def test_what_differs_is_seen(four, tmp_path):
         if name == "last":
             tensors, info = load_tensors(run.last)
             tensors["adam.D.0.exp_avg_sq"].view(-1)[0] = 1.0
-            tensorfiles.save_tensors(run.last, tensors, info)
+            save_tensors(run.last, tensors, info)
         elif name == "metrics":
             run.metrics.write_text(run.metrics.read_text().replace('"step": 3', '"step": 5'))
         elif name == "sample":
@@ -158,6 +157,7 @@ def busy(data, out, monkeypatch):
     return tiny(data, out, steps=2, eval_every=1, attention=False)
 
 
+@pytest.mark.slow
 def test_killed_at_any_write(data, reference, tmp_path, monkeypatch):
     unbroken, writes = reference
     assert writes > 10
@@ -198,7 +198,7 @@ def test_a_run_from_before_there_was_a_rule_without_masks_gets_one(two):
     run.label_free.unlink()
     tensors, info = load_tensors(run.last)
     del info["label_free"]
-    tensorfiles.save_tensors(run.last, tensors, info)
+    save_tensors(run.last, tensors, info)
     assert load_tensors(trained(two).label_free)[1]["step"] == 4
 
 

@@ -56,7 +56,8 @@ def test_more_labels_are_better_on_others(scenes):
 
 def test_the_best_checks_weights_are_kept(scenes, monkeypatch):
     """Held-out scores that rise, fall, and would rise again too late."""
-    real, seen = supervised._scores, []
+    real = supervised._scores
+    seen: list[dict[str, torch.Tensor]] = []
 
     def scores(student, held_out):
         told = (0.2, 0.5, 0.4, 0.3, 0.9)[len(seen)]

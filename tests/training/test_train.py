@@ -16,6 +16,7 @@ from redoseg.data.photos import PhotoSplit
 from redoseg.data.sampler import InfiniteSampler
 from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.evaluation.evaluate import evaluate
+from redoseg.evaluation.metrics import per_dataset
 from redoseg.figures.tiles import GridContent, sample_grid
 from redoseg.files import read_json
 from redoseg.label_free.signals import Signals, label_free_score, measure
@@ -417,9 +418,10 @@ def test_the_best_checkpoint_is_of_the_attempt_that_lived(data, tmp_path, monkey
     """The dead one's scores, however good, don't count; of equals the first is taken."""
     collapse_at(monkeypatch, (0, 3))
     scores = iter([1.0, 0.9, 0.1, 0.3, 0.3, 0.2])
-    real = selection.per_dataset
+    real = per_dataset
     monkeypatch.setattr(
-        selection, "per_dataset", lambda counts: dataclasses.replace(real(counts), iou=next(scores))
+        "redoseg.training.selection.per_dataset",
+        lambda counts: dataclasses.replace(real(counts), iou=next(scores)),
     )
     run = trained(tiny(data, tmp_path / "run", eval_every=1))
     assert load_tensors(run.best)[1]["best"] == {"step": 2, "iou": 0.3, "by": "per_dataset"}

@@ -10,6 +10,7 @@ from rich.console import Console
 from redoseg.data.sampler import derive_seed
 from redoseg.errors import DivergenceError
 from redoseg.files import read_json
+from redoseg.method.algorithm import divergence
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
@@ -48,7 +49,7 @@ class Shrinking(Learner):
 
     def check_finite(self, t):
         if not all(p.isfinite().all() for p in self.networks["f"].parameters()):
-            raise self.divergence(f"a weight was not finite before step {t}")
+            raise divergence(f"a weight was not finite before step {t}", self.cure)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 import redoseg
-from redoseg import files
 from redoseg.cli import main
 from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
@@ -139,7 +138,7 @@ def killed(monkeypatch, when, out):
             raise Killed
         real(aside, path)
 
-    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(os, "replace", replace)
     return writes
 
 
@@ -160,7 +159,7 @@ def test_the_best_goes_on_as_if_it_had_been_alone(data, tmp_path, alone):
 
 def test_what_stays_of_the_tries(data, chosen):
     """All that tells why: the log, and the masks that were looked at. No state to resume from."""
-    opened = training.opened(config(data, chosen.path).resolved(), Console(quiet=True)).split("train")
+    opened = training.open_for_run(config(data, chosen.path).resolved(), Console(quiet=True)).split("train")
     images = to_tensor(opened.images(evenly_spaced(len(opened), 256)))
     for seed in (3, 4):
         tried = RunFolder(chosen.path / "tries" / f"seed-{seed}")
