@@ -57,31 +57,11 @@ _HOMES = {
 _MODULES = {"supervised": "redoseg.training.supervised"}  # redoseg.supervised.fit
 
 __all__ = [
-    "CollapseError",
-    "ConfigError",
-    "DataError",
-    "DistillConfig",
-    "DivergenceError",
-    "ElsewhereError",
-    "Evaluation",
-    "MaskNetwork",
-    "MissingExtraError",
-    "ModelError",
-    "ProcessError",
-    "RedosegError",
-    "Segmenter",
-    "TrainConfig",
-    "__version__",
-    "distill",
-    "evaluate",
-    "export",
-    "open_dataset",
-    "redraw",
-    "resume",
-    "segment_files",
-    "train",
-    "train_tries",
-]
+    "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError", "ElsewhereError",
+    "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError", "RedosegError",
+    "Segmenter", "TrainConfig", "__version__", "distill", "evaluate", "export", "open_dataset",
+    "redraw", "resume", "segment_files", "train", "train_tries",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

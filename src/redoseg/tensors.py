@@ -54,6 +54,12 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def limit_threads(threads: int | None) -> None:
+    """What --threads says, for all that PyTorch does on the CPU from now on; None changes nothing."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def working_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """A context in which networks compute in `precision`, "float32" or "bfloat16", as --precision says."""
     lower = precision == "bfloat16"

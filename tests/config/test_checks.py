@@ -99,3 +99,8 @@ def test_every_number_has_a_bound(config_class):
         several = any(get_origin(part) is tuple for part in option.parts)  # checked together
         if {int, float} & {*option.parts} and not several:
             assert any(isinstance(marker, Bound) for marker in option.markers), name
+
+
+def test_a_value_of_the_wrong_type_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match=r"^--steps is 10: it can't be of type str$"):
+        TrainConfig.of(data="photos", out="run", steps="10")

@@ -33,7 +33,10 @@ class Option:
         if isinstance(value, float) and not math.isfinite(value):
             return "it must be a finite number"
         bounds = (marker for marker in self.markers if isinstance(marker, Bound))
-        return next((bound.wanted for bound in bounds if not bound.allows(value)), None)
+        try:
+            return next((bound.wanted for bound in bounds if not bound.allows(value)), None)
+        except TypeError:
+            return f"it can't be of type {type(value).__name__}"
 
     def restored(self, value: Any) -> Any:
         """The value that JSON had as a string or a list."""

@@ -12,6 +12,7 @@ from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, DataError
 from redoseg.models.run_folder import RunFolder
+from redoseg.tensors import limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.log import say
 from redoseg.training.train import console_of, lock_of, open_everywhere
@@ -34,6 +35,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     if config.run.resolve() == config.out.resolve():
         raise ConfigError(f"--out is {config.run} itself: the student needs a folder of its own")
     group.check_batch(config.batch)
+    limit_threads(config.threads)
     teacher = Teacher(
         config.run,
         checkpoint=config.checkpoint,
@@ -43,6 +45,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     )
     if config.synthetic is None and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
+    group.check_same(teacher.identity["weights"], "the teacher's weights")
     config = config.resolved(teacher.config, generators=teacher.generators is not None)
     described = config.described_as(teacher.config)
     if group.is_main_process:
@@ -55,7 +58,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
 
 
 def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Path:
-    """Go on with a student, with some options `changed`. As `distill`; ConfigError for another run."""
+    """Go on with a student, with some options `changed`. Raises as `distill`."""
     original = RunFolder(path).original_config()
     if not isinstance(original, DistillConfig):
         raise ConfigError(f"{path} wasn't made by `redoseg distill`: `redoseg resume {path}` goes on with it")

@@ -18,7 +18,7 @@ from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.learner import Learner
 from redoseg.training.log import say
-from redoseg.training.mask_learner import MaskLearner
+from redoseg.training.mask_learner import CURE, MaskLearner
 from redoseg.training.trainer import OBSERVED
 
 CALIBRATED = 1024  # images, at most, on which the threshold of the teacher's masks is chosen
@@ -29,6 +29,7 @@ class DistillationLearner(Learner):
     It doesn't restart after a collapse, which another start would not mend."""
 
     channels_named = True
+    cure = CURE
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class DistillationLearner(Learner):
     def restart(self, attempt: int) -> None:
         """Build a new student. Attempt 0 is the only one."""
         config, group = self.config, self.group
-        seed = derive_seed(config.seed, *([attempt] if attempt else []))
+        seed = derive_seed(config.seed)
         stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
         self.student = MaskLearner(self.described, seed, self.device, group)
@@ -97,6 +98,12 @@ class DistillationLearner(Learner):
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Choose the threshold of the teacher's masks, or take that of the last checkpoint.
         Raises ConfigError if the teacher isn't the checkpoint's, ModelError if no mask can be learned."""
+        out, run = self.config.out, self.config.run
+        if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
+            raise ConfigError(
+                f"{run} at --checkpoint {self.config.checkpoint} isn't what taught {out}: it was trained "
+                "further, or is another run; begin anew with another --out"
+            )
         if saved is not None:
             # Chosen once: rounding on another machine must not change the masks that a student learns.
             self.teacher.threshold = saved["threshold"]
@@ -106,12 +113,6 @@ class DistillationLearner(Learner):
                 lambda: self.teacher.find_threshold(to_tensor(self.images.images(sample), self.device))
             )
         say(self.console, self.group.broadcast(self._describe_masks))
-        out, run = self.config.out, self.config.run
-        if saved is not None and saved["teacher"] != self.teacher.identity["weights"]:
-            raise ConfigError(
-                f"{run} at --checkpoint {self.config.checkpoint} isn't what taught {out}: it was trained "
-                "further, or is another run; begin anew with another --out"
-            )
 
     def _describe_masks(self) -> str:
         """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""

@@ -22,10 +22,10 @@ from redoseg.tensors import working_precision
 Metrics = dict[str, Tensor]
 """A step's metrics by name: scalars on the device, without a gradient."""
 
-_CURE = "try a smaller --lr and --lr-f, or --precision float32"
+CURE = "try a smaller --lr and --lr-f, or --precision float32"
 
 
-def divergence(what: str, cure: str = _CURE) -> DivergenceError:
+def divergence(what: str, cure: str = CURE) -> DivergenceError:
     """The error for something that is not finite, `what` in words, with its cure."""
     return DivergenceError(f"{what}; the last checkpoint stands: {cure}")
 

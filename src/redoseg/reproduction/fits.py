@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from redoseg.config import TrainConfig
@@ -18,6 +17,7 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.reproduction.protocol import Experiment, PaperSet
 from redoseg.reproduction.runs import run_in_processes
 from redoseg.reproduction.splits import Part, Parts, divide_labelled
+from redoseg.tensors import limit_threads
 from redoseg.training import supervised
 
 
@@ -52,8 +52,7 @@ def run_fits(experiment: Experiment, paper_set: PaperSet, numbers: Sequence[int]
 
 def run_fit(config: TrainConfig, n: int, draw: int, *, steps: int, file: Path) -> None:
     """Train f with N images of the pool, chosen by draw number `draw`, score it and write the result."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    limit_threads(config.threads)
     parts = divide_labelled(open_data(config))
     places = draw_places(parts.pool, n, draw)
     labelled, held_out = parts.pool.read(places), parts.stop.read()

@@ -73,12 +73,12 @@ def segment_files(
 ) -> SegmentReport:
     """Write a mask for every photo in `inputs` to the folder `out`, as `out`/<relative path>.png.
 
-    `inputs` are images, folders, archives and data sets in their owner's form (`lfw:DIR`). Masks are 8-bit
-    PNG files of the photo's own size: 255 on the object and 0 elsewhere for two regions, else the number of
-    the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its input's name
-    is added. A photo that can't be read is reported, and the others are done. `progress` is called with
-    (photos done, photos in all). Raises DataError without any input, or if `out` lies among the photos or
-    can't be written to.
+    `inputs` are images, folders, archives and data sets in their owner's form (`lfw:DIR`). Masks are
+    8-bit PNG files of the photo's own size: 255 on the object and 0 elsewhere for two regions, else the
+    number of the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its
+    input's name is added (`plan.py`). A photo that can't be read is reported, and the others are done.
+    `progress` is called with (photos done, photos in all). Raises DataError without any input, or if
+    `out` lies among the photos or can't be written to.
     """
     return segment_jobs(lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress)
 

@@ -1,4 +1,7 @@
-"""Writes a run's folder and reads it again: log, checkpoints, scores, pictures, the model."""
+"""Writes a run's folder and reads it again: log, checkpoints, scores, pictures, the model.
+
+checkpoints/last is where a run goes on: what the log or the folder has beyond it is dropped, and made again.
+"""
 
 from typing import Any
 

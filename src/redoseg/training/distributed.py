@@ -57,11 +57,11 @@ class SingleProcess:
         """What `make` returns in the main process, which alone calls it; the others wait."""
         return make()
 
-    def check_same(self, fingerprint: object) -> None:
-        """Raise DataError if the main process's fingerprint is another, because its data are other files."""
+    def check_same(self, fingerprint: object, what: str = "the data") -> None:
+        """Raise DataError if the main process's fingerprint of `what` is another: it has other files."""
         if fingerprint != self.broadcast(lambda: fingerprint):
             raise DataError(
-                "the data of this machine are not those of the first one: copy the same files to all"
+                f"{what} of this machine are not those of the first one: copy the same files to all"
             )
 
     def any(self, flag: bool) -> bool:

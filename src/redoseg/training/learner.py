@@ -1,7 +1,8 @@
 """The contract between `Trainer` and a learner: `training/redo.py` and `distillation/learner.py` are two."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -11,8 +12,9 @@ from redoseg.models.weights import flat_moments, flat_weights
 from redoseg.networks.mask import MaskNetwork
 
 
-class Learner(Protocol):
-    """A subclass must define `step`, `check_finite` and `restart`; the rest has defaults.
+class Learner(ABC):
+    """A subclass defines `networks` and `optimizers`, `step`, `check_finite` and `restart`; the rest has
+    defaults. It calls `restart(0)` itself when it is made, and averages gradients over the processes itself.
     The random numbers of step t must depend on (seed, attempt, t) alone. Then a resumed run needs no state of
     random generators, and several processes draw the same numbers and take their part of them."""
 
@@ -33,7 +35,7 @@ class Learner(Protocol):
     can_restart: bool = False
     """Whether training starts again after a collapse. If not, it warns once and goes on."""
 
-    cure: str = "try a smaller --lr, or --precision float32"
+    cure: str = "try a smaller learning rate, or --precision float32"
     """What to do about a loss that is not finite."""
 
     @property
@@ -50,13 +52,12 @@ class Learner(Protocol):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Numbers of the learner's own that checkpoints hold beside the weights, for `begin`."""
+        """Numbers of the learner's own, under names that `State` doesn't have, for `begin` to take up."""
         return {}
 
-    def begin(self, saved: dict[str, Any] | None) -> None:
+    def begin(self, saved: dict[str, Any] | None) -> None:  # noqa: B027 - most have nothing to begin with
         """Called once, before the first step, with the numbers of the last checkpoint, or None without one.
         Raises ConfigError or ModelError if training can't begin, or can't go on from that checkpoint."""
-        return
 
     def describe(self) -> dict[str, Any]:
         """Entries for run.json, beside the options and the data."""
@@ -66,17 +67,17 @@ class Learner(Protocol):
         """The log's entries made of the means of what `step` returned. The progress bar shows `losses`."""
         return {"losses": means}
 
+    @abstractmethod
     def step(self, t: int) -> Metrics:
-        """Update every network once, and return the step's metrics. t counts from 0."""
-        ...
+        """Update every network once, and return at least one metric, always of the same names. t from 0."""
 
+    @abstractmethod
     def check_finite(self, t: int) -> None:
         """Raise DivergenceError if a loss was not finite before step t."""
-        ...
 
+    @abstractmethod
     def restart(self, attempt: int) -> None:
         """Start with new weights and optimizers. Attempts count from 0, each with its own random numbers."""
-        ...
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors of a checkpoint to resume from: weights as `f.*`, moments as `adam.f.0.exp_avg`."""

@@ -6,7 +6,7 @@ from redoseg.config import TrainConfig
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import InfiniteSampler, derive_seed
 from redoseg.errors import ConfigError
-from redoseg.method.algorithm import Metrics, ReDO
+from redoseg.method.algorithm import CURE, Metrics, ReDO
 from redoseg.method.drawing import RandomDraws
 from redoseg.networks.mask import MaskNetwork
 from redoseg.training.batches import Batches, open_source
@@ -19,7 +19,7 @@ class ReDOLearner(Learner):
     """The learner of `redoseg train`. Every process of a group takes every step, on its part of the batch."""
 
     can_restart = True
-    cure = "try a smaller --lr and --lr-f, or --precision float32"
+    cure = CURE
 
     def __init__(self, config: TrainConfig, dataset: Dataset, group: SingleProcess) -> None:
         self.config, self.group = config, group
@@ -81,7 +81,7 @@ def check_shares(config: TrainConfig, group: SingleProcess) -> None:
     group.check_batch(batch)
     if world == 1 or config.redraw != "one":
         return
-    if batch < n:  # a generator without an image would have no gradient to average
+    if batch < n:  # a generator without an image has no gradient: None would become zero, and Adam would move
         raise ConfigError(f"--batch {batch} is too small for {world} processes: use at least {n} (--n)")
     if config.g_norm == "batch" and batch // n < world:
         raise ConfigError(

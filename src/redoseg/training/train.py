@@ -12,6 +12,7 @@ from redoseg.data.dataset import Dataset, open_data
 from redoseg.data.sampler import InfiniteSampler
 from redoseg.errors import ConfigError
 from redoseg.models.run_folder import RunFolder
+from redoseg.tensors import limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.labelled import open_labelled
 from redoseg.training.redo import ReDOLearner, check_shares
@@ -50,6 +51,7 @@ def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str,
 
 
 def _train(config: TrainConfig, console: Console | None, group: SingleProcess) -> Path:
+    limit_threads(config.threads)
     console = console_of(group, console)
     dataset = _prepare(config, console, group)
     with lock_of(group, config.out):

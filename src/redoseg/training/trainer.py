@@ -136,6 +136,7 @@ class Trainer:
         """KeyboardInterrupt in every process, once the state is saved, if any of them was asked to stop."""
         if self.group.any(self.interrupts.asked):
             self._measure_masks()
+            self._broadcast_state()
             self.metrics.average_over(self.group)
             if self.writer is not None:
                 self._save(self.writer)
@@ -143,13 +144,12 @@ class Trainer:
             raise KeyboardInterrupt
 
     def _finish(self) -> None:
-        trouble = self._trouble(self._measure_masks())
-        if trouble:
-            advice = "the model has collapsed; go on with more --steps, or anew"
-            say(self.console, f"warning: {trouble}: {advice}")
+        if trouble := self._trouble(self._measure_masks()):
+            text = f"warning: {trouble}: the model has collapsed; go on with more --steps, or anew"
+            say(self.console, text)
         if self.step < self.config.steps:
-            minutes = f"{self.config.minutes:g}"
-            say(self.console, f"stopped at step {self.step}: the {minutes} --minutes are over; more go on")
+            text = f"the {self.config.minutes:g} --minutes are over; more go on"
+            say(self.console, f"stopped at step {self.step}: {text}")
         self.metrics.average_over(self.group)
         if self.writer is not None:
             if not self.writer.has_saved(self.state):
@@ -169,7 +169,7 @@ class Trainer:
         now, learner = (self.attempt, self.step), self.learner
         if self.measured is None or self.measured[0] != now:
             learner.check_finite(self.step)
-            self.group.barrier()  # if a process fails here, the others wait for it and write nothing
+            self.group.barrier()  # if check_finite raised in one process, the others fail here: nobody writes
             measured = self.group.broadcast(lambda: measure_masks(learner.monitored, self.fixed_images))
             self.measured = now, dataclasses.replace(measured, named=learner.channels_named)
             if not np.isfinite(measured.sizes).all():
@@ -214,8 +214,7 @@ class Trainer:
     def _resume(self) -> None:
         """Load the last checkpoint, if the main process has one."""
         loaded = self.group.broadcast(lambda: self.writer.load_state() if self.writer is not None else None)
-        tensors, saved = loaded or ({}, None)
-        self.learner.begin(saved)
+        tensors, saved = loaded or ({}, None)  # all need Adam's names to be given its values below
         if saved is not None:
             self._check_compatible(saved)
             self.step, self.attempt = saved["step"], saved.get("attempt", 0)
@@ -225,6 +224,8 @@ class Trainer:
                 self.learner.restart(self.attempt)
             last = RunFolder(self.config.out).last
             load_flat(self.learner.networks, self.learner.optimizers, tensors, last)
+        self.learner.begin(saved)
+        if saved is not None:
             say(self.console, resumed_text(self.config.out, self.step, self.config.steps))
         self._broadcast_state()
         if self.writer is not None:
