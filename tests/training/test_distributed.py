@@ -44,6 +44,7 @@ def no_model(monkeypatch):
 # Equal to one process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
