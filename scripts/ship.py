@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = RunFolder(options.run)
         model = _as_saved(run) if options.saved_model else _checkpoint(options)
         card = card_of_run(run, model, options.name, evaluation=options.evaluation, split=options.split)
-        card = card.described(subject=options.subject, text=options.data_text, licence=options.licence)
+        card = card.with_details(subject=options.subject, text=options.data_text, licence=options.licence)
         if card.scores is None and not options.unscored:
             raise ModelError(
                 f"there are no scores of {options.run} at step {model.step}: redoseg evaluate {options.run} "

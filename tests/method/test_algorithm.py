@@ -375,12 +375,6 @@ def test_the_average_of_f():
     assert all(p.grad is None for p in net.f_ema.parameters())
 
 
-def test_f_is_the_average_where_one_is_kept():
-    averaged, plain = new_redo(ema_half_life=40.0), new_redo(ema_half_life=0.0)
-    assert averaged.f is averaged.networks.f_ema
-    assert plain.f is plain.networks.f
-
-
 # The discriminator's update
 
 

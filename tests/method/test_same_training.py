@@ -43,7 +43,7 @@ def test_a_compiled_step_is_one_graph_that_is_compiled_once(recipe, batch):
     assert apart(compiled, eager) < 1e-3
     assert not counters["graph_break"]
     assert graphs[-1] <= (4 if recipe == "paper" else 2)
-    assert graphs[5] == graphs[-1]
+    assert graphs[7] == graphs[-1]
 
 
 def test_where_nothing_can_be_compiled_it_says_so_in_a_line():

@@ -321,7 +321,7 @@ def test_a_loss_that_is_not_finite_stops_it_and_leaves_the_last_checkpoint(
     before = {file: file.read_bytes() for file in run.checkpoints.iterdir()}
     going_on = dataclasses.replace(config, steps=4)
     with monkeypatch.context() as patch:
-        patch.setattr(f"redoseg.method.algorithm.{update}", lambda *scores: scores[0].sum() * float("nan"))
+        patch.setattr(f"redoseg.method.losses.{update}", lambda *scores: scores[0].sum() * float("nan"))
         with pytest.raises(DivergenceError, match=r"at step 2.*try a smaller --lr") as caught:
             trained(going_on)
     assert "\n" not in str(caught.value)

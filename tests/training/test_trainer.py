@@ -20,7 +20,7 @@ from redoseg.training.learner import Learner
 from redoseg.training.log import MeanMetrics
 from redoseg.training.train import open_for_run
 from redoseg.training.trainer import Trainer
-from run_compared import differences, log
+from run_compared import differences, log, opened
 from tinyruns import photos, tiny
 
 
@@ -117,6 +117,13 @@ def test_weights_that_are_not_finite_are_not_saved(data, tmp_path):
     with pytest.raises(DivergenceError, match=r"^a weight was not finite before step 3; the last checkpoint"):
         found.run()
     assert load_tensors(RunFolder(tmp_path / "run").last)[1]["step"] == 2
+
+
+@pytest.mark.parametrize("half_life", [0.0, 40.0])
+def test_f_is_the_average_where_one_is_kept(data, tmp_path, half_life):
+    learner = opened(tiny(data, tmp_path / "run", ema_half_life=half_life)).learner
+    assert learner.f is learner.networks["f_ema" if half_life else "f"]
+    assert learner.monitored is learner.networks["f"]
 
 
 def test_means_of_no_step_are_none():

@@ -96,7 +96,7 @@ class RunFolder:
         """A context with the content of run.json, which raises ModelError for entries that are missing."""
         try:
             yield read_json(self.description)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ConfigError) as error:
             trouble = f"{self.description} doesn't describe a run of this version ({error})"
             raise ModelError(trouble) from error
 
