@@ -164,3 +164,11 @@ def test_export_without_onnx_is_one_line(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "redoseg: redoseg export needs onnx, which isn't installed: pip install 'redoseg[train]'\n"
     )
+
+
+def test_the_exporters_notes_are_left_out(tmp_path):
+    """One of them is a set in an order that differs between processes: a file's bytes would, too."""
+    export_onnx(network(), tmp_path / "mask.onnx")
+    graph = onnx.load(tmp_path / "mask.onnx").graph
+    assert not graph.metadata_props
+    assert not any(node.metadata_props or node.doc_string for node in graph.node)

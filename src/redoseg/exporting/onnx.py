@@ -131,7 +131,7 @@ def _trace_graph(network: nn.Module) -> bytes:
         )
     assert program is not None
     model = program.model_proto
-    del model.graph.value_info[:]
+    del model.graph.value_info[:], model.graph.metadata_props[:]  # the latter in an order that varies
     for value in (*model.graph.input, *model.graph.output):
         for axis, side in ((0, BATCH), (2, HEIGHT), (3, WIDTH)):
             value.type.tensor_type.shape.dim[axis].dim_param = side
