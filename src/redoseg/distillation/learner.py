@@ -13,7 +13,7 @@ from redoseg.distillation.pairs import Pairs, select
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.method.algorithm import Metrics
-from redoseg.tensors import to_tensor
+from redoseg.tensors import to_tensor, working_precision
 from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.learner import Learner
@@ -64,7 +64,7 @@ class DistillationLearner(Learner):
         """One update. Returns its loss, the share of pixels that counted, the share of images left out."""
         config, random = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, t))
         images = self.batches.at(t, random)
-        with self.student.precision():
+        with working_precision(self.described.precision, self.device):
             images, masks = self.pairs.with_masks(images, random)
         which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
         metrics = self.student.update(*self.pairs.augment(images, masks, pixels.float(), random), t)

@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Self
 
+from redoseg.training.distributed import is_distributed
+
 
 class Interrupts:
     """A context in which Ctrl-C and SIGTERM only set `asked`; a second one ends the program at once."""
@@ -19,9 +21,10 @@ class Interrupts:
             self._handlers = {}
         return self
 
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not is_distributed():  # else torchrun's SIGTERM would cut off the error
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -1,7 +1,6 @@
 """Trains f alone on given masks: for distillation, and for `supervised.fit` on labelled images."""
 
 import copy
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -51,10 +50,6 @@ class MaskLearner:
         """The mask network to use: the moving average of f's weights if there is one, else f itself."""
         return self.networks.get("f_ema", self.networks["f"])
 
-    def precision(self) -> AbstractContextManager[object]:
-        """A context in which networks compute in the precision that --precision names."""
-        return working_precision(self.config.precision, self.device)
-
     def update(self, images: Tensor, targets: Tensor, counted: Tensor, step: int) -> Metrics:
         """One step of Adam on the cross-entropy between f's masks and the targets. Returns it as a metric.
         images (B, 3, S, S) in [-1, 1]; targets (B, n, S, S) and counted (B, 1, S, S), a pixel's weight, in
@@ -75,7 +70,7 @@ class MaskLearner:
     def _cross_entropy(
         self, images: Tensor, targets: Tensor, counted: Tensor, total: Tensor | None
     ) -> Tensor:
-        with self.precision():
+        with working_precision(self.config.precision, self.device):
             logits = self.networks["f"].logits(images)
         return masked_cross_entropy(logits, targets, counted, total)
 
