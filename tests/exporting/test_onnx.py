@@ -20,6 +20,11 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _each_graph_is_traced_once():
+    """Not here, where tracing is what is tested."""
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """By the regions' order: the second of each number of regions reuses the first one's graph."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from one_step import COMPILER, apart, gradient, new_redo, one_step
+from one_step import COMPILER, TRACER, apart, gradient, new_redo, one_step
 from redoseg.errors import ConfigError
 
 RECIPES = ("default", "paper", "authors")
@@ -22,18 +22,18 @@ def test_bfloat16_gradients_point_where_float32_ones_do(recipe):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "batch"),
+    ("recipe", "batch", "compiler"),
     [
-        ("default", 4),
-        ("paper", 5),  # falls to two regions in two ways: two graphs for each update
-        ("authors", 5),
+        ("default", 4, COMPILER),
+        ("paper", 5, TRACER),  # falls to two regions in two ways: two graphs for each update
+        ("authors", 5, TRACER),
     ],
 )
-def test_a_compiled_step_is_one_graph_that_is_compiled_once(recipe, batch):
+def test_a_compiled_step_is_one_graph_that_is_compiled_once(recipe, batch, compiler):
     torch._dynamo.reset()
     counters.clear()
     eager, compiled = (new_redo(recipe, batch=batch, binarise=0.1, binarise_from=2) for _ in range(2))
-    compiled.compile(backend=COMPILER)
+    compiled.compile(backend=compiler)
     graphs = []
     for t in range(10):
         expected, found = one_step(eager, t), one_step(compiled, t)

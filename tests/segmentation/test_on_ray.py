@@ -73,24 +73,21 @@ def workers():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dies", [False, True], ids=["", "its workers die"])
-def test_the_same_masks_as_without_ray(model, photos, expected, tmp_path, dies):
+def test_the_same_masks_as_without_ray_though_workers_die(model, photos, expected, tmp_path):
     out = tmp_path / "masks"
     process = started(model, photos, out)
-    if dies:
-        # Once there is a mask, a worker has photos in hand; Ray says nothing of one that had none yet.
-        deadline = time.monotonic() + 120
-        while not any(out.rglob("*.png")) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        killed = workers()
-        assert killed
-        for worker in killed:
-            os.kill(worker, signal.SIGKILL)
+    # Once there is a mask, a worker has photos in hand; Ray says nothing of one that had none yet.
+    deadline = time.monotonic() + 120
+    while not any(out.rglob("*.png")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    killed = workers()
+    assert killed
+    for worker in killed:
+        os.kill(worker, signal.SIGKILL)
     said, complained = process.communicate(timeout=300)
     assert process.returncode == 1  # the broken photo
-    if dies:
-        assert "worker died" in said  # Ray says so
-        said = said[said.rindex("\n", 0, -1) + 1 :]
+    assert "worker died" in said  # Ray says so
+    said = said[said.rindex("\n", 0, -1) + 1 :]
     assert said == f"{PHOTOS} masks in {out}; 1 could not be done, they are named above\n"
     ours = [line for line in complained.splitlines() if line.startswith("redoseg")]  # Ray has remarks, too
     assert ours == [f"redoseg: {photos / 'broken.png'}: not an image, or damaged from its first bytes on"]

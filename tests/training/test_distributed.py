@@ -49,11 +49,10 @@ def no_model(monkeypatch):
     "options",
     [
         {},
-        {"n": 3, "mask_noise": 0.1},
         {"recipe": "paper", "flip": True, "init": "pytorch"},
-        {"recipe": "authors", "n": 3, "g_norm": "batch"},
+        {"recipe": "authors", "n": 3, "g_norm": "batch", "mask_noise": 0.1},
     ],
-    ids=["default", "three regions", "batch norm, mirrored", "each region"],
+    ids=["default", "batch norm, mirrored", "each region"],
 )
 def test_two_processes_learn_what_one_does(data, tmp_path, options, no_model):
     """The first update's gradients; then, both going on, the weights after four steps, and the log."""

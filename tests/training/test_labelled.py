@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from torch._dynamo.utils import counters
 
-from one_step import COMPILER, apart, new_redo, one_step, pictures
+from one_step import TRACER, apart, new_redo, one_step, pictures
 from redoseg.cli import main
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import open_dataset
@@ -125,7 +125,7 @@ def test_a_step_is_one_graph_with_it():
     torch._dynamo.reset()
     counters.clear()
     shown, (eager, compiled) = some(), (new_redo(labelled_weight=2.0, batch=4) for _ in range(2))
-    compiled.compile(backend=COMPILER)
+    compiled.compile(backend=TRACER)
     for t in range(3):
         found = []
         for redo in (eager, compiled):
@@ -142,6 +142,7 @@ def test_without_labels_the_losses_are_the_papers_alone():
     assert one_step(new_redo(), 0).keys() == {"L_G", "z_error", "L_D"}
 
 
+@pytest.mark.slow
 def test_labels_are_learned(data, tmp_path):
     options = {"labelled": "6", "labelled_weight": 10.0, "steps": 60, "eval_every": 60, "sample_every": 60}
     lines = log(trained(tiny(data, tmp_path / "run", collapse_every=10, **options)))
@@ -354,6 +355,7 @@ def test_regions_are_named_by_the_labels(tmp_path):
     assert evaluate(run.path, str(data), cache=data.parent / "cache").region_sizes[1] > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
 def test_two_processes_learn_what_one_does(data, few, tmp_path):
     alone, both = (
@@ -469,6 +471,7 @@ def test_a_card_keeps_no_path_of_the_machine(data, few, tmp_path):
     assert str(few.parent) not in (tmp_path / "hub" / "card.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_student_of_it_says_so(data, semi, tmp_path):
     config = DistillConfig(
         run=semi.path, out=tmp_path / "student", steps=2, batch=4, confident=0.0, object_share=(0.0, 1.0),

@@ -240,6 +240,7 @@ def test_a_run_that_died_before_it_was_described_can_begin(data, four, tmp_path)
 # Ctrl-C
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal(data, tmp_path):
     """A checkpoint is written, the command that goes on is printed, and does."""
     run = RunFolder(tmp_path / "a run")

@@ -45,6 +45,7 @@ def test_two_scenes_are_learned_by_heart(scenes):
     assert score(fitted.f, two).iou == pytest.approx(fitted.scores.iou, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_more_labels_are_better_on_others(scenes):
     held_out, others = pair(scenes, 40, "val"), pair(scenes, 100, "test")
     found = [

@@ -347,6 +347,7 @@ def test_labels_beyond_n_are_an_error_at_once(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_three_regions_are_learned_too(tmp_path):
     run = trained(tiny(photos(tmp_path / "photos", values=(0, 2)), tmp_path / "run", n=3, steps=2))
     assert len(log(run)[-1]["region_sizes"]) == 3

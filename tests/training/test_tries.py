@@ -284,6 +284,7 @@ def test_more_steps_by_either_command(data, tmp_path, chosen):
     assert run.config().seed == 4
 
 
+@pytest.mark.slow
 def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, ready, chosen):
     """At any write; it is no run before it is one that goes on as it should."""
     out = shutil.copytree(ready.path, tmp_path / "whole")
