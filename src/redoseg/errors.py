@@ -71,13 +71,11 @@ _EXTRAS = {
     "matplotlib": ("Matplotlib", "reproduce"),
     "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),
-    "cv2": ("OpenCV", "edges"),
     "pooch": ("pooch", "data"),
     "requests": ("pooch", "data"),
     "urllib3": ("pooch", "data"),
 }
 TRAIN = "pip install 'redoseg[train]'"
-EDGES = "pip install 'redoseg[edges]'"
 
 
 def missing_extra(

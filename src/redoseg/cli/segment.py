@@ -1,19 +1,25 @@
 """The action segment: a mask for every photo."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from csv import writer as csv_writer
 from functools import partial
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from redoseg.cli.terminal import Device, Weights, errors
 
 if TYPE_CHECKING:
-    from redoseg.segmentation.segment import SegmentReport
+    from redoseg.segmentation.segment import SegmentReport, WrittenMask
 
 Backend = Literal["auto", "torch", "onnx"]
 Edges = Literal["none", "guided"]
+Refine = Literal["auto", "off"]
+JSON_HELP = "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box."
 
 
 def segment(
@@ -25,7 +31,11 @@ def segment(
     weights: Weights | None = None,
     device: Device = "auto",
     backend: Backend = "auto",
+    refine: Refine = "auto",
+    refine_size: int = 256,
     edges: Edges = "none",
+    json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False,
+    csv: Path | None = None,
     ray: str | None = None,
 ) -> int:
     """Write a mask for every photo, at the photo's own size.
@@ -37,8 +47,11 @@ def segment(
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
-        edges: guided: move the masks' borders to the edges in photos larger than what the network sees, by a
+        refine: auto: find the photo's own outlines, from what the network sees. off: its masks, enlarged.
+        refine_size: Short side, in pixels, up to which a photo is refined; beyond, borders follow its edges.
+        edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
+        csv: File for a table of the masks, with the same columns as --json.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
     """
@@ -46,16 +59,46 @@ def segment(
 
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
+        "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
     run = _on_ray(ray, model, options) if ray else _here(model, options)
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+    with (
+        _listing(json, csv) as each,
+        Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar,
+    ):
         task = bar.add_task("segmenting", total=None)
-        report = run(inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total))
+        report = run(
+            inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total), each=each
+        )
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
-    print(f"{report.written} masks in {out}{failed}")
+    print(f"{report.written} masks in {out}{failed}", file=sys.stderr if json else sys.stdout)
     return 1 if report.failed else 0
+
+
+@contextmanager
+def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMask"], None]]:
+    """In this context, what to do with each mask: print it, put it into a table, or neither."""
+    with ExitStack() as stack:
+        writer = None
+        if table is not None:
+            table.parent.mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(table.open("w", newline="", encoding="utf-8"))
+            writer = csv_writer(stream)
+            writer.writerow(("photo", "mask", "doubt", "area", *_BOX))
+
+        def each(mask: "WrittenMask") -> None:
+            fields = mask.as_dict()
+            if as_json:
+                print(dumps(fields, ensure_ascii=False), flush=True)
+            if writer is not None:
+                writer.writerow((*list(fields.values())[:-1], *(fields["box"] or ("",) * len(_BOX))))
+
+        yield each
+
+
+_BOX = ("left", "top", "right", "bottom")
 
 
 def _here(model: str, options: dict[str, Any]) -> Callable[..., "SegmentReport"]:

@@ -48,5 +48,5 @@ def export(
             source, Path(hub_folder), subject=subject, data_text=data_text, data_licence=data_licence
         )  # fmt: skip
     if onnx is not None:
-        difference = export_onnx(source.load().f, Path(onnx))
+        difference = export_onnx(source.load().f, Path(onnx), source.starts())
     return Exported(card, difference)

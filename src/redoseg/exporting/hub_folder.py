@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from redoseg.errors import ConfigError, ModelError
-from redoseg.exporting.onnx import export_onnx
+from redoseg.exporting.onnx import Starts, export_onnx
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
-from redoseg.files import write_aside
-from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, WEIGHTS, Card, sha256_of
+from redoseg.files import write_aside, write_json
+from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, REFINING, WEIGHTS, Card, sha256_of
 from redoseg.models.model import Model
 from redoseg.models.source import ModelFolder, ModelSource, RunCheckpoint, find_model
 from redoseg.models.weights import load_generators, save_generators
@@ -24,17 +24,24 @@ README = "README.md"
 GREY_LEVELS = 4.0  # of 255, by which a generator's pixel may differ in half precision
 
 
-def pack(model: Model, card: Card, folder: Path, *, generators: bool = False) -> Card:
-    """Write the model's files, if asked also its `generators`, and its card, which is returned.
+def pack(model: Model, card: Card, folder: Path, *, starts: Starts = None, generators: bool = False) -> Card:
+    """Write the model's files, if asked also its `generators`, and its card, which is returned. `starts`:
+    where refining its masks starts; None if that is not known.
     ModelError if the model has no generators, or if they draw other pixels in half precision."""
     model.f.save_pretrained(folder)
     (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model
-    export_onnx(model.f, folder / ONNX)
+    export_onnx(model.f, folder / ONNX, starts)
     files = [CONFIG, WEIGHTS, ONNX]
+    if starts is not None:
+        write_json(folder / REFINING, {"starts": list(starts)})
+        files.append(REFINING)
     if generators:
         _pack_generators(model, folder / GENERATORS)
         files.append(GENERATORS)
-    card = dataclasses.replace(card, sha256={file: sha256_of(folder / file) for file in files})
+    sums = {file: sha256_of(folder / file) for file in files}
+    card = dataclasses.replace(
+        card, sha256=sums, refining=None if starts is None else {"starts": list(starts)}
+    )
     card.write(folder)
     return card
 
@@ -81,7 +88,8 @@ def write_hub_folder(
         new = Path(temporary)
         if isinstance(source, RunCheckpoint):
             loaded = source.load()
-            card = pack(loaded, card_of_run(source.run, loaded, folder.absolute().name), new)
+            card = card_of_run(source.run, loaded, folder.absolute().name)
+            card = pack(loaded, card, new, starts=source.starts())
         else:
             card = _copy_folder(source, new)
         card = card.with_details(subject=subject, text=data_text, licence=data_licence)
@@ -100,8 +108,9 @@ def _copy_folder(source: ModelSource, folder: Path) -> Card:
             f"{source} doesn't say how it was made: name the run that it comes from, or a model from "
             "`redoseg models`"
         )
-    for file in (CONFIG, WEIGHTS, ONNX):
-        shutil.copyfile(source.path / file, folder / file)
+    for file in (CONFIG, WEIGHTS, ONNX, REFINING):
+        if file != REFINING or (source.path / file).is_file():  # older models state nothing
+            shutil.copyfile(source.path / file, folder / file)
     sums = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
     return dataclasses.replace(card, sha256=sums)
 

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redoseg.errors import ModelError, missing_extra
-from redoseg.files import write_aside
+from redoseg.files import write_aside, write_json
 from redoseg.models.backends.onnx import BATCH, HEIGHT, INFO, INPUT, OUTPUT, WIDTH, OnnxBackend
-from redoseg.models.card import ONNX
+from redoseg.models.card import ONNX, REFINING
 from redoseg.models.hub import silence_loggers
 from redoseg.models.source import tensors_digest
 from redoseg.networks.layers import UpsampleConv
@@ -30,17 +31,23 @@ _COMPARED = ((1, 128, 128), (3, 36, 52))  # batch, height, width
 _log = logging.getLogger("redoseg.export")
 
 
-def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
-    """Write a model's folder: config.json, model.safetensors, README.md and mask.onnx.
-    `masks` says in words which masks were learned from, for README.md; None: none. If mask.onnx can't be
-    written it is left out, with a warning."""
+Starts = tuple[float, ...] | None
+
+
+def save_model(f: MaskNetwork, folder: Path, masks: str | None = None, starts: Starts = None) -> None:
+    """Write a model's folder: config.json, model.safetensors, README.md, refining.json and mask.onnx.
+    `masks` says in words which masks were learned from, for README.md; None: none. `starts` are the
+    thresholds from which masks are refined (`label_free.calibration`); None: they are not known. If mask.onnx
+    can't be written it is left out, with a warning."""
     f.save_pretrained(folder)
+    if starts is not None:
+        write_json(folder / REFINING, {"starts": list(starts)})
     if masks is not None:
         readme = folder / "README.md"
         text = readme.read_text(encoding="utf-8").replace("- unsupervised", "- semi-supervised")
         readme.write_text(f"{text}\n\n**{masks}** read in training.\n", encoding="utf-8")
     try:
-        export_onnx(f, folder / ONNX)
+        export_onnx(f, folder / ONNX, starts)
     except ModuleNotFoundError as error:
         missing = missing_extra("writing mask.onnx", error)
         _log.warning("%s; the model is saved without it", missing or error)
@@ -49,13 +56,13 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None) -> None:
         _log.warning("mask.onnx can't be written (%s); the model is saved without it", reason)
 
 
-def export_onnx(f: MaskNetwork, file: Path) -> float:
-    """Write f to `file`, and return the largest difference between its masks and f's.
+def export_onnx(f: MaskNetwork, file: Path, starts: Starts = None) -> float:
+    """Write f to `file`, and return the largest difference between its masks and f's. `starts`: as above.
     The file maps `images` (B, 3, H, W) float32 in [-1, 1] to `masks` (B, n, H, W) float32, background first;
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
     `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
-    content, difference = _serialise(f), 0.0
+    content, difference = _serialise(f, starts), 0.0
 
     def write(aside: Path) -> None:
         nonlocal difference
@@ -83,7 +90,7 @@ def _largest_difference(f: MaskNetwork, file: Path) -> float:
     return largest
 
 
-def _serialise(f: MaskNetwork) -> bytes:
+def _serialise(f: MaskNetwork, starts: Starts) -> bytes:
     """The bytes of the file: a graph for networks of f's shape, f's weights, and metadata."""
     import onnx
 
@@ -98,7 +105,9 @@ def _serialise(f: MaskNetwork) -> bytes:
             tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name], tensor.name))
     # The same as `models.source.weights_digest` of the file that holds these weights.
     weights = tensors_digest((k, v.contiguous().numpy().tobytes()) for k, v in f.state_dict().items())
-    info = {"n": f.n, "size": f.size, "version": __version__, "weights": weights}
+    info: dict[str, Any] = {"n": f.n, "size": f.size, "version": __version__, "weights": weights}
+    if starts is not None:
+        info["starts"] = list(starts)
     onnx.helper.set_model_props(model, {INFO: json.dumps(info)})
     return model.SerializeToString()
 

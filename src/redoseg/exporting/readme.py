@@ -146,7 +146,7 @@ _WEIGHTS = {True: "; moving average of the weights", False: "; raw weights", Non
 def _limits(card: Card) -> str:
     points = [
         f"It was trained at {card.size} px: of a larger photo it sees the short side at {card.size}, and "
-        "enlarges its masks. What is finer is lost (`--edges guided` moves borders to the photo's edges).",
+        "refines its masks along the outlines of the photo (`--refine off` enlarges them as they are).",
         "It gives a mask for every photo, also for one without such an object, and doesn't say so.",
         "It learned what can be redrawn, not what a person calls the object: what touches or resembles it "
         "may be taken in, and dark or bright parts left out.",

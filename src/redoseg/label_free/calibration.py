@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from redoseg.label_free.measures import outline
+from redoseg.networks.mask import MaskNetwork
+
+_BATCH = 64
 
 THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8, 0.1, 0.9)
 """In this order, so that of equally good ones the first, nearest to a half, is chosen."""
@@ -31,3 +34,23 @@ def find_threshold(masks: Tensor, images: Tensor) -> float:
     half, twice = sizes[0.5] / 2, 2 * sizes[0.5]
     similar = [threshold for threshold in THRESHOLDS if half <= sizes[threshold] <= twice]
     return max(similar, key=lambda threshold: outline(images, regions[threshold]))
+
+
+SPREAD = 0.2
+"""Between the thresholds of the starts from which masks are refined."""
+
+
+def find_starts(masks: Tensor, images: Tensor) -> tuple[float, ...]:
+    """The thresholds of the starts from which such masks are refined: that of `find_threshold`, one below it
+    and one above. Masks that are too small for the object so begin larger, blobs that are too large
+    smaller."""
+    best = find_threshold(masks, images)
+    around = (round(best + step * SPREAD, 6) for step in (-1, 0, 1))
+    return tuple(threshold for threshold in around if 0 < threshold < 1)
+
+
+@torch.no_grad()
+def choose_starts(f: MaskNetwork, images: Tensor) -> tuple[float, ...]:
+    """`find_starts` for f's masks of images (N, 3, S, S) in [-1, 1]."""
+    masks = torch.cat([f.ordered_masks(part) for part in torch.split(images, _BATCH)])
+    return find_starts(masks, images)

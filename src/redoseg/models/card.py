@@ -12,7 +12,9 @@ from redoseg.files import read_json, write_json
 
 CARD = "card.json"
 CONFIG, WEIGHTS, ONNX, GENERATORS = "config.json", "model.safetensors", "mask.onnx", "generators.safetensors"
-"""A model's folder: the mask network's options and weights, the same network for ONNX Runtime, generators."""
+REFINING = "refining.json"
+"""A model's folder: the mask network's options and weights, the same network for ONNX Runtime, generators,
+and where refining its masks starts."""
 MATCHINGS = {
     "per_dataset": "one matching for the split",
     "per_image": "matched per image, as in the paper's tables",
@@ -56,6 +58,8 @@ class Card:
     sha256: dict[str, str]
     supervision: dict[str, Any] | None = None
     """Which masks were read in training, as run.json has it; None if none were."""
+    refining: dict[str, Any] | None = None
+    """`starts`, the thresholds from which its masks are refined, chosen without masks; None if unknown."""
 
     @property
     def n(self) -> int:
@@ -79,8 +83,8 @@ class Card:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
         """The card of which `as_json` returned `content`. KeyError or TypeError for anything else."""
-        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)[:-1]}
-        fields["supervision"] = content.get("supervision")  # older cards don't have it
+        fields = {field.name: content[field.name] for field in dataclasses.fields(cls)[:-2]}
+        fields |= {name: content.get(name) for name in ("supervision", "refining")}  # older cards lack them
         card = cls(**fields | {"commands": tuple(fields["commands"])})
         if not all(isinstance(part, dict) for part in (card.data, card.options, card.sha256)):
             raise TypeError("data, options and sha256 are objects")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, ClassVar, Union
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
+from redoseg.files import read_json
 from redoseg.models import hub
-from redoseg.models.card import CARD, CONFIG, ONNX, WEIGHTS, Card, read_card
+from redoseg.models.card import CARD, CONFIG, ONNX, REFINING, WEIGHTS, Card, read_card
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import shipped_folder
 
@@ -57,6 +58,10 @@ class RunCheckpoint:
         """SHA-256 of the chosen f's weights; empty for a damaged file."""
         return weights_digest(self.file, f"{self.letter}.") or ""
 
+    def starts(self) -> tuple[float, ...] | None:
+        """The starts for refining masks that were chosen at the run's end; None before it."""
+        return _read_starts(self.run.model / REFINING)
+
     def card(self) -> Card | None:
         """None: a run has no card until it is exported."""
         return None
@@ -86,6 +91,10 @@ class ModelFolder:
         """SHA-256 of f's weights; None without model.safetensors, empty for a damaged file."""
         return (weights_digest(self.path / WEIGHTS) or "") if (self.path / WEIGHTS).is_file() else None
 
+    def starts(self) -> tuple[float, ...] | None:
+        """The starts for refining masks; None if the model states none."""
+        return _read_starts(self.path / REFINING)
+
     def card(self) -> Card | None:
         """The folder's card; None without one. ModelError if it can't be read."""
         return read_card(self.path)
@@ -111,6 +120,9 @@ class OnnxFile:
         """The file itself."""
         return self.path
 
+    def starts(self) -> None:
+        """They are in the file, which the backend reads."""
+
     def card(self) -> None:
         """There is none."""
 
@@ -134,6 +146,11 @@ class HubModel:
     def onnx_file(self) -> Path | None:
         """The ONNX file, downloaded; None if the repository has none, or no model."""
         return self.repository.file(ONNX) if self.repository.file(CONFIG) else None
+
+    def starts(self) -> tuple[float, ...] | None:
+        """The starts for refining masks, downloaded; None if the repository states none."""
+        file = self.repository.file(REFINING)
+        return None if file is None else _read_starts(file)
 
     def card(self) -> Card | None:
         """The card, downloaded; None if the repository has none. ModelError if it can't be read."""
@@ -189,6 +206,16 @@ def absolute(model: str | Path) -> str | Path:
 
 def _is_onnx(path: Path) -> bool:
     return path.suffix == ".onnx" and path.is_file()
+
+
+def _read_starts(file: Path) -> tuple[float, ...] | None:
+    """None without such a file. ModelError for a damaged one."""
+    if not file.is_file():
+        return None
+    try:
+        return tuple(float(threshold) for threshold in read_json(file)["starts"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{file} doesn't say where refining starts, or is damaged ({error})") from error
 
 
 def _if_there(file: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,14 @@ from redoseg.data.native.sources import absolute_source
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
 from redoseg.models.source import absolute
 from redoseg.segmentation.plan import MaskJob
-from redoseg.segmentation.segment import Failure, Progress, Result, SegmentReport, run_jobs, segment_jobs
+from redoseg.segmentation.segment import (
+    Progress,
+    Result,
+    SegmentReport,
+    WrittenMask,
+    run_jobs,
+    segment_jobs,
+)
 from redoseg.segmentation.segmenter import Segmenter
 
 _PHOTOS = 64  # in a worker's batch: if the worker dies, the whole batch is done again
@@ -32,6 +39,7 @@ def segment_on_ray(
     address: str = "local",
     workers: int | None = None,
     progress: Progress | None = None,
+    each: Callable[[WrittenMask], object] | None = None,
     **options: Any,
 ) -> SegmentReport:
     """As `segment_files`, with the same masks, but done by the workers of a Ray cluster.
@@ -59,7 +67,8 @@ def segment_on_ray(
         return _run_on_ray(jobs, workers, {"model": model} | options)
 
     try:
-        return segment_jobs(run, [absolute_source(source) for source in inputs], out, progress=progress)
+        sources = [absolute_source(source) for source in inputs]
+        return segment_jobs(run, sources, out, progress=progress, each=each)
     except RayError as error:
         raise _find_cause(error) from error
     finally:
@@ -73,9 +82,8 @@ class _Worker:
         self.segmenter = Segmenter.from_pretrained(**options)
 
     def __call__(self, batch: dict[str, Column]) -> dict[str, Column]:
-        done = list(run_jobs(self.segmenter, [pickle.loads(job) for job in batch["job"]]))
-        reasons = [one.reason if isinstance(one, Failure) else "" for one in done]
-        return {"job": batch["job"], "reason": np.array(reasons, object)}
+        done = run_jobs(self.segmenter, [pickle.loads(job) for job in batch["job"]])
+        return {"result": np.array([pickle.dumps(one) for one in done], object)}
 
 
 def _run_on_ray(jobs: Sequence[MaskJob], workers: int | None, options: dict[str, Any]) -> Iterator[Result]:
@@ -91,8 +99,8 @@ def _run_on_ray(jobs: Sequence[MaskJob], workers: int | None, options: dict[str,
         _Worker, fn_constructor_args=(options,), batch_size=_PHOTOS, num_cpus=1, concurrency=(1, most)
     )
     for row in done.iter_rows():
-        job: MaskJob = pickle.loads(row["job"])
-        yield Failure(job, row["reason"]) if row["reason"] else job
+        result: Result = pickle.loads(row["result"])
+        yield result
 
 
 def _find_cause(error: BaseException) -> RedosegError:

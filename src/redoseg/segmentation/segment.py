@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,24 @@ class SegmentReport:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenMask:
+    """A mask that `segment_files` wrote: the `photo`'s path, the `mask`'s file, its `doubt` from 0, sure, to
+    1, not, the `area` of the object as a share of the photo, and the `box` around it: left, top, right and
+    bottom in pixels, the last two just outside; None where there is no object."""
+
+    photo: str
+    mask: str
+    doubt: float
+    area: float
+    box: tuple[int, int, int, int] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as `redoseg segment --json` prints it, rounded to a ten-thousandth."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return fields | {"doubt": round(self.doubt, 4), "area": round(self.area, 4)}
+
+
+@dataclass(frozen=True, slots=True)
 class _Loaded:
     """A photo read for the network. `content` are its file's bytes where they are needed again for the edges
     and can't be read again; else None."""
@@ -65,11 +83,16 @@ class Failure:
     reason: str
 
 
-Result = MaskJob | Failure
+Result = WrittenMask | Failure
 
 
 def segment_files(
-    segmenter: Segmenter, inputs: Sequence[str | Path], out: str | Path, *, progress: Progress | None = None
+    segmenter: Segmenter,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    progress: Progress | None = None,
+    each: Callable[[WrittenMask], object] | None = None,
 ) -> SegmentReport:
     """Write a mask for every photo in `inputs` to the folder `out`, as `out`/<relative path>.png.
 
@@ -77,10 +100,10 @@ def segment_files(
     8-bit PNG files of the photo's own size: 255 on the object and 0 elsewhere for two regions, else the
     number of the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its
     input's name is added (`plan.py`). A photo that can't be read is reported, and the others are done.
-    `progress` is called with (photos done, photos in all). Raises DataError without any input, or if
-    `out` lies among the photos or can't be written to.
+    `progress` is called with (photos done, photos in all), `each` with every mask that was written. Raises
+    DataError without any input, or if `out` lies among the photos or can't be written to.
     """
-    return segment_jobs(lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress)
+    return segment_jobs(lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress, each=each)
 
 
 def segment_jobs(
@@ -89,6 +112,7 @@ def segment_jobs(
     out: str | Path,
     *,
     progress: Progress | None = None,
+    each: Callable[[WrittenMask], object] | None = None,
 ) -> SegmentReport:
     """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
     out = Path(os.path.realpath(out))
@@ -101,6 +125,8 @@ def segment_jobs(
             failed.append((result.job.name, result.reason))
         else:
             written += 1
+            if each is not None:
+                each(result)
         if progress is not None:
             progress(written + len(failed), len(jobs))
     for file in leftovers_of(job.target for job in jobs):  # of a worker or an earlier call that was killed
@@ -147,7 +173,7 @@ def _load(segmenter: Segmenter, job: MaskJob, content: bytes | Failure | None) -
         return content
     try:
         with _open(job, content) as file:
-            return _Loaded(job, segmenter.read(file), None if segmenter.edges is None else content)
+            return _Loaded(job, segmenter.read(file), content)
     except (DataError, OSError) as error:
         return Failure(job, _error_text(error))
 
@@ -160,7 +186,9 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     job, size = photo.job, photo.network_input.size
     try:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
-            labels = _compute_regions(segmenter, photo, masks)
+            refined = segmenter.refine(masks, photo.network_input)
+            labels = _compute_regions(segmenter, photo, refined.masks)
+            written = _describe(job, labels, refined.doubt)
             image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
     except (DataError, OSError) as error:  # from reading the photo a second time
         return Failure(job, _error_text(error))
@@ -170,14 +198,21 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
         if isinstance(error, OSError) and error.errno in _FATAL:
             raise DataError(f"masks can't be written to {job.target.parent}: {_error_text(error)}") from error
         return Failure(job, f"its mask can't be written: {_error_text(error)}")
-    return job
+    return written
+
+
+def _describe(job: MaskJob, labels: NDArray[np.uint8], doubt: float) -> WrittenMask:
+    objects = labels > 0
+    rows, columns = (np.flatnonzero(objects.any(axis)).tolist() for axis in (1, 0))
+    box = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
+    return WrittenMask(job.name, str(job.target), doubt, float(objects.mean()), box)
 
 
 def _compute_regions(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> NDArray[np.uint8]:
     """(H, W), the region of each pixel. Edges need the photo at full size: it is decoded a second time, as
     keeping every photo that waits for the network would take too much memory."""
     size = photo.network_input.size
-    if segmenter.edges is None:
+    if not segmenter.needs_photo(masks, size):
         return segmenter.regions(masks, size)
     with _open(photo.job, photo.content) as file, decoding(file) as image:
         return segmenter.regions(masks, size, image)

@@ -13,10 +13,11 @@ from PIL import Image
 
 from redoseg.data.images import decoding, decoding_sized
 from redoseg.data.labels import region_map
-from redoseg.errors import DataError, ModelError
+from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.segmentation.edges import Edges, GuidedEdges, open_edges
 from redoseg.segmentation.photo_input import Photo, naming_errors, to_rgb_image
+from redoseg.segmentation.refining import Refine, Refined, Refining, doubt, open_refining
 
 Masks = NDArray[np.float32]
 Backend = Callable[[NDArray[np.float32]], Masks]
@@ -31,10 +32,21 @@ _DRAFT = 4  # a JPEG is decoded at no less than 4 times the model's size, as for
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """A photo at the network's size: `pixels` (h, w, 3) uint8. `size` is the photo's own (width, height)."""
+    """A photo at the network's size: `pixels` (h, w, 3) uint8. `size` is the photo's own (width, height).
+    `detail` (H, W, 3) uint8 is the photo at the size at which its masks are refined; None if they aren't."""
 
     pixels: NDArray[np.uint8]
     size: tuple[int, int]
+    detail: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A photo's `masks` (n, H, W) float32 at its own size, as `Segmenter` makes them, and their `doubt`: from
+    0, sure, to 1, not (`refining.doubt`)."""
+
+    masks: Masks
+    doubt: float
 
 
 class Segmenter:
@@ -46,20 +58,32 @@ class Segmenter:
     as they are; a file is turned as its EXIF orientation says. Raises DataError for what isn't a photo.
     """
 
-    def __init__(self, backend: Backend, *, n: int, size: int, edges: Edges | GuidedEdges = "none") -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        n: int,
+        size: int,
+        edges: Edges | GuidedEdges = "none",
+        refine: Refining | None = None,
+    ) -> None:
         """A segmenter around a function that computes masks; `from_pretrained` makes one from a model.
 
         `backend` maps images (B, 3, h, w) float32 in [-1, 1] to masks (B, n, h, w) float32, background first;
         h and w are multiples of 4 from 32, and several threads may call it at once. `size` is the side that
-        the model was trained at. `edges="guided"` moves the borders of masks to the photo's edges, for photos
-        larger than the network's input. Raises ValueError for n below 2 or a size that isn't a multiple of 4
-        from 32, ConfigError for other `edges`, MissingExtraError if they need OpenCV and it isn't installed.
+        the model was trained at. `refine` finds the photo's own outlines from the masks; None: they stay.
+        `edges="guided"` only moves the borders of masks to the photo's edges, for photos larger than the
+        network's input. Raises ValueError for n below 2 or a size that isn't a multiple of 4 from 32,
+        ConfigError for other `edges`, and for both `edges` and `refine`, which follows edges by itself.
         """
         if n < 2 or size < _LEAST or size % _STEP:
             raise ValueError(
                 f"n is {n}, size {size}: at least 2 regions, a multiple of {_STEP} from {_LEAST}"
             )
         self.backend, self.n, self.size, self.edges = backend, n, size, open_edges(edges)
+        if refine is not None and self.edges is not None:
+            raise ConfigError("refined masks follow the photo's edges: --edges is for --refine off")
+        self.refining = refine
 
     @classmethod
     def from_pretrained(
@@ -71,6 +95,8 @@ class Segmenter:
         device: str = "auto",
         backend: BackendName = "auto",
         edges: Edges | GuidedEdges = "none",
+        refine: Refine | Refining = "auto",
+        refine_size: int = Refining.size,
     ) -> Self:
         """A segmenter with a trained model.
 
@@ -80,12 +106,17 @@ class Segmenter:
 
         `checkpoint` and `weights` choose within a run: "last", "label-free", "best" or a step; "ema" or "raw"
         (None: the moving average if one is kept). `backend="onnx"` needs no PyTorch; "auto" is the fastest
-        one available. `edges` are those of `Segmenter`. Raises ModelError for a model that can't be used,
-        ConfigError for such a device, MissingExtraError where PyTorch or OpenCV is needed and not installed.
+        one available. `refine="auto"` refines masks from the starts that were chosen without labels when the
+        model was trained, up to a short side of `refine_size` pixels; not where `edges` are asked for, which
+        are those of `Segmenter`. Raises ModelError for a model that can't be used, ConfigError for such an
+        option or device, MissingExtraError where PyTorch is needed and not installed.
         """
         edges = open_edges(edges) or "none"  # first: a model may have to be downloaded
+        refining = open_refining(refine, refine_size) if edges == "none" or refine != "auto" else None
         opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
-        return cls(opened.backend, n=opened.n, size=opened.size, edges=edges)
+        if refining is not None and refine == "auto" and opened.starts is not None:
+            refining = Refining(opened.starts, refining.size)
+        return cls(opened.backend, n=opened.n, size=opened.size, edges=edges, refine=refining)
 
     @overload
     def __call__(self, photo: Photo) -> Masks: ...
@@ -94,10 +125,24 @@ class Segmenter:
     def __call__(self, photo: Photo | list[Any] | tuple[Any, ...]) -> Masks | list[Masks]:
         """Masks (n, H, W) float32 of a photo, or a list of them for a list of photos. See the class."""
         if not isinstance(photo, list | tuple):
-            return self([photo])[0]
-        inputs = [self._prepare(one) for one in photo]
-        masks = self.predict(inputs)
-        return [self._restore_photo(*item) for item in zip(masks, inputs, photo, strict=True)]
+            return self.segment([photo])[0].masks
+        return [found.masks for found in self.segment(photo)]
+
+    def segment(self, photos: Sequence[Photo]) -> list[Segmentation]:
+        """The masks of each photo, and their doubt. Photos and errors are as for the class."""
+        inputs = [self._prepare(one) for one in photos]
+        found = []
+        for masks, prepared, photo in zip(self.predict(inputs), inputs, photos, strict=True):
+            refined = self.refine(masks, prepared)
+            found.append(Segmentation(self._restore_photo(refined.masks, prepared, photo), refined.doubt))
+        return found
+
+    def refine(self, masks: Masks, prepared: NetworkInput) -> Refined:
+        """Masks (n, h, w) of a photo, refined to the size of its `detail`, or as they are if this segmenter
+        doesn't refine; with their doubt."""
+        if self.refining is None or prepared.detail is None:
+            return Refined(masks, doubt(masks))
+        return self.refining(prepared.detail, masks)
 
     def _prepare(self, photo: object) -> NetworkInput:
         if not isinstance(photo, str | os.PathLike):
@@ -106,7 +151,7 @@ class Segmenter:
             return self.read(path)
 
     def _restore_photo(self, masks: Masks, prepared: NetworkInput, photo: object) -> Masks:
-        if self.edges is None:
+        if not self.needs_photo(masks, prepared.size):
             return self.restore(masks, prepared.size)
         if not isinstance(photo, str | os.PathLike):
             return self.restore(masks, prepared.size, to_rgb_image(photo))
@@ -118,7 +163,8 @@ class Segmenter:
 
         Raises DataError, without the file's name, if it can't be decoded.
         """
-        with decoding_sized(file, at_least=_DRAFT * self.size) as (image, size):
+        least = max(_DRAFT * self.size, self.refining.size if self.refining else 0)
+        with decoding_sized(file, at_least=least) as (image, size):
             return self.fit(image, size)
 
     def fit(self, image: Image.Image, size: tuple[int, int] | None = None) -> NetworkInput:
@@ -127,8 +173,11 @@ class Segmenter:
         `size` is the photo's own (width, height) where `image` is a smaller copy of it.
         """
         size = size or image.size
-        small = image.resize(self.network_size(*size), Image.Resampling.LANCZOS)
-        return NetworkInput(np.asarray(small), size)
+        small = np.asarray(image.resize(self.network_size(*size), Image.Resampling.LANCZOS))
+        if self.refining is None:
+            return NetworkInput(small, size)
+        detail = image.resize(self.refining.fit(*size), Image.Resampling.LANCZOS)
+        return NetworkInput(small, size, np.asarray(detail))
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) at which the network is given a photo of this width and height.
@@ -171,8 +220,8 @@ class Segmenter:
     def restore(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None) -> Masks:
         """Masks (n, h, w) resized bilinearly to `size` (width, height): (n, H, W) that sum to one over n.
 
-        With `edges`, borders move to those of `photo`, an RGB image of that size. Raises DataError if it has
-        another size.
+        With `edges`, and after refining, borders move to those of `photo`, an RGB image of that size. Raises
+        DataError if it has another size.
         """
         if size == (masks.shape[2], masks.shape[1]):
             return masks
@@ -182,9 +231,16 @@ class Segmenter:
         # Bilinear weights sum to one, so resized masks do, too: the background is what the objects leave.
         np.subtract(1, restored[1:].sum(0), out=restored[0])
         restored.clip(0, 1, out=restored)
-        if self.edges is not None:  # the filter's results may have been below 0, so the sum is now 1 or more
+        if photo is not None and self.needs_photo(masks, size):
+            # The filter's results may have been below 0, so the sum is now 1 or more.
             restored /= restored.sum(0)
         return restored
+
+    def needs_photo(self, masks: Masks, size: tuple[int, int]) -> bool:
+        """Whether `restore` wants the photo, of this (width, height): to follow edges that are too fine for
+        masks (n, h, w)."""
+        follows = self.edges is not None or self.refining is not None
+        return follows and size[0] * size[1] > masks.shape[1] * masks.shape[2]
 
     def regions(
         self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None
@@ -198,14 +254,16 @@ class Segmenter:
     def _resize_objects(
         self, masks: Masks, size: tuple[int, int], photo: Image.Image | None
     ) -> Iterator[Masks]:
-        """The mask (H, W) of each region but the background; with `edges` not quite within [0, 1]."""
+        """The mask (H, W) of each region but the background; along edges not quite within [0, 1]."""
         factor = math.sqrt(size[0] * size[1] / (masks.shape[1] * masks.shape[2]))
         guided = None
-        if self.edges is not None and photo is not None and factor > 1:  # else the network saw every pixel
+        if photo is not None and self.needs_photo(masks, size):
             if photo.size != size:
                 now, then = (f"{width}x{height}" for width, height in (photo.size, size))
                 raise DataError(f"it is {now} and was {then} a moment ago")
-            guided = self.edges.along(photo, factor)
+            # Refined masks already lie along the photo's edges at their own size: from there on they are led.
+            edges = self.edges or GuidedEdges(radius=1, most=masks.shape[1] * masks.shape[2])
+            guided = edges.along(photo, factor)
         for mask in masks[1:]:
             if size != mask.shape[::-1]:
                 mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))

@@ -14,6 +14,7 @@ from redoseg.data.held_out import hold_out
 from redoseg.evaluation.evaluate import score, scoring_split
 from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
+from redoseg.label_free.calibration import choose_starts
 from redoseg.label_free.statistics import MaskStatistics
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
@@ -122,12 +123,14 @@ class RunWriter:
         """Whether checkpoints/last is of this attempt and step."""
         return self._saved == _moment(state)
 
-    def save_model(self, learner: Learner, state: State) -> None:
-        """At the run's end, write its model, the model's scores, and a picture if this step has none yet."""
+    def save_model(self, learner: Learner, state: State, images: Tensor) -> None:
+        """At the run's end, write its model, the model's scores, and a picture if this step has none yet.
+        On `images` (N, 3, S, S) it is chosen, without masks, where refining starts."""
         if self._sampled != _moment(state):
             self.save_sample(learner, state)
         masks = supervision_text(self.supervision)
-        write_folder_aside(self.folder.model, lambda aside: save_model(learner.f, aside, masks))
+        starts = choose_starts(learner.f, images)
+        write_folder_aside(self.folder.model, lambda aside: save_model(learner.f, aside, masks, starts))
         if self.best.split is not None:
             model = load_model(self.folder.path, device=self.device)  # scored as it was saved
             write_json(self.folder.evaluation, score(model, self.best.split).as_dict())

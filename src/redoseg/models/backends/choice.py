@@ -21,11 +21,13 @@ BackendName = Literal["auto", "torch", "onnx"]
 @dataclass(frozen=True)
 class MaskBackend:
     """`backend` takes images (B, 3, h, w) in [-1, 1], gives masks (B, n, h, w), background first.
-    `size` is the side that the network was trained at."""
+    `size` is the side that the network was trained at. `starts` are the thresholds of its masks from which
+    they are refined (`label_free.calibration.find_starts`); None for a model that states none."""
 
     backend: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     n: int
     size: int
+    starts: tuple[float, ...] | None = None
 
 
 def open_backend(
@@ -46,7 +48,7 @@ def open_backend(
     if backend == "onnx" or (backend == "auto" and (isinstance(source, OnnxFile) or _on_cpu(device))):
         onnx = _with_onnx(source, "cpu" if device == "auto" else device)
         if onnx is not None:
-            return MaskBackend(onnx, onnx.n, onnx.size)
+            return MaskBackend(onnx, onnx.n, onnx.size, source.starts() or onnx.starts)
         if backend == "onnx":
             raise ModelError(
                 f"{model} has no mask.onnx of these weights: `redoseg export {model} --onnx FILE` makes one, "
@@ -79,7 +81,7 @@ def _with_torch(model: str | Path, source: ModelSource, device: str) -> MaskBack
         if missing is None:
             raise
         raise missing from error
-    return MaskBackend(torch_backend(f), f.n, f.size)
+    return MaskBackend(torch_backend(f), f.n, f.size, source.starts())
 
 
 def _on_cpu(device: str) -> bool:

@@ -30,9 +30,10 @@ _UNREADABLE = (
 
 class OnnxBackend:
     """images (B, 3, h, w) in [-1, 1] to masks (B, n, h, w) in the regions' order, float32.
-    `n` is the number of regions, `size` the side that the network was trained at, `info` all that is noted in
-    the file. Several images are spread over threads, each on one: threads that share an image wait for one
-    another at every layer. It may be called from several threads at once."""
+    `n` is the number of regions, `size` the side that the network was trained at, `starts` are the thresholds
+    from which its masks are refined (None: the file states none), `info` is all that is noted in the file.
+    Several images are spread over threads, each on one: threads that share an image wait for one another at
+    every layer. It may be called from several threads at once."""
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         """`threads`: None for one on each core. `device`: "cpu" or "cuda".
@@ -48,6 +49,8 @@ class OnnxBackend:
             session = self._open(self._threads)
             self.info: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map[INFO])
             self.n, self.size = int(self.info["n"]), int(self.info["size"])
+            starts = self.info.get("starts")
+            self.starts = None if starts is None else tuple(float(threshold) for threshold in starts)
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
