@@ -13,6 +13,7 @@ import pytest
 from data_made import SHARED, Content, mask, picture, write_folder, write_tar, write_zip
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.errors import DataError
+from refusals import refusal
 
 Written = Callable[[Content], Path]
 Opened = Callable[..., Dataset]
@@ -100,9 +101,8 @@ def test_what_does_not_decode_is_named_counted_and_left_out(
 def test_when_nothing_decodes_it_is_one_error(written: Written, opened: Opened) -> None:
     path = written({"a.png": b"", "b.jpg": b"no"})
     for _ in range(2):
-        with pytest.raises(DataError, match="not one of its 2 images decodes") as caught:
+        with refusal(DataError, match="not one of its 2 images decodes"):
             opened(path)
-        assert "\n" not in str(caught.value)
 
 
 def test_a_bad_mask_costs_only_the_label(

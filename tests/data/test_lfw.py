@@ -13,6 +13,7 @@ from redoseg.data.dataset import open_dataset
 from redoseg.data.images import decode_label
 from redoseg.data.native.sources import find_missing, list_source
 from redoseg.errors import DataError
+from refusals import refusal
 
 
 def without_lists(root: Path) -> Made:
@@ -72,9 +73,8 @@ def test_only_the_lists_that_are_there_count(tmp_path: Path, caplog: pytest.LogC
 def test_a_broken_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     made = MAKERS["lfw"](tmp_path)
     (tmp_path / "val.txt").write_text(text)
-    with pytest.raises(DataError, match=said) as caught:
+    with refusal(DataError, match=said):
         list_source(made.source)
-    assert "\n" not in str(caught.value)
     assert any(said in line for line in find_missing("lfw", tmp_path))
 
 

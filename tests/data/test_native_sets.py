@@ -20,6 +20,7 @@ from redoseg.data.native import cub, flowers, layout
 from redoseg.data.native.sources import absolute_source, find_missing, list_images, list_source, parse_native
 from redoseg.errors import DataError
 from redoseg.exporting.provenance import train_line, without_paths
+from refusals import refusal
 
 # What DATA says
 
@@ -114,9 +115,8 @@ def test_a_broken_setid_is_one_line(tmp_path: Path, content: bytes | None) -> No
     made = MAKERS["flowers"](tmp_path)
     whole = (tmp_path / "setid.mat").read_bytes()
     (tmp_path / "setid.mat").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(DataError, match=r"setid\.mat") as caught:
+    with refusal(DataError, match=r"setid\.mat"):
         list_source(made.source)
-    assert "\n" not in str(caught.value)
     assert any("setid.mat" in line for line in find_missing("flowers", tmp_path))
 
 
@@ -200,9 +200,8 @@ def test_few_birds_are_in_every_split(tmp_path: Path) -> None:
 def test_broken_lists_of_birds_are_one_line(tmp_path: Path, file: str, text: str | None, said: str) -> None:
     made = MAKERS["cub"](tmp_path)
     (tmp_path / file).unlink() if text is None else (tmp_path / file).write_text(text)
-    with pytest.raises(DataError, match=said) as caught:
+    with refusal(DataError, match=said):
         list_source(made.source)
-    assert "\n" not in str(caught.value)
     assert any(said in line for line in find_missing("cub", tmp_path))
 
 

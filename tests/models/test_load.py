@@ -22,6 +22,7 @@ from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.training import selection, trainer
+from refusals import refusal
 from run_compared import equal, opened
 from tinyruns import tiny, trained
 
@@ -181,9 +182,8 @@ def test_a_run_without_that_checkpoint(copied, name):
 )
 def test_a_damaged_run_is_one_line(copied, damage):
     damage(copied)
-    with pytest.raises(ModelError, match=r"(last\.safetensors|run\.json)") as caught:
+    with refusal(ModelError, match=r"(last\.safetensors|run\.json)"):
         load_model(copied.path)
-    assert "\n" not in str(caught.value)
 
 
 # A folder that from_pretrained takes
@@ -230,9 +230,8 @@ def test_there_is_nothing_to_choose_in_a_folder(run, options):
 )
 def test_a_damaged_folder_is_one_line(copied, damage):
     damage(copied.model)
-    with pytest.raises(ModelError, match=r"holds no model of redoseg, or it is damaged \(.+\)$") as caught:
+    with refusal(ModelError, match=r"holds no model of redoseg, or it is damaged \(.+\)$"):
         load_model(copied.model)
-    assert "\n" not in str(caught.value)
 
 
 # Names
@@ -241,9 +240,8 @@ def test_a_damaged_folder_is_one_line(copied, damage):
 @pytest.mark.parametrize("name", ["nothing", "./nothing/here", "/nothing/here", "~/nothing", "a/b/c", ""])
 def test_an_unknown_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError) as caught:
         load_model(name)
-    assert "\n" not in str(caught.value)
     if name:
         assert str(caught.value) == (
             f"no model '{name}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a "
@@ -265,20 +263,16 @@ def test_a_path_that_is_no_model(kind, tmp_path, data):
 def test_a_hub_id_that_cant_be_had(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ModelError, match=r"^'someone/something' is no folder here, and the hub gave no"
-    ) as caught:
+    with refusal(ModelError, match=r"^'someone/something' is no folder here, and the hub gave no"):
         load_model("someone/something")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a b/c", "a/.b", "--/x"])
 def test_what_cant_be_a_hub_id(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError):
         load_model(name)
-    assert "\n" not in str(caught.value)
 
 
 # The regions' order

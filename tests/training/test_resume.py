@@ -23,6 +23,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
+from refusals import refusal
 from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened, state_of
 from tinyruns import photos, tiny, trained
 
@@ -331,11 +332,8 @@ def test_a_file_system_without_locks_is_named_once_and_trained_on(two, four, mon
 )
 def test_a_changed_option_is_refused_by_name(data, four, changed, named):
     before = four.description.read_bytes()
-    with pytest.raises(
-        ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out"
-    ) as caught:
+    with refusal(ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out") as caught:
         trained(dataclasses.replace(tiny(data, four.path), **changed))
-    assert "\n" not in str(caught.value)
     assert f"redoseg resume {four.path}" in str(caught.value)
     assert four.description.read_bytes() == before
 
@@ -376,9 +374,8 @@ def test_changed_data_are_refused(two, tmp_path):
     (folder / "splits.csv").write_text((folder / "splits.csv").read_text() + "\nnew,train\n")
     run = RunFolder(two.out)
     before = {file: file.read_bytes() for file in (run.last, run.description, run.metrics)}
-    with pytest.raises(DataError, match=r"the data of \S+ has changed since it was trained on") as caught:
+    with refusal(DataError, match=r"the data of \S+ has changed since it was trained on"):
         trained(config)
-    assert "\n" not in str(caught.value)
     assert {file: file.read_bytes() for file in before} == before
 
 
@@ -413,25 +410,23 @@ def test_a_damaged_checkpoint_is_one_clear_line(two, damage):
     run = RunFolder(two.out)
     damage(run.last)
     before = run.description.read_bytes(), run.metrics.read_bytes()
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError) as caught:
         trained(two)
     assert str(run.last) in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert (run.description.read_bytes(), run.metrics.read_bytes()) == before
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"config": {"data": ["digit"]}}', '{"config": 3}'])
 def test_a_damaged_description_is_one_clear_line(two, content):
     RunFolder(two.out).description.write_text(content)
-    with pytest.raises(ModelError, match=r"run\.json") as caught:
+    with refusal(ModelError, match=r"run\.json"):
         trained(two)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_description_of_another_version_is_one_clear_line(two):
     run = RunFolder(two.out)
     run.description.write_text(run.description.read_text().replace('"lambda_z"', '"lambda_y"'))
-    with pytest.raises(ModelError, match=r"run\.json doesn't describe a run of this version .*lambda_y"):
+    with refusal(ModelError, match=r"run\.json doesn't describe a run of this version .*lambda_y"):
         trained(two)
 
 

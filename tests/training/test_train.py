@@ -30,6 +30,7 @@ from redoseg.training import selection
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.train import train
 from redoseg.training.trainer import Trainer
+from refusals import refusal
 from run_compared import collapse_at, equal, log, opened, state_of, without_times
 from tinyruns import S, photos, tiny, trained
 
@@ -467,11 +468,10 @@ def test_restarts_are_logged_and_counted(data, tmp_path, monkeypatch):
 def test_too_many_restarts_end_in_one_line_that_says_what_to_try(data, tmp_path, option, reason):
     config = tiny(data, tmp_path / "run", max_restarts=2, **option)
     for _ in range(2):  # when it is begun again, too
-        with pytest.raises(
+        with refusal(
             CollapseError, match=rf"^training collapsed in every attempt, 3 in all \(last: {reason}"
         ) as caught:
             trained(config)
-        assert "\n" not in str(caught.value)
         assert "--seed" in str(caught.value)
         assert [line["event"] for line in log(RunFolder(config.out))] == ["collapse"] * 3
     assert not RunFolder(config.out).model.exists()
