@@ -1,6 +1,7 @@
 """Faces: three kinds of lists of splits, or none, and part labels."""
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -63,26 +64,20 @@ def test_only_the_lists_that_are_there_count(tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Bo Bo_0001\nBo\n", "line 2"),
-        ("Bo Bo_0001 x\n", "line 1"),
-        ("Bo Ed_0001\n", "Bo Ed_0001"),
-        ("Ed Ed_0007\n", "two splits"),
-        ("\ufffe\x00", "line 1"),
+        (b"Bo Bo_0001\nBo\n", "line 2"),
+        (b"Bo Bo_0001 x\n", "line 1"),
+        (b"Bo Ed_0001\n", "Bo Ed_0001"),
+        (b"Ed Ed_0007\n", "two splits"),
+        ("\ufffe\x00".encode(), "line 1"),
+        (b"\xff\xfe\x00", "val.txt can't be read"),
     ],
 )
-def test_a_broken_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_list_is_one_line(tmp_path: Path, text: bytes, said: str) -> None:
     made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_text(text)
-    with refusal(DataError, match=said):
+    (tmp_path / "val.txt").write_bytes(text)
+    with refusal(DataError, match=re.escape(said)):
         list_source(made.source)
     assert any(said in line for line in find_missing("lfw", tmp_path))
-
-
-def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
-    made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"val\.txt can't be read"):
-        list_source(made.source)
 
 
 def test_hair_is_a_region_of_its_own_with_three(tmp_path: Path) -> None:

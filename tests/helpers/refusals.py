@@ -9,7 +9,9 @@ from redoseg.errors import RedosegError
 
 
 @contextmanager
-def refusal(kind: type[RedosegError], match: str | None = None) -> Iterator[pytest.ExceptionInfo[RedosegError]]:
+def refusal(
+    kind: type[RedosegError], match: str | None = None
+) -> Iterator[pytest.ExceptionInfo[RedosegError]]:
     """`pytest.raises` of such an error, whose message matches `match` and is one line."""
     with pytest.raises(kind, match=match) as caught:
         yield caught

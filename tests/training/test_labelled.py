@@ -267,15 +267,6 @@ def test_what_cannot_be_learned_from_is_one_line(data, tmp_path, kind, text, cap
     assert str(caught.value) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [
-    {"labelled": "0"}, {"labelled": "-3"}, {"labelled": ""}, {"labelled_weight": -0.1},
-    {"labelled_weight": float("nan")},
-], ids=str)  # fmt: skip
-def test_options_that_cannot_be(option):
-    with refusal(ConfigError, match=rf"^--{next(iter(option)).replace('_', '-')} is "):
-        TrainConfig.of(data="x", out="y", **option)
-
-
 def test_tries_with_a_number_are_refused(data, tmp_path):
     config = tiny(data, tmp_path / "run", labelled="3")
     with pytest.raises(ConfigError, match="--labelled 3 with --tries would draw other images for each seed"):

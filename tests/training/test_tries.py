@@ -298,7 +298,6 @@ def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, read
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tries": 0}, "--tries is 0: it must be at least 1"),
         ({"tries": 1}, "--try-steps needs --tries, of at least 2"),
         ({"try_steps": 0}, "--try-steps is 0: it must be from 1 to --steps, 4"),
         ({"try_steps": 6}, "--try-steps is 6: it must be from 1 to --steps, 4"),
@@ -317,7 +316,7 @@ def test_what_cant_be_tried(data, tmp_path, options, said):
     assert not (tmp_path / "run").exists()
 
 
-def test_several_processes(data, tmp_path, monkeypatch):
+def test_several_processes_are_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(tries, "is_distributed", lambda: True)
     monkeypatch.setattr(tries, "process_group", nullcontext)
     said = (
@@ -379,7 +378,7 @@ def test_by_one_process_at_a_time(data, ready):
         train_tries(config(data, ready.path))
 
 
-def test_a_folder_with_something_else_in_it(data, tmp_path, alone):
+def test_a_folder_with_something_else_or_a_run_without_tries_in_it(data, tmp_path, alone):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ConfigError, match=r"is there and is no run: choose another --out$"):
         train_tries(config(data, tmp_path))
