@@ -182,7 +182,7 @@ def test_every_arm_is_a_training_that_can_be(root, tmp_path, name, scale, recipe
     assert names == set(arms(base)), "an arm that changes nothing"
 
 
-def test_every_experiment_has_its_name():
+def test_experiments_have_these_names():
     assert {"table1", "figure4", "ablations", "digits", "semi-supervised"} <= set(EXPERIMENTS)
 
 

@@ -228,7 +228,7 @@ def test_every_region_needs_an_image():
 @pytest.mark.parametrize(
     "options", [{}, {"n": 3}, {"g_norm": "batch"}, {"g_norm": "batch", "n": 3, "redraw": "each"}]
 )
-def test_these_are_not(options):
+def test_what_can_be_shared_is_not_refused(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
     check_shares(config, member(2))
 
