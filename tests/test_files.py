@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from redoseg.errors import ModelError
 from redoseg.files import leftovers, read_json, write_aside, write_json
 from redoseg.models.weights import load_tensors, save_tensors
+from refusals import refusal
 
 INFO = {"step": 3, "best": None, "restarts": [{"reason": "größer"}], "seconds": 0.1}
 
@@ -91,9 +92,8 @@ def test_json_that_cant_be_read_is_one_line(tmp_path, content):
     path = tmp_path / "a.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelError, match=r"a\.json can't be read \(.+\)$") as caught:
+    with refusal(ModelError, match=r"a\.json can't be read \(.+\)$"):
         read_json(path)
-    assert "\n" not in str(caught.value)
 
 
 # Tensors
@@ -185,11 +185,8 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, damage):
     path = tmp_path / "last.safetensors"
     save_tensors(path, tensors(), INFO)
     damage(path)
-    with pytest.raises(
-        ModelError, match=r"last\.safetensors is no checkpoint of redoseg, or it is dam"
-    ) as caught:
+    with refusal(ModelError, match=r"last\.safetensors is no checkpoint of redoseg, or it is dam"):
         load_tensors(path)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_checkpoint_is_tensors_and_json_and_nothing_else(tmp_path):

@@ -79,8 +79,7 @@ def test_supervised_is_a_module_that_is_imported_when_it_is_used():
     assert done.stdout.strip() == "redoseg.training.supervised"
 
 
-def test_import_is_instant():
-    """Without torch, numpy or anything that is slow."""
+def test_import_brings_nothing_that_is_slow():
     slow = "{'torch', 'numpy', 'PIL', 'scipy', 'rich', 'tyro', 'huggingface_hub', 'sklearn'}"
     code = f"import sys, redoseg; print(sorted({slow} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,7 +1,6 @@
 """The web site: every public name has its place, and links out of docs/ hold there."""
 
 import dataclasses
-import importlib.util
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import redoseg
+from loaded_scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,12 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def links():
     """scripts/site_links.py as a module."""
-    spec = importlib.util.spec_from_file_location("site_links", ROOT / "scripts" / "site_links.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("site_links")
 
 
 def test_every_public_name_is_described_on_a_page():

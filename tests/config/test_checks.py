@@ -1,6 +1,9 @@
 """What is derived from a configuration's fields: bounds, groups, what may change, JSON."""
 
+import ast
 import dataclasses
+import inspect
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +102,16 @@ def test_every_number_has_a_bound(config_class):
         several = any(get_origin(part) is tuple for part in option.parts)  # checked together
         if {int, float} & {*option.parts} and not several:
             assert any(isinstance(marker, Bound) for marker in option.markers), name
+
+
+@pytest.mark.parametrize("config_class", [TrainConfig, DistillConfig])
+def test_every_option_has_its_help_beside_it(config_class):
+    (described,) = ast.parse(inspect.getsource(config_class)).body
+    assert isinstance(described, ast.ClassDef)
+    for option, after in itertools.pairwise(described.body):
+        if isinstance(option, ast.AnnAssign) and isinstance(option.target, ast.Name):
+            assert isinstance(after, ast.Expr), option.target.id
+            assert isinstance(after.value, ast.Constant), option.target.id
 
 
 def test_a_value_of_the_wrong_type_is_refused_in_one_line():

@@ -12,14 +12,14 @@ from data_made import names, picture, write_tar, write_zip
 from redoseg.data import archive
 from redoseg.data.folder import scan
 from redoseg.errors import DataError
+from refusals import refusal
 
 
 def test_what_is_no_archive_is_one_error(tmp_path: Path) -> None:
     for content in (b"", b"hello", b"PK\x03\x04 broken", b"\x1f\x8b\x08 broken", b"BZ", b"x" * 2000):
         (tmp_path / "set.tar").write_bytes(content)
-        with pytest.raises(DataError) as caught:
+        with refusal(DataError):
             scan(tmp_path / "set.tar")
-        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["set.tar", "set.tar.gz", "set.zip"])
@@ -28,7 +28,7 @@ def test_an_archive_cut_short_is_one_error(tmp_path: Path, name: str) -> None:
     content = {f"{i}.png": os.urandom(3000) for i in range(5)}
     whole = write(tmp_path / name, content).read_bytes()
     (tmp_path / name).write_bytes(whole[:9000])
-    with pytest.raises(DataError, match="no folder, image or sound"):
+    with refusal(DataError, match="no folder, image or sound"):
         scan(tmp_path / name)
 
 

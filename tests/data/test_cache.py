@@ -13,6 +13,7 @@ from data_made import picture, write_folder
 from redoseg.data import cache
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.errors import DataError
+from refusals import refusal
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_two_builders_at_once_agree(photos: Path, kept: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="--cache DIR"):
+    with refusal(DataError, match="--cache DIR"):
         open_dataset([str(photos)], size=8, cache=tmp_path / "file")
 
 

@@ -13,6 +13,7 @@ import pytest
 from data_made import SHARED, Content, mask, picture, write_folder, write_tar, write_zip
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.errors import DataError
+from refusals import refusal
 
 Written = Callable[[Content], Path]
 Opened = Callable[..., Dataset]
@@ -100,9 +101,8 @@ def test_what_does_not_decode_is_named_counted_and_left_out(
 def test_when_nothing_decodes_it_is_one_error(written: Written, opened: Opened) -> None:
     path = written({"a.png": b"", "b.jpg": b"no"})
     for _ in range(2):
-        with pytest.raises(DataError, match="not one of its 2 images decodes") as caught:
+        with refusal(DataError, match="not one of its 2 images decodes"):
             opened(path)
-        assert "\n" not in str(caught.value)
 
 
 def test_a_bad_mask_costs_only_the_label(
@@ -154,7 +154,7 @@ def test_labels_beyond_n_say_which_and_what_to_do(opened: Opened, tmp_path: Path
     content = {"a.png": picture(), "masks/a.png": mask(0, 1, 3, 7, 255)}
     data = opened(write_folder(tmp_path / "set", content), n=3)
     assert data.split("train").images(np.arange(1)).shape == (1, 8, 8, 3)
-    with pytest.raises(DataError, match=r"labels 3, 7, but 3 regions are 0 to 2.*--n 8"):
+    with refusal(DataError, match="set: its masks hold labels 3, 7, but 3 regions are 0 to 2: give --n 8"):
         data.split("train").labels(np.arange(1))
     assert labels_of(opened(tmp_path / "set", n=8)) == {0, 1, 3, 7, 255}
 
@@ -212,13 +212,9 @@ def test_a_copy_and_added_masks_have_the_same_fingerprint(opened: Opened, tmp_pa
     assert len(data.split("train").labelled) == 1
 
 
-def test_nothing_to_open_is_one_error(opened: Opened, tmp_path: Path) -> None:
-    with pytest.raises(DataError):
+def test_nothing_to_open_is_one_error(opened: Opened) -> None:
+    with refusal(DataError, match="nothing to open: 0 data sets"):
         opened()
-    with pytest.raises(DataError, match="there is no"):
-        opened(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="alone"):
-        opened("digit", tmp_path)
 
 
 # The real thing

@@ -12,6 +12,7 @@ import pytest
 from data_made import Content, mask, names, picture, write_folder
 from redoseg.data.folder import scan
 from redoseg.errors import DataError
+from refusals import refusal
 
 Written = Callable[[Content], Path]
 
@@ -107,17 +108,15 @@ def test_junk_is_ignored(written: Written) -> None:
     assert names(scan(written({"sub/b.png": picture()} | dict.fromkeys(junk, b"junk")))) == ["b"]
 
 
-def test_one_image_file_and_a_missing_path(tmp_path: Path) -> None:
+def test_one_image_file(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(picture())
     assert names(scan(tmp_path / "photo.png")) == ["photo"]
     assert scan(str(tmp_path / "photo.png")).stem == "photo"
-    with pytest.raises(DataError, match="`digits` or `digit`"):
-        scan(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("content", [{"a.txt": b""}, {"masks/a.png": mask(0)}, {"notes/b.md": b""}])
 def test_no_images_is_one_error(written: Written, content: Content) -> None:
-    with pytest.raises(DataError, match="holds no images"):
+    with refusal(DataError, match="holds no images"):
         scan(written(content))
 
 
@@ -164,7 +163,8 @@ def test_relative_paths_stay_good_when_the_folder_changes(
     monkeypatch.chdir(tmp_path)
     (ref,) = scan("set").images
     monkeypatch.chdir("/")
-    ref.open().close()
+    with ref.open() as file:
+        assert file.read() == picture()
 
 
 # splits.csv
@@ -185,10 +185,9 @@ def test_relative_paths_stay_good_when_the_folder_changes(
 )
 def test_broken_splits_are_one_error(tmp_path: Path, text: bytes, complaint: str) -> None:
     write_folder(tmp_path, {"a.png": picture(), "splits.csv": text})
-    with pytest.raises(DataError, match=complaint) as caught:
+    with refusal(DataError, match=complaint) as caught:
         scan(tmp_path)
     assert "splits.csv" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_splits_as_excel_writes_them(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from redoseg.data.images import (
     fit_label,
 )
 from redoseg.errors import DataError
+from refusals import refusal
 
 GREEN = (0, 200, 0)
 
@@ -44,7 +45,7 @@ def test_every_format_decodes_to_rgb(kind: str) -> None:
     assert np.abs(np.asarray(image, float) - np.asarray(noise(), float)).mean() < 10
 
 
-def test_suffixes_are_the_documented_ones() -> None:
+def test_suffixes_are_these() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} == IMAGE_SUFFIXES
 
 
@@ -140,17 +141,20 @@ def test_of_several_frames_the_first_counts(kind: str) -> None:
 def test_a_file_cut_short_is_one_line(kind: str) -> None:
     whole = encoded(noise(100, 100), kind).getvalue()
     for keep in (0.1, 0.5, 0.9):
-        with pytest.raises(DataError) as caught:
+        with refusal(DataError) as caught:
             decode_image(io.BytesIO(whole[: int(keep * len(whole))]))
-        assert "\n" not in str(caught.value)
         assert str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\x00", b"<html>404</html>", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"]
+    "content",
+    [
+        *(b"", b"\x00", b"<html>404</html>", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",  # Pillow would start a program
+    ],
 )
 def test_what_is_no_image_is_one_line(content: bytes) -> None:
-    with pytest.raises(DataError):
+    with refusal(DataError):
         decode_image(io.BytesIO(content))
 
 
@@ -170,11 +174,6 @@ def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match="decompression bomb"):
         decode_image(encoded(noise(100, 100), "PNG"))
-
-
-def test_an_image_that_starts_programs_is_refused() -> None:
-    with pytest.raises(DataError):
-        decode_image(io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"))
 
 
 def test_at_least_makes_big_jpegs_smaller_but_no_other_picture() -> None:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from redoseg.data.labels import UNLABELLED, LabelMap, region_map
-from redoseg.errors import DataError
 
 
 @pytest.mark.parametrize(
@@ -19,14 +18,6 @@ from redoseg.errors import DataError
 )
 def test_values_become_labels(values: list[int], n: int, labels: list[int]) -> None:
     assert LabelMap(np.array(values), n, "set")(np.array(values, np.uint8)).tolist() == labels
-
-
-def test_labels_without_a_region_are_named_when_they_are_read() -> None:
-    label_map = LabelMap(np.array([0, 2, 3, 7, 255]), 3, "set")
-    with pytest.raises(
-        DataError, match=r"set: its masks hold labels 3, 7, but 3 regions are 0 to 2: give --n 8"
-    ):
-        label_map(np.zeros((2, 2), np.uint8))
 
 
 def test_region_maps_cut_at_a_half_or_take_the_largest() -> None:

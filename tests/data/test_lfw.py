@@ -1,6 +1,7 @@
 """Faces: three kinds of lists of splits, or none, and part labels."""
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from redoseg.data.dataset import open_dataset
 from redoseg.data.images import decode_label
 from redoseg.data.native.sources import find_missing, list_source
 from redoseg.errors import DataError
+from refusals import refusal
 
 
 def without_lists(root: Path) -> Made:
@@ -62,27 +64,20 @@ def test_only_the_lists_that_are_there_count(tmp_path: Path, caplog: pytest.LogC
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Bo Bo_0001\nBo\n", "line 2"),
-        ("Bo Bo_0001 x\n", "line 1"),
-        ("Bo Ed_0001\n", "Bo Ed_0001"),
-        ("Ed Ed_0007\n", "two splits"),
-        ("\ufffe\x00", "line 1"),
+        (b"Bo Bo_0001\nBo\n", "line 2"),
+        (b"Bo Bo_0001 x\n", "line 1"),
+        (b"Bo Ed_0001\n", "Bo Ed_0001"),
+        (b"Ed Ed_0007\n", "two splits"),
+        ("\ufffe\x00".encode(), "line 1"),
+        (b"\xff\xfe\x00", "val.txt can't be read"),
     ],
 )
-def test_a_broken_list_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_broken_list_is_one_line(tmp_path: Path, text: bytes, said: str) -> None:
     made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_text(text)
-    with pytest.raises(DataError, match=said) as caught:
+    (tmp_path / "val.txt").write_bytes(text)
+    with refusal(DataError, match=re.escape(said)):
         list_source(made.source)
-    assert "\n" not in str(caught.value)
     assert any(said in line for line in find_missing("lfw", tmp_path))
-
-
-def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
-    made = MAKERS["lfw"](tmp_path)
-    (tmp_path / "val.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"val\.txt can't be read"):
-        list_source(made.source)
 
 
 def test_hair_is_a_region_of_its_own_with_three(tmp_path: Path) -> None:

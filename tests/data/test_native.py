@@ -18,6 +18,7 @@ from redoseg.data.native.sources import NAMES, find_missing, list_images, list_s
 from redoseg.data.photos import cache_keys
 from redoseg.errors import DataError
 from redoseg.segmentation.plan import plan_jobs
+from refusals import refusal
 from tinyruns import tiny, trained
 
 READERS = {"flowers": flowers, "lfw": lfw, "cub": cub}
@@ -154,9 +155,8 @@ def test_what_is_no_folder_of_the_set_is_one_line(made: Made, tmp_path: Path) ->
     (tmp_path / "set.tgz").write_bytes(b"\x1f\x8b")
     (tmp_path / "empty").mkdir()
     for place, said in (("set.tgz", "unpack it"), ("nowhere", "no folder"), ("empty", "unpack")):
-        with pytest.raises(DataError, match=said) as caught:
+        with refusal(DataError, match=said):
             open_dataset([f"{made.name}:{tmp_path / place}"], size=8, cache=tmp_path / "cache")
-        assert "\n" not in str(caught.value)
         lines = find_missing(made.name, tmp_path / place)
         assert lines
         assert place == "empty" or len(lines) == 1

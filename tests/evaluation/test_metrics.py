@@ -202,7 +202,12 @@ def test_scores_go_through_json():
     predicted, truth = random_maps(3)
     scores = per_image(confusion(predicted, truth, 3))
     back = json.loads(json.dumps(scores.as_dict()))
-    assert back == {**back, "accuracy": scores.accuracy, "regions": list(scores.regions)}
+    assert back == {
+        "accuracy": scores.accuracy,
+        "iou": scores.iou,
+        "mean_iou": scores.mean_iou,
+        "regions": list(scores.regions),
+    }
     assert list(back) == ["accuracy", "iou", "mean_iou", "regions"]
 
 

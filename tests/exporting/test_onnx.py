@@ -147,21 +147,6 @@ def test_export(tmp_path, capsys):
     assert np.abs(OnnxBackend(tmp_path / "new" / "f.onnx")(pictures) - masks_of(f, pictures)).max() < 1e-5
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [("nowhere --onnx f.onnx", "no model 'nowhere'"), ("MODEL --onnx f.onnx --checkpoint 3", "is not a run")],
-)
-def test_export_says_what_is_wrong(tmp_path, capsys, monkeypatch, line, said):
-    monkeypatch.chdir(tmp_path)
-    network().save_pretrained("MODEL")
-    capsys.readouterr()
-    assert main(["export", *line.split()[0:]]) == 1
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-    assert not (tmp_path / "f.onnx").exists()
-
-
 def test_export_without_onnx_is_one_line(tmp_path, capsys, monkeypatch):
     network().save_pretrained(tmp_path / "model")
     monkeypatch.setitem(sys.modules, "onnx", None)

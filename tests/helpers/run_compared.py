@@ -1,19 +1,17 @@
 """What tests of runs ask of a run's folder, and how they break it off."""
 
 import dataclasses
-import importlib.util
 import io
 import json
 import os
 import shutil
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+from loaded_scripts import script
 from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import flat_moments, flat_weights
@@ -60,19 +58,6 @@ def equal(ones, others):
     return ones.keys() == others.keys() and all(torch.equal(ones[name], others[name]) for name in ones)
 
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 differing_files = script("kill_test").differences
 
 
@@ -108,13 +93,16 @@ def interrupted(config, monkeypatch, step):
     return RunFolder(config.out)
 
 
-def dying(monkeypatch, when):
-    """Have the process die when it renames its file number `when`; a list of those it has written."""
+def dying(monkeypatch, when, folder=None):
+    """Have the process die when it renames its file number `when`; a list of those it has written.
+
+    Those in `folder` itself are counted; without it all, wherever they are."""
     real, writes = os.replace, []
 
     def replace(aside, path):
-        writes.append(path)
-        if len(writes) == when:
+        counted = folder in (None, path.parent)
+        writes.extend([path] * counted)
+        if counted and len(writes) == when:
             copy = shutil.copytree if aside.is_dir() else shutil.copy
             copy(aside, path.with_name(f".{path.name}.4194999"))  # what kill -9 would leave
             raise Killed

@@ -13,6 +13,7 @@ from redoseg.method.augmentation import augment, shift_pixels, view
 from redoseg.method.drawing import RandomDraws, redraw_batch
 from redoseg.models.weights import load_flat
 from redoseg.networks.layers import iterate_spectrum
+from refusals import refusal
 from run_compared import state_of
 
 CPU = torch.device("cpu")
@@ -479,9 +480,8 @@ def test_what_is_not_a_number_stops_before_a_weight_is_moved(form):
     broken[3, 1, 20, 20] = float("nan")
     before = weights(redo)
 
-    with pytest.raises(DivergenceError, match=r"f, G, delta is nan at step 12.* try a smaller --lr") as error:
+    with refusal(DivergenceError, match=r"f, G, delta is nan at step 12.* try a smaller --lr"):
         redo.generator_update(broken, draws, 12)
-    assert "\n" not in str(error.value)
     for pair in ((broken, I), (real, broken)):
         with pytest.raises(DivergenceError, match="D is nan at step 12"):
             redo.discriminator_update(*pair, draws, 12)

@@ -27,6 +27,7 @@ from redoseg.models.source import weights_digest
 from redoseg.models.weights import save_tensors
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
+from refusals import refusal
 from tinyruns import photos, tiny, trained
 
 
@@ -111,11 +112,8 @@ def test_a_damaged_onnx_file_is_one_line(model, tmp_path, capfd, damage):
         content[: len(content) // 2] if damage == "cut" else content if damage == "foreign" else damage
     )
     for path in (file, file.parent):
-        with pytest.raises(
-            ModelError, match=r"mask\.onnx is no mask network of redoseg, or it is dam"
-        ) as caught:
+        with refusal(ModelError, match=r"mask\.onnx is no mask network of redoseg, or it is dam"):
             Segmenter.from_pretrained(path, device="cpu")
-        assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
     assert kind(open_backend(file.parent, backend="torch", device="cpu")) == "torch"
 

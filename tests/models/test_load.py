@@ -22,6 +22,7 @@ from redoseg.networks.layers import normalise_spectrum
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.training import selection, trainer
+from refusals import refusal
 from run_compared import equal, opened
 from tinyruns import tiny, trained
 
@@ -113,7 +114,7 @@ def test_generators_draw_as_they_did_in_training(run):
             torch.testing.assert_close(ours(mask, z), theirs(mask, z), rtol=0, atol=0)
 
 
-def test_a_run_that_goes_on_is_loaded_with_its_own_options(data, tmp_path):
+def test_a_run_is_loaded_with_its_own_options(data, tmp_path):
     run = trained(tiny(data, tmp_path / "run", steps=1, n=3, f_width=8, f_blocks=0, code_size=2))
     model = load_model(run.path)
     assert (model.f.n, model.config.code_size) == (3, 2)
@@ -148,16 +149,6 @@ def test_a_checkpoint_that_isnt_there(run, chosen, said):
         load_model(run.path, checkpoint=chosen)
 
 
-def test_a_run_from_before_there_was_a_rule_without_masks(copied):
-    copied.label_free.unlink()
-    with pytest.raises(
-        ModelError,
-        match=r"^\S+ has no checkpoint chosen without masks, it was made without that rule: use --checkpoint "
-        r"last$",
-    ):
-        load_model(copied.path, checkpoint="label-free")
-
-
 @pytest.mark.parametrize("name", ["last", "best", "label-free"])
 def test_a_run_without_that_checkpoint(copied, name):
     shutil.rmtree(copied.checkpoints)
@@ -169,21 +160,18 @@ def test_a_run_without_that_checkpoint(copied, name):
     "damage",
     [
         lambda run: run.last.write_bytes(run.last.read_bytes()[:5000]),
-        lambda run: save_file({"f.x": torch.zeros(1)}, run.last),
         lambda run: save_tensors(run.last, {"f.x": torch.zeros(1)}, {"step": 1}),
         lambda run: save_tensors(run.last, load_tensors(run.last, ("D.",))[0], {"step": 1}),
         lambda run: run.description.write_text("{}"),
-        lambda run: run.description.write_text("no json"),
         lambda run: run.description.write_text(run.description.read_text().replace('"n": 2', '"n": 3')),
         lambda run: run.description.write_text(run.description.read_text().replace('"n": 2', '"n": "two"')),
     ],
-    ids=["cut", "foreign", "other", "D", "empty", "text", "n", "type"],
+    ids=["cut", "other", "D", "empty", "n", "type"],
 )
 def test_a_damaged_run_is_one_line(copied, damage):
     damage(copied)
-    with pytest.raises(ModelError, match=r"(last\.safetensors|run\.json)") as caught:
+    with refusal(ModelError, match=r"(last\.safetensors|run\.json)"):
         load_model(copied.path)
-    assert "\n" not in str(caught.value)
 
 
 # A folder that from_pretrained takes
@@ -204,7 +192,7 @@ def test_a_folder_that_save_pretrained_wrote(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "options",
-    [{"checkpoint": "best"}, {"checkpoint": "label-free"}, {"weights": "raw"}, {"checkpoint": "3"}],
+    [{"checkpoint": "label-free"}, {"weights": "raw"}, {"checkpoint": "3"}],
 )
 def test_there_is_nothing_to_choose_in_a_folder(run, options):
     with pytest.raises(ModelError, match=r"is not a run: --checkpoint and --weights choose within a run$"):
@@ -230,9 +218,8 @@ def test_there_is_nothing_to_choose_in_a_folder(run, options):
 )
 def test_a_damaged_folder_is_one_line(copied, damage):
     damage(copied.model)
-    with pytest.raises(ModelError, match=r"holds no model of redoseg, or it is damaged \(.+\)$") as caught:
+    with refusal(ModelError, match=r"holds no model of redoseg, or it is damaged \(.+\)$"):
         load_model(copied.model)
-    assert "\n" not in str(caught.value)
 
 
 # Names
@@ -241,9 +228,8 @@ def test_a_damaged_folder_is_one_line(copied, damage):
 @pytest.mark.parametrize("name", ["nothing", "./nothing/here", "/nothing/here", "~/nothing", "a/b/c", ""])
 def test_an_unknown_name(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError) as caught:
         load_model(name)
-    assert "\n" not in str(caught.value)
     if name:
         assert str(caught.value) == (
             f"no model '{name}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a "
@@ -251,34 +237,27 @@ def test_an_unknown_name(name, tmp_path, monkeypatch):
         )
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "photos"])
-def test_a_path_that_is_no_model(kind, tmp_path, data):
-    path = {"file": tmp_path / "a.safetensors", "folder": tmp_path, "photos": data}[kind]
-    if kind == "file":
-        path.write_bytes(b"weights")
-    with pytest.raises(
-        ModelError, match=r"is neither a run \(run\.json\) nor a model's folder \(config\.json\)$"
-    ):
-        load_model(path)
+def test_a_folder_that_is_no_model(tmp_path, data):
+    for path in (tmp_path, data):
+        with refusal(
+            ModelError, match=r"is neither a run \(run\.json\) nor a model's folder \(config\.json\)$"
+        ):
+            load_model(path)
 
 
 def test_a_hub_id_that_cant_be_had(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ModelError, match=r"^'someone/something' is no folder here, and the hub gave no"
-    ) as caught:
+    with refusal(ModelError, match=r"^'someone/something' is no folder here, and the hub gave no"):
         load_model("someone/something")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a b/c", "a/.b", "--/x"])
 def test_what_cant_be_a_hub_id(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError):
         load_model(name)
-    assert "\n" not in str(caught.value)
 
 
 # The regions' order

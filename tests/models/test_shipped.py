@@ -1,6 +1,5 @@
 """Models that come with the package: names, whole files, the list, and the script that puts them there."""
 
-import importlib.util
 import json
 import logging
 import re
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 
 from bare_python import WITHOUT, python
+from loaded_scripts import script
 from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
@@ -34,16 +34,7 @@ NAME, PLAIN = "squares-small", "squares"
 TOLD = ["--data-text", "Bright squares", "--licence", "CC0", "--subject", "squares"]
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("ship", ROOT / "scripts" / "ship.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-ship = script()
+ship = script("ship")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -275,7 +266,7 @@ def test_the_models_in_this_checkout_are_whole():
         assert (model.f.n, model.f.size) == (card.n, card.size)
         assert card.name == "birds-small" if card.scores is None else card.scores["images"] > 0
         assert card.data["licence"]
-    budget, files = script(), ship._checkout()
+    budget, files = script("ship"), ship._checkout()
     weights = [file for file in files if file.suffix in ship._WEIGHTS]
     assert ship._bytes(weights) <= budget.MOST_WEIGHTS
     assert ship._bytes(files) <= budget.MOST_IN_ALL

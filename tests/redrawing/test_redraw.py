@@ -9,12 +9,10 @@ from PIL import Image
 from torch import nn
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ConfigError, ModelError
 from redoseg.method.compositing import redraw
 from redoseg.models.model import Model
 from redoseg.networks.build import Networks, build_networks
 from redoseg.networks.layers import NormKind
-from redoseg.networks.mask import MaskNetwork
 from redoseg.redrawing.redraw import redraw_grid, redraw_photo
 from redoseg.tensors import to_array
 
@@ -112,15 +110,3 @@ def test_a_photo_of_any_size_is_redrawn_and_the_seed_decides() -> None:
     assert (
         page.tobytes() != redraw_photo(model, photo, region=1, count=3, seed=4, blur=(0, 0, 1, 1)).tobytes()
     )
-
-
-def test_what_cannot_be_redrawn_is_said_in_one_line() -> None:
-    photo = Image.new("RGB", (32, 32))
-    bare = Model(MaskNetwork(width=4, blocks=1, size=32), None, None, "as shipped", None, False)
-    with pytest.raises(ModelError, match=r"^this checkpoint holds the mask network only.*name a run, with"):
-        redraw_photo(bare, photo)
-    model = as_model(networks())
-    with pytest.raises(ConfigError, match=r"no region 2: .* 0 .the background. to 1"):
-        redraw_photo(model, photo, region=2)
-    with pytest.raises(ConfigError, match="--count is 0"):
-        redraw_photo(model, photo, count=0)

@@ -33,23 +33,6 @@ FLOWERS = [(f"image_{k:05}", "train" if k < 8 else "val") for k in range(34)]
 BIRDS = [(f"{k:03}", "train") for k in range(24)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REDOSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Faces and flowers with masks in val, birds without any."""
-    folder = tmp_path_factory.mktemp("root")
-    pack(folder, "lfw32", FACES)
-    pack(folder, "flowers32", FLOWERS)
-    pack(folder, "birds32", BIRDS, masked=())
-    return folder
-
-
 def experiment(root, out, **options):
     console = Console(file=io.StringIO(), width=200)
     given: dict[str, Any] = {"scale": SCALE, "seeds": 1, "device": "cpu", "console": console}

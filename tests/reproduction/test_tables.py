@@ -32,23 +32,8 @@ from redoseg.reproduction.table1 import table1
 
 PEOPLE = [(f"{who}_{k:04}", "val") for who in ("Ann_Lee", "Bo", "Cy", "Di", "Ed", "Flo") for k in (1, 2, 3)]
 FACES = [(f"Nobody_{k:04}", "train") for k in range(8)] + PEOPLE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REDOSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Faces and flowers with masks in val, birds without any."""
-    folder = tmp_path_factory.mktemp("root")
-    pack(folder, "lfw32", FACES)
-    pack(folder, "flowers32", [(f"image_{k:05}", "train" if k < 8 else "val") for k in range(16)])
-    pack(folder, "birds32", [(f"{k:03}", "train" if k < 8 else "val") for k in range(12)], masked=())
-    return folder
+FLOWERS = [(f"image_{k:05}", "train" if k < 8 else "val") for k in range(16)]
+BIRDS = [(f"{k:03}", "train" if k < 8 else "val") for k in range(12)]
 
 
 @pytest.fixture
@@ -197,7 +182,7 @@ def test_every_arm_is_a_training_that_can_be(root, tmp_path, name, scale, recipe
     assert names == set(arms(base)), "an arm that changes nothing"
 
 
-def test_every_experiment_has_its_name():
+def test_experiments_have_these_names():
     assert {"table1", "figure4", "ablations", "digits", "semi-supervised"} <= set(EXPERIMENTS)
 
 

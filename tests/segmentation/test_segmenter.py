@@ -16,6 +16,7 @@ from redoseg.models.backends.torch import torch_backend
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
+from refusals import refusal
 
 S = 32
 Backend = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -167,9 +168,8 @@ def test_any_mode_of_image_works(mode: str) -> None:
     ],
 )
 def test_what_is_no_photo_is_refused_with_the_cure(wrong: object, cure: str) -> None:
-    with pytest.raises(DataError, match=cure) as caught:
+    with refusal(DataError, match=cure):
         segmenter()(wrong)  # type: ignore[call-overload]
-    assert "\n" not in str(caught.value)
 
 
 def test_files_that_are_no_photos_are_named(tmp_path: Path) -> None:
@@ -202,9 +202,7 @@ def test_from_pretrained_reads_what_save_pretrained_wrote(tmp_path: Path) -> Non
     np.testing.assert_array_equal(seg(picture), Segmenter(torch_backend(f), n=3, size=S)(picture))
 
 
-def test_models_and_devices_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ModelError):
-        Segmenter.from_pretrained(tmp_path / "nothing", device="cpu")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     network().save_pretrained(tmp_path / "model")
     with pytest.raises(ConfigError, match="--device nonsense"):
         Segmenter.from_pretrained(tmp_path / "model", device="nonsense")

@@ -23,6 +23,7 @@ from redoseg.models.weights import load_tensors
 from redoseg.training import distributed
 from redoseg.training.distributed import ProcessGroup, SingleProcess
 from redoseg.training.redo import check_shares
+from refusals import refusal
 from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
@@ -205,9 +206,8 @@ def member(world, local_rank=0):
 def refused(world, **options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
     check_shares(config, SingleProcess())
-    with pytest.raises(ConfigError) as caught:
+    with refusal(ConfigError) as caught:
         check_shares(config, member(world))
-    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
@@ -228,7 +228,7 @@ def test_every_region_needs_an_image():
 @pytest.mark.parametrize(
     "options", [{}, {"n": 3}, {"g_norm": "batch"}, {"g_norm": "batch", "n": 3, "redraw": "each"}]
 )
-def test_these_are_not(options):
+def test_what_can_be_shared_is_not_refused(options):
     config = TrainConfig.of(data="digit", out="run", **TINY | options)
     check_shares(config, member(2))
 

