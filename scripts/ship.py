@@ -15,6 +15,7 @@ from pathlib import Path
 
 from redoseg.errors import ModelError, RedosegError
 from redoseg.exporting.hub_folder import pack
+from redoseg.exporting.onnx import Starts
 from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json, write_folder_aside
 from redoseg.models import shipped
@@ -22,6 +23,7 @@ from redoseg.models.card import Card, rule_text
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
+from redoseg.models.source import find_model
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MOST_WEIGHTS, MOST_IN_ALL = 5_000_000, 8_000_000
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"DATA --checkpoint {options.checkpoint} --json > FILE, and --evaluation FILE; without masks "
                 "to score it with, --unscored"
             )
-        _ship(model, card, generators=options.generators)
+        starts = find_model(run.model if options.saved_model else run.path).starts()
+        _ship(model, card, starts, generators=options.generators)
     except (RedosegError, OSError) as error:
         print(f"ship.py: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
@@ -90,12 +93,12 @@ def _as_saved(run: RunFolder) -> Model:
     )
 
 
-def _ship(model: Model, card: Card, *, generators: bool) -> None:
+def _ship(model: Model, card: Card, starts: Starts, *, generators: bool) -> None:
     """Nothing is written if the checkout would grow over its budget."""
     folder = shipped.ROOT / card.name
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / card.name
-        card = pack(model, card, made, generators=generators)
+        card = pack(model, card, made, starts=starts, generators=generators)
         new = sorted(made.iterdir())
         sizes = {file.name: file.stat().st_size for file in new}
         others = [file for file in _checkout() if folder not in file.parents]

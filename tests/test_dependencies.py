@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CALLED = {"PIL": "pillow", "cv2": "opencv-contrib-python-headless", "sklearn": "scikit-learn"}
+CALLED = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn"}
 """Modules whose distribution has another name."""
 
 
@@ -74,6 +74,6 @@ def test_every_dependency_has_its_reason_and_its_extra():
     ],
 )
 def test_an_import_is_seen_by_its_distribution(line):
-    names = {"opencv-contrib-python-headless", "pillow", "scikit-learn", "huggingface-hub"}
+    names = {"opencv-python-headless", "pillow", "scikit-learn", "huggingface-hub"}
     assert len(imported_by(line) & names) == 1
     assert imported_by("from .files import x\nimport redoseg.files, json") == set()

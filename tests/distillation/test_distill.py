@@ -116,7 +116,7 @@ def done(teacher, tmp_path_factory):
 def unscored(monkeypatch):
     """What takes its time with drawn scenes: a thousand of them scored, an ONNX file of a new shape."""
     monkeypatch.setattr(checkpoints, "scoring_split", lambda dataset: None)
-    monkeypatch.setattr(checkpoints, "save_model", lambda f, folder, masks: f.save_pretrained(folder))
+    monkeypatch.setattr(checkpoints, "save_model", lambda f, folder, *_: f.save_pretrained(folder))
 
 
 def typed(**options):

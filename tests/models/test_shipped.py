@@ -321,7 +321,7 @@ def empty(tmp_path, monkeypatch):
 def test_without_generators(empty, run, capsys, photo):
     assert ship.main([str(run.path), NAME, *TOLD]) == 0
     output = capsys.readouterr().out
-    names = ["card.json", "config.json", "mask.onnx", "model.safetensors"]
+    names = ["card.json", "config.json", "mask.onnx", "model.safetensors", "refining.json"]
     assert sorted(path.name for path in (empty / NAME).iterdir()) == names
     assert all(f"{empty / NAME / name}: " in output for name in names)
     assert "checkpoint: the last one (no label chose it), 4 steps" in output

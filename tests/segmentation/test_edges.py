@@ -1,8 +1,6 @@
 """Borders at the photo's full size: where the guided filter puts them, and that it is off where not asked."""
 
-import sys
 import tarfile
-import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,16 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
-pytest.importorskip("cv2", reason="the extra `edges` isn't installed")
-
 from masknetworks import network
 from redoseg.cli import main
 from redoseg.data.labels import region_map
-from redoseg.errors import ConfigError, MissingExtraError
+from redoseg.errors import ConfigError
 from redoseg.segmentation.edges import GuidedEdges
 from redoseg.segmentation.segment import SegmentReport, segment_files
 from redoseg.segmentation.segmenter import Masks, Segmenter
-from refusals import refusal
 
 S = 32
 SIDE = 8 * S
@@ -111,11 +106,10 @@ def test_a_mask_without_borders_stays() -> None:
     np.testing.assert_allclose(half(noise(SIDE, SIDE)), 0.5, atol=1e-4)
 
 
-def test_large_photos_are_filtered_on_fewer_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_photos_are_filtered_on_fewer_pixels() -> None:
     picture = Image.fromarray(noise(20, 20)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     whole = segmenter()(picture)
-    monkeypatch.setattr("redoseg.segmentation.edges._MOST", SIDE**2 // 4)
-    fewer = segmenter()(picture)
+    fewer = segmenter(GuidedEdges(most=SIDE**2 // 4))(picture)
     assert not np.array_equal(whole, fewer)
     assert (region_map(whole) != region_map(fewer)).mean() < 0.005
     np.testing.assert_allclose(whole, fewer, atol=0.05)
@@ -235,25 +229,6 @@ def test_workers_of_a_cluster_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redoseg.cli.segment._on_ray", on_ray)
     assert main(["segment", "m", "p", "--out", "o", "--edges", "guided", "--ray", "local"]) == 0
     assert told["edges"] == "guided"
-
-
-def test_without_the_library_one_line_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    code = main(["segment", "nowhere", "photos", "--out", str(tmp_path / "out"), "--edges", "guided"])
-    install = "needs OpenCV, which isn't installed: pip install 'redoseg[edges]'\n"
-    assert (code, *capsys.readouterr()) == (1, "", f"redoseg: --edges guided {install}")
-    with pytest.raises(MissingExtraError, match="edges"):
-        segmenter()
-    assert segmenter("none")(step(100)).shape == (2, SIDE, SIDE)
-
-
-def test_an_opencv_without_the_filter_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", types.ModuleType("cv2"))
-    monkeypatch.delitem(sys.modules, "cv2.ximgproc", raising=False)
-    with refusal(MissingExtraError, match=r"can't use the OpenCV .*pip install 'redoseg\[edges\]'"):
-        segmenter()
 
 
 def test_choices_that_are_not_there(model: Path) -> None:

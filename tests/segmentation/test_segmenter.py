@@ -196,7 +196,7 @@ def test_from_pretrained_reads_what_save_pretrained_wrote(tmp_path: Path) -> Non
     f = network(3)
     f.order.copy_(torch.tensor([1, 2, 0]))
     f.save_pretrained(tmp_path / "model")
-    seg = Segmenter.from_pretrained(tmp_path / "model", device="cpu")
+    seg = Segmenter.from_pretrained(tmp_path / "model", device="cpu", refine="off")
     assert (seg.n, seg.size) == (3, S)
     picture = photo(60, 40)
     np.testing.assert_array_equal(seg(picture), Segmenter(torch_backend(f), n=3, size=S)(picture))

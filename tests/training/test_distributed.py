@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 @pytest.fixture
 def no_model(monkeypatch):
     """Runs leave no ONNX file: exporting takes longer than these runs do."""
-    monkeypatch.setattr("redoseg.training.checkpoints.save_model", lambda f, folder, masks: folder.mkdir())
+    monkeypatch.setattr("redoseg.training.checkpoints.save_model", lambda f, folder, *_: folder.mkdir())
 
 
 # Equal to one process

@@ -36,17 +36,17 @@ def find_threshold(masks: Tensor, images: Tensor) -> float:
     return max(similar, key=lambda threshold: outline(images, regions[threshold]))
 
 
-SPREAD = 0.2
-"""Between the thresholds of the starts from which masks are refined."""
+AROUND = (-0.3, -0.15, 0.0, 0.1)
+"""Where the starts from which masks are refined lie beside the best threshold."""
 
 
 def find_starts(masks: Tensor, images: Tensor) -> tuple[float, ...]:
-    """The thresholds of the starts from which such masks are refined: that of `find_threshold`, one below it
-    and one above. Masks that are too small for the object so begin larger, blobs that are too large
-    smaller."""
+    """The thresholds of the starts from which such masks are refined: that of `find_threshold` and those
+    around it, all from .05 to .95. Masks that are too small for the object so begin larger, blobs that are
+    too large smaller. `AROUND` was settled with the labels of three sets in sight (docs/refining.md)."""
     best = find_threshold(masks, images)
-    around = (round(best + step * SPREAD, 6) for step in (-1, 0, 1))
-    return tuple(threshold for threshold in around if 0 < threshold < 1)
+    around = (min(max(best + offset, 0.05), 0.95) for offset in AROUND)
+    return tuple(sorted({round(threshold, 6) for threshold in around}))
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ Refine = Literal["auto", "off"]
 Masks = NDArray[np.float32]
 Photo = NDArray[np.uint8]
 
-THRESHOLDS = (0.3, 0.5, 0.7)
+THRESHOLDS = (0.2, 0.35, 0.5, 0.6)
 """The starts of a model that says nothing of its own ones."""
 
 _VOTING = 64  # short side, in pixels, at which the starts vote
@@ -124,7 +124,7 @@ def doubt(masks: Masks) -> float:
     largest masks lack to 1, over the object's area, and at most 1. It is 1, too, where no pixel is the
     object's, or every one. masks (n, H, W), background first, that sum to one over n."""
     largest = masks.max(0)
-    area = np.count_nonzero(masks[0] < largest)
+    area = int(np.count_nonzero(masks[0] < largest))
     if area in (0, largest.size):
         return 1.0
     return min(1.0, 2 * float((1 - largest).sum()) / area)
