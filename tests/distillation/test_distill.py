@@ -296,7 +296,13 @@ def test_what_the_folder_holds(done):
             for name in ("last", "label-free", "step-0000002", "step-0000004")
         ),
         *("samples/step-0000002.png", "samples/step-0000004.png"),
-        *("model/config.json", "model/model.safetensors", "model/mask.onnx", "model/README.md"),
+        *(
+            "model/config.json",
+            "model/model.safetensors",
+            "model/mask.onnx",
+            "model/refining.json",
+            "model/README.md",
+        ),
     }
 
 

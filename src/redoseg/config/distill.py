@@ -9,7 +9,7 @@ import tyro
 
 from redoseg.config.checks import Config
 from redoseg.config.markers import MAY_CHANGE, POSITIVE, Bound, Group, at_least, from_0_to
-from redoseg.config.train import Compile, Precision, TrainConfig
+from redoseg.config.train import SIZE, Compile, Precision, TrainConfig
 from redoseg.errors import ConfigError
 
 CONFIDENT = Bound("it must be at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -20,7 +20,7 @@ class DistillConfig(Config):
     """One student, trained on the masks of one run. `resolved` fills in what depends on that run."""
 
     run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
-    """The run whose mask network and generators teach."""
+    """The run whose mask network and generators teach; or a model's folder or name, with --data."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 
@@ -29,8 +29,13 @@ class DistillConfig(Config):
     weights: Annotated[Literal["ema", "raw"] | None, Group.TEACHER] = None
     """RUN's moving average or its raw weights. None: the average if one is kept."""
     data: Annotated[tuple[str, ...], MAY_CHANGE] = ()
-    """Where RUN's data lies now. Not given: where it lay when RUN was trained."""
+    """Where RUN's data lies now. Not given: where it lay when RUN was trained. For a model, any photos."""
 
+    targets: Literal["network", "refined"] = "network"
+    """What the student learns: RUN's masks, or those refined along the outlines of each image."""
+    size: Annotated[int | None, SIZE] = None
+    """Side of the images that the student sees, 32, 64, 128 or 256, at least RUN's. None: RUN's, for refined
+    targets at least 64."""
     f_width: Annotated[int | None, at_least(4)] = None
     """Channels of the student at full size. None: twice RUN's."""
     f_blocks: Annotated[int, at_least(0)] = 6
@@ -57,9 +62,12 @@ class DistillConfig(Config):
     """A pixel counts if the largest of its masks is at least this, from 0 to below 1."""
     object_share: Annotated[tuple[float, float], Group.TEACHER] = (0.02, 0.9)
     """An image counts if the regions that aren't background cover a share of it between these two."""
+    doubtful: Annotated[float, CONFIDENT, Group.TEACHER] = 0.2
+    """Share of the images, from 0 to below 1, that are left out because their refined masks are the most
+    doubtful."""
     synthetic: Annotated[float | None, from_0_to(1), Group.TEACHER] = None
     """Share of a batch, 0 to 1, in which RUN's generators have redrawn a region. None: half; without
-    generators, 0."""
+    generators, for refined targets and at another size, 0."""
     mirrored: Annotated[bool, Group.TEACHER] = True
     """Learn the average of RUN's masks of an image and of its mirror image."""
     calibrate: Annotated[bool, Group.TEACHER] = True
@@ -101,7 +109,18 @@ class DistillConfig(Config):
             )
 
     def resolved(self, teacher: TrainConfig, *, generators: bool) -> Self:
-        """The same with everything a value. ConfigError for --synthetic without `generators` to draw."""
+        """The same with everything a value. ConfigError for --synthetic without `generators` to draw at the
+        student's size, or with refined targets, and for a size below the teacher's."""
+        refined = self.targets == "refined"
+        size = self.size or (max(64, teacher.size) if refined else teacher.size)
+        if size < teacher.size:
+            raise ConfigError(f"--size is {size}, but {self.run} was trained at {teacher.size}: no less")
+        if self.synthetic and (refined or size != teacher.size):
+            reason = (
+                "redrawn images have no refined masks" if refined else f"they are drawn at {teacher.size} px"
+            )
+            raise ConfigError(f"--synthetic is {self.synthetic:g}, but {reason}: use --synthetic 0")
+        generators = generators and not refined and size == teacher.size
         if self.synthetic and not generators:
             raise ConfigError(
                 f"--synthetic is {self.synthetic:g}, but {self.run} has no generators at --checkpoint "
@@ -111,6 +130,7 @@ class DistillConfig(Config):
         return dataclasses.replace(
             self,
             data=self.data or teacher.data,
+            size=size,
             f_width=self.f_width or 2 * teacher.f_width,
             synthetic=default if self.synthetic is None else self.synthetic,
             precision=self.precision or teacher.precision,
@@ -127,8 +147,8 @@ class DistillConfig(Config):
 
 
 _SAME = (
-    "data", "out", "batch", "steps", "minutes", "seed", "f_width", "f_blocks", "ema_half_life", "flip",
-    "eval_every", "save_every", "device", "precision", "compile", "threads", "cache",
+    "data", "out", "size", "batch", "steps", "minutes", "seed", "f_width", "f_blocks", "ema_half_life",
+    "flip", "eval_every", "save_every", "device", "precision", "compile", "threads", "cache",
 )  # fmt: skip
 """Options that mean the same of a student as of a run of `redoseg train`. `lr` and `shift` don't."""
 
@@ -139,7 +159,7 @@ _RENAMED = {
 """What a run of `redoseg train` calls it, and what a student does."""
 
 _INHERITED = (
-    "n", "size", "f_pyramid", "resize", "best_by", "mnist", "blur", "collapse_below", "collapse_variation",
+    "n", "f_pyramid", "resize", "best_by", "mnist", "blur", "collapse_below", "collapse_variation",
 )  # fmt: skip
 """Options in which a student is as its teacher: to learn its masks it needs the same regions and images."""
 

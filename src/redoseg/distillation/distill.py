@@ -43,14 +43,19 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         device=group.device(config.device),
         mirrored=config.mirrored,
     )
-    if config.synthetic is None and teacher.generators is None:
+    if not teacher.is_run and not config.data:
+        raise ConfigError(f"{config.run} is a model without its photos: say with --data what to learn from")
+    if config.synthetic is None and config.targets == "network" and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
     group.check_same(teacher.identity["weights"], "the teacher's weights")
     config = config.resolved(teacher.config, generators=teacher.generators is not None)
     described = config.described_as(teacher.config)
     if group.is_main_process:
         RunFolder(config.out).check_compatible(config)
-    dataset = _open_data(config.run, described, console, group)
+    if teacher.is_run:
+        dataset = _open_data(config.run, described, teacher.config.size, console, group)
+    else:
+        dataset = open_everywhere(described, console, group)
     with lock_of(group, config.out):
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
         Trainer(described, dataset, learner, console, group).run()
@@ -65,10 +70,13 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
     return distill(dataclasses.replace(original, out=path, **changed), console=console)
 
 
-def _open_data(run: Path, described: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
-    """Open the data that the run was trained on. DataError if the fingerprint is another."""
+def _open_data(
+    run: Path, described: TrainConfig, size: int, console: Console, group: SingleProcess
+) -> Dataset:
+    """Open the data that the run was trained on, at the student's size; `size` is the run's own.
+    DataError if the fingerprint is another."""
     try:
-        dataset = open_everywhere(described, console, group)
+        dataset = open_everywhere(dataclasses.replace(described, size=size), console, group)
     except DataError as error:
         raise DataError(f"{error} ({run} was trained on it: --data says where it is now)") from error
     if dataset.fingerprint != RunFolder(run).fingerprint():
@@ -77,4 +85,4 @@ def _open_data(run: Path, described: TrainConfig, console: Console, group: Singl
             f"{where} isn't what {run} was trained on, or has changed since: bring back the same files, or "
             "say with --data where they are"
         )
-    return dataset
+    return dataset if described.size == size else open_everywhere(described, console, group)

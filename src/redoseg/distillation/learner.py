@@ -9,12 +9,13 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import student_options
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
-from redoseg.distillation.pairs import Pairs, select
+from redoseg.distillation.pairs import Pairs, select, unpack
+from redoseg.distillation.targets import RefinedTargets, WithTargets
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.method.algorithm import Metrics
 from redoseg.tensors import to_tensor, working_precision
-from redoseg.training.batches import Batches, open_source
+from redoseg.training.batches import Batches, Source, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.learner import Learner
 from redoseg.training.log import say
@@ -49,14 +50,14 @@ class DistillationLearner(Learner):
         self.images = dataset.split("train")
         self.source = open_source(self.images, self.device)
         self.pairs = Pairs(config, teacher, group)
+        self.targets: RefinedTargets | None = None
         self.restart(0)
 
     def restart(self, attempt: int) -> None:
         """Build a new student. Attempt 0 is the only one."""
         config, group = self.config, self.group
         seed = derive_seed(config.seed)
-        stream = InfiniteSampler(len(self.images), config.batch, seed)
-        self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
+        self.batches = self._batches(self.source, len(self.images))
         self.student = MaskLearner(self.described, seed, self.device, group)
         self.networks, self.optimizers = self.student.networks, self.student.optimizers
 
@@ -64,11 +65,20 @@ class DistillationLearner(Learner):
         """One update. Returns its loss, the share of pixels that counted, the share of images left out."""
         config, random = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, t))
         images = self.batches.at(t, random)
-        with working_precision(self.described.precision, self.device):
-            images, masks = self.pairs.with_masks(images, random)
-        which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
-        metrics = self.student.update(*self.pairs.augment(images, masks, pixels.float(), random), t)
-        return metrics | {"counted": pixels.float().mean(), "left_out": 1 - which.float().mean()}
+        if self.targets is not None:
+            images, masks, weights, which = unpack(images, config.object_share)
+        else:
+            with working_precision(self.described.precision, self.device):
+                images, masks = self.pairs.with_masks(images, random)
+            which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
+            weights = pixels.float()
+        metrics = self.student.update(*self.pairs.augment(images, masks, weights, random), t)
+        return metrics | {"counted": weights.mean(), "left_out": 1 - which.float().mean()}
+
+    def _batches(self, source: Source, length: int) -> Batches:
+        config, group = self.config, self.group
+        stream = InfiniteSampler(length, config.batch, derive_seed(config.seed))
+        return Batches(source, stream, flip=config.flip, rank=group.rank, world=group.world)
 
     def log_entry(self, means: dict[str, float]) -> dict[str, Any]:
         """The threshold, the loss, and beside it the two shares, which are no losses."""
@@ -84,8 +94,10 @@ class DistillationLearner(Learner):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The threshold of the teacher's masks, and the digest of its weights."""
-        return {"threshold": self.teacher.threshold, "teacher": self.teacher.identity["weights"]}
+        """The threshold of the teacher's masks, or where refining them starts; its weights' digest."""
+        starts = {"starts": list(self.teacher.starts)} if self.config.targets == "refined" else {}
+        teacher = self.teacher.identity["weights"]
+        return {"threshold": self.teacher.threshold, "teacher": teacher} | starts
 
     def describe(self) -> dict[str, Any]:
         """The student's own options, in both forms, and what taught it."""
@@ -104,6 +116,9 @@ class DistillationLearner(Learner):
                 f"{run} at --checkpoint {self.config.checkpoint} isn't what taught {out}: it was trained "
                 "further, or is another run; begin anew with another --out"
             )
+        if self.config.targets == "refined":
+            self._begin_refined(saved)
+            return
         if saved is not None:
             # Chosen once: rounding on another machine must not change the masks that a student learns.
             self.teacher.threshold = saved["threshold"]
@@ -113,6 +128,36 @@ class DistillationLearner(Learner):
                 lambda: self.teacher.find_threshold(to_tensor(self.images.images(sample), self.device))
             )
         say(self.console, self.group.broadcast(self._describe_masks))
+
+    def _begin_refined(self, saved: dict[str, Any] | None) -> None:
+        """Make the refined targets, or take those that are there, and learn from the surest."""
+        config, group, teacher = self.config, self.group, self.teacher
+        sample = evenly_spaced(len(self.images), CALIBRATED)
+        teacher.starts = tuple(
+            saved["starts"]
+            if saved is not None
+            else group.broadcast(
+                lambda: teacher.find_starts(to_tensor(self.images.images(sample), self.device))
+            )
+        )
+        identity = {"teacher": teacher.identity["weights"], "size": config.size, "mirrored": config.mirrored}
+        self.targets = RefinedTargets(config.out / "targets", self.images, teacher, identity)
+        if group.is_main_process:
+            with self.console.status("refining masks") as status:
+                self.targets.make(
+                    lambda done, images: status.update(f"refining masks: {done} of {images} images")
+                )
+        group.barrier()
+        self.targets.load()
+        kept = self.targets.surest(1 - config.doubtful)
+        self.batches = self._batches(WithTargets(self.source, self.targets, kept), len(kept))
+        fallen = int((self.targets.doubt == 1).sum())
+        say(
+            self.console,
+            f"learning from {config.run} at step {teacher.identity['step']}, its masks refined from "
+            f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(kept)} surest of "
+            f"{len(self.images)} images; for {fallen} the network's own mask stayed",
+        )
 
     def _describe_masks(self) -> str:
         """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""

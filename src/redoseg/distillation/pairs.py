@@ -58,3 +58,15 @@ def select(masks: Tensor, *, confident: float, object_share: tuple[float, float]
     share = 1 - masks[:, 0].mean((1, 2))
     images = (share >= object_share[0]) & (share <= object_share[1])
     return images, (masks.amax(1, keepdim=True) >= confident) & images[:, None, None, None]
+
+
+def unpack(batch: Tensor, object_share: tuple[float, float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A batch (B, 3 + n - 1, S, S) in [-1, 1] of images beside refined targets: the images, the masks
+    (B, n, S, S), the weight (B, 1, S, S) of each pixel, and which images (B,) count, as in `select`.
+    A pixel counts in so far as the starts agree on it: from 0, where all regions are equally likely, to 1."""
+    images, objects = batch[:, :3], (batch[:, 3:] + 1) / 2
+    masks = torch.cat((1 - objects.sum(1, keepdim=True), objects), 1).clamp(0, 1)
+    which, _ = select(masks, confident=0, object_share=object_share)
+    n = masks.shape[1]
+    weights = (n * masks.amax(1, keepdim=True) - 1) / (n - 1)
+    return images, masks, weights * which[:, None, None, None], which

@@ -5,35 +5,45 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ConfigError
-from redoseg.label_free.calibration import apply_threshold, find_threshold
+from redoseg.errors import ConfigError, ModelError
+from redoseg.label_free.calibration import apply_threshold, find_starts, find_threshold
 from redoseg.method.compositing import choose_regions
 from redoseg.method.drawing import RandomDraws, redraw_batch
+from redoseg.models.card import CONFIG
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.source import RunCheckpoint, find_model
+from redoseg.models.shipped import shipped_folder
+from redoseg.models.source import find_model
 from redoseg.networks.mask import MaskNetwork
 
 
 class Teacher:
-    """A run's checkpoint. Its masks have the background first and no gradient."""
+    """A run's checkpoint, or a model with a card. Its masks have the background first and no gradient.
+    `is_run` says which; what a model was trained on isn't there to learn from."""
 
     def __init__(
         self, run: Path, *, checkpoint: str, weights: str | None, device: torch.device, mirrored: bool
     ) -> None:
-        """Raises ConfigError if `run` holds no run, ModelError if its checkpoint can't be read."""
-        if not RunFolder(run).exists:
+        """Raises ConfigError if `run` holds no run and is no model, ModelError if its checkpoint or files
+        can't be read, or if it has no card."""
+        self.is_run = RunFolder(run).exists
+        if not (self.is_run or (run / CONFIG).is_file() or shipped_folder(str(run))):
             raise ConfigError(
                 f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one"
             )
-        source = find_model(run, checkpoint=checkpoint, weights=weights)
-        assert isinstance(source, RunCheckpoint)
+        source = find_model(run if run.exists() else str(run), checkpoint=checkpoint, weights=weights)
         model = source.load(device)
-        self.config: TrainConfig = source.config
+        if model.config is None:
+            raise ModelError(f"{run} has no card that says how it was made: name the run that it comes from")
+        self.config: TrainConfig = model.config
         self.generators, self.supervision = model.generators, model.supervision
         self.identity: dict[str, Any] = {"run": str(run), **model.checkpoint, "weights": source.digest}
+        self.device = device
+        self.starts: tuple[float, ...] = ()
+        """The thresholds from which its masks are refined; none until they are set."""
         self._f, self._order = _Calibrated(model.f, mirrored), model.f.order
         # One region is redrawn and the rest of the image stays, whatever the run's own --redraw was.
         self._redraw_one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
@@ -47,6 +57,11 @@ class Teacher:
     def threshold(self, threshold: float) -> None:
         self._f.threshold = threshold
 
+    def find_starts(self, images: Tensor) -> tuple[float, ...]:
+        """The thresholds from which its masks of images (N, 3, S, S) are refined (`find_starts`)."""
+        masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
+        return find_starts(masks, images)
+
     def find_threshold(self, images: Tensor) -> float:
         """The threshold at which the object's outline fits the edges of images (N, 3, S, S) best."""
         self.threshold = 0.5
@@ -55,8 +70,12 @@ class Teacher:
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
-        """Masks (B, n, S, S) of images (B, 3, S, S) in [-1, 1]."""
-        return self._ordered(self._f(images))
+        """Masks (B, n, S, S) of images (B, 3, S, S) in [-1, 1]. The run's f sees images at its own size."""
+        own, side = self.config.size, images.shape[-1]
+        if side == own:
+            return self._ordered(self._f(images))
+        small = F.interpolate(images, size=own, mode="bilinear", antialias=True)
+        return F.interpolate(self._ordered(self._f(small)), size=side, mode="bilinear")
 
     def sample_draws(self, batch: int, random: torch.Generator) -> RandomDraws:
         """Random regions and codes for `batch` images to redraw."""

@@ -14,6 +14,7 @@ from redoseg.files import read_json
 from redoseg.models.card import ROWS, Card
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
+from redoseg.models.shipped import shipped_folder
 from redoseg.models.weights import load_tensors
 from redoseg.version import __version__
 
@@ -55,7 +56,8 @@ def card_of_run(
             steps = _last_step(teacher_run, teacher_config, teacher)
             lines.append(train_line(teacher_config, out=teacher_out, steps=steps))
         steps = _last_step(run, original, chosen)
-        lines.append(distill_line(original, run=teacher_out, out=out, steps=steps))
+        named = str(original.run) if shipped_folder(str(original.run)) else teacher_out
+        lines.append(distill_line(original, run=named, out=out, steps=steps))
     else:
         lines.append(train_line(config, out=out, steps=_last_step(run, config, chosen)))
     device, splits = described.get("device", {}), described["data"]["splits"]

@@ -26,7 +26,7 @@ THRESHOLDS = (0.2, 0.35, 0.5, 0.6)
 
 _VOTING = 64  # short side, in pixels, at which the starts vote
 _ROUNDS = 4  # of colours from masks and masks from colours
-_COLOUR, _NEAR = 0.7, 6.0  # weights of a pixel's colour and of its surroundings
+_COLOUR, _NEAR = 1.0, 6.0  # weights of a pixel's colour and of its surroundings
 _RADIUS, _EPS = 3, 1e-3  # of the surroundings at the size of the vote, by the guided filter
 _FAR, _NOWHERE = (
     0.1,
