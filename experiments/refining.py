@@ -1,6 +1,6 @@
 """Refined masks beside the network's own, GrabCut's and the trivial ones; and what doubt says of them.
 
-    python experiments/refining.py MODEL DATA [--size 128] [--json refining.json]
+    python experiments/refining.py MODEL DATA [--size 128] [--without DATA2 ...] [--json refining.json]
 
 The labelled images of `val`, resized to SIZE x SIZE; or, if DATA is LFW as it is published (`lfw_funneled`
 and `parts_lfw_funneled_gt_images`), its labelled photos at their own size. Foreground IoU and accuracy are
@@ -10,7 +10,8 @@ the best is chosen with labels; GrabCut started from the network's mask (two ite
 being where it is above .8, and no core); GrabCut from a centred box of 80 % of the image; a fixed mask and
 a disc, chosen with labels. Border F: precision and recall of border pixels that have a partner within two
 pixels. Doubt is that of each row's masks: its rank correlation with IoU, the IoU of the surer half, and of
-each tenth of the images from sure to not.
+each tenth of the images from sure to not. DATA2 holds photos without the model's object: 200 of each set
+show what doubt says of them.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from scipy.stats import spearmanr
 from redoseg.data.dataset import open_dataset
 from redoseg.data.images import decode_image
 from redoseg.data.labels import UNLABELLED
+from redoseg.data.sampler import evenly_spaced
 from redoseg.evaluation.trivial import disc, fixed_mask
 from redoseg.models.backends.choice import open_backend
 from redoseg.segmentation.refining import Refined, Refining, doubt
@@ -134,12 +136,20 @@ def score(predict: Predict, images: Image8, masks: list[Masks], truth: Image8) -
     }
 
 
+def quartiles(segmenter: Segmenter, refining: Refining, images: Image8) -> list[float]:
+    """Of the doubt of refined masks: the lower quartile, the median and the upper one."""
+    masks = segmenter.predict([segmenter.fit(Image.fromarray(image)) for image in images])
+    doubts = [refining(image, one).doubt for image, one in zip(images, masks, strict=True)]
+    return [float(value) for value in np.quantile(doubts, (0.25, 0.5, 0.75))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("data")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--without", nargs="*", default=[], metavar="DATA2")
     options = parser.parse_args()
 
     opened = open_backend(options.model, device="cpu")
@@ -148,7 +158,8 @@ def main() -> None:
     masks = segmenter.predict([segmenter.fit(Image.fromarray(image)) for image in images])
     starts = opened.starts or Refining().thresholds
 
-    methods: dict[str, Predict] = {"the network": own, "refined": Refining(starts)}
+    refining = Refining(starts)
+    methods: dict[str, Predict] = {"the network": own, "refined": refining}
     methods |= {f"one start at {start}": Refining((start,)) for start in SINGLE}
     methods["GrabCut, core above .8"] = lambda image, own_masks: from_mask(image, own_masks, 0.8)
     methods["GrabCut, no core"] = lambda image, own_masks: from_mask(image, own_masks, None)
@@ -159,7 +170,18 @@ def main() -> None:
         if trivial is not None:
             rows[f"trivial: {name}, chosen with labels"] = {"iou": trivial.iou, "accuracy": trivial.accuracy}
 
-    result = {"model": str(options.model), "images": len(images), "size": images.shape[1], "starts": starts}
+    result = {
+        "model": Path(options.model).name,
+        "images": len(images),
+        "size": images.shape[1],
+        "starts": starts,
+    }
+    result["doubt"] = {Path(options.data).stem: quartiles(segmenter, refining, images[:200])}
+    for data in options.without:
+        others = open_dataset([data], size=options.size, n=2).split("train")
+        result["doubt"][Path(data).stem] = quartiles(
+            segmenter, refining, others.images(evenly_spaced(len(others), 200))
+        )
     table = Table("", "IoU", "accuracy", "border F", "ms", "Spearman", "surer half", title=str(result))
     for name, row in rows.items():
         cells = (row.get(key) for key in _MEASURES)

@@ -19,10 +19,11 @@ LEVELS = {
     2: "config",
     3: "networks data",
     4: "models method figures",
-    5: "exporting segmentation redrawing label_free evaluation",
-    6: "training baselines serving reporting",
-    7: "distillation reproduction",
-    8: "cli",
+    5: "exporting segmentation redrawing label_free",
+    6: "evaluation",
+    7: "training baselines serving reporting",
+    8: "distillation reproduction",
+    9: "cli",
 }
 """A package (or module) imports only from levels below its own, never from a neighbour on its level."""
 TO_COME = {"serving", "reporting"}

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-pytest.importorskip("cv2", reason="the extra `baselines` isn't installed")
+pytest.importorskip("sklearn", reason="the extra `baselines` isn't installed")
 
 from bare_python import WITHOUT
 from redoseg.baselines import iem, kmeans
@@ -281,18 +281,18 @@ def test_an_unknown_name_is_bad_usage(run: Command) -> None:
     assert run("otsu")[0] == 2
 
 
-def test_without_opencv_one_line_says_what_to_install(photos: Path) -> None:
+def test_without_scikit_learn_one_line_says_what_to_install(photos: Path) -> None:
     code = f"{WITHOUT}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
     call = [sys.executable, "-c", code, "baseline", "iem", str(photos)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("redoseg: redoseg baseline needs OpenCV")
+    assert done.stderr.startswith("redoseg: redoseg baseline needs scikit-learn")
     assert done.stderr.endswith("pip install 'redoseg[baselines]'\n")
     assert done.stderr.count("\n") == 1
 
 
 def test_pytorch_is_not_needed(photos: Path) -> None:
-    without = WITHOUT.replace('"scipy", "sklearn", "onnx", "onnxscript", "cv2"', '"onnx"')
+    without = WITHOUT.replace('"scipy", "sklearn", "onnx", "onnxscript"', '"onnx"')
     assert without != WITHOUT
     code = f"{without}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
     options = ["--size", str(S), "--most", "2", "--cache", str(photos.parent / "cache")]

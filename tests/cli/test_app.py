@@ -102,7 +102,8 @@ def boxes(text):
         ),
         (
             "distill",
-            "--out --checkpoint --data --f-width --f-blocks --steps --minutes --batch --seed",
+            "--out --checkpoint --data --targets --size --f-width --f-blocks --steps --minutes --batch "
+            "--seed",
             "teacher, data, loss and optimizer, what f sees: augmentation, checkpoint, machine",
         ),
     ],
@@ -470,7 +471,9 @@ def test_evaluate_json(command, data, run, model):
     assert code == 0
     found, written = json.loads(output), read_json(run.evaluation)
     chosen = {"rule": "as shipped", "step": None, "ema": None} if model else written["checkpoint"]
-    assert found == written | {"checkpoint": chosen}
+    assert written["as_written"] is None  # at a run's end f alone is scored
+    assert found == written | {"checkpoint": chosen, "as_written": found["as_written"]}
+    assert set(found["as_written"]) == set(found["per_dataset"])
 
 
 @pytest.mark.parametrize(

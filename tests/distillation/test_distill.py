@@ -19,7 +19,8 @@ from redoseg.data.dataset import open_dataset
 from redoseg.data.photos import PhotoSplit
 from redoseg.distillation.distill import distill
 from redoseg.distillation.learner import DistillationLearner
-from redoseg.distillation.pairs import select
+from redoseg.distillation.pairs import select, unpack
+from redoseg.distillation.targets import RefinedTargets
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import DivergenceError
 from redoseg.evaluation.evaluate import evaluate, predict
@@ -32,6 +33,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.source import weights_digest
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.networks.build import build_networks
+from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
 from redoseg.training import checkpoints
@@ -347,7 +349,8 @@ def test_it_is_a_model_like_any_other(done, teacher, tmp_path):
     written = read_json(done.evaluation)
     assert written["checkpoint"] == {"rule": "last", "step": 4, "ema": True}
     config = done.config()
-    assert written == evaluate(done.path, config.data, cache=config.cache).as_dict()
+    found = evaluate(done.path, config.data, cache=config.cache).as_dict()
+    assert written == found | {"as_written": None}
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     options: list[tuple[Path, BackendName]] = [
         (done.path, "torch"), (done.model, "torch"), (done.path, "onnx")
@@ -584,3 +587,163 @@ def test_a_loss_that_is_not_finite(teacher, tmp_path, monkeypatch):
 def test_options_survive_json():
     config = DistillConfig(run=Path("a"), out=Path("b"), data=("c", "d"), cache=Path("e"), synthetic=0.25)
     assert DistillConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+
+
+# Refined targets
+
+
+REFINED: dict[str, Any] = {"targets": "refined", "size": 64, "doubtful": 0.25}
+
+
+@pytest.fixture(scope="module")
+def refined(teacher, tmp_path_factory):
+    """A student of four steps at twice its teacher's size."""
+    return distilled(small(teacher, tmp_path_factory.mktemp("runs") / "refined", **REFINED))
+
+
+def test_a_student_of_refined_masks_is_a_run_at_its_own_size(refined, teacher):
+    said = read_json(refined.description)
+    assert said["distill"]["targets"] == "refined"
+    assert (said["distill"]["size"], said["config"]["size"], said["distill"]["synthetic"]) == (64, 64, 0)
+    assert load_model(refined.path).f.size == 64
+    assert read_json(refined.evaluation)["images"] == 6
+    starts = load_tensors(refined.last)[1]["starts"]
+    assert starts == sorted(starts)
+    assert 0 < starts[0] < starts[-1] < 1
+    assert all(0 < line["counted"] <= 1 for line in log(refined))
+
+
+def test_targets_are_what_refining_each_image_gives(refined, teacher):
+    config = refined.config()
+    split = open_dataset(config.data, size=64, n=2, cache=config.cache).split("train")
+    images = split.images(np.arange(len(split)))
+    ours = teacher_of(teacher, mirrored=True)
+    small_images = F.interpolate(to_tensor(images), size=32, mode="bilinear", antialias=True)
+    masks = F.interpolate(ours.masks(small_images), size=64, mode="bilinear").numpy()
+    refining = Refining(tuple(load_tensors(refined.last)[1]["starts"]))
+    (file,) = refined.targets.glob("*.npz")
+    with np.load(file) as written:
+        assert written["objects"].shape == (40, 64, 64, 1)
+        for index in range(len(images)):
+            expected = refining(images[index], masks[index])
+            if written["doubt"][index] < 1:
+                assert written["doubt"][index] == pytest.approx(expected.doubt, abs=1e-6)
+                difference = written["objects"][index, ..., 0] - 255 * expected.masks[1]
+                assert np.abs(difference).max() <= 0.5001
+
+
+def test_the_surest_images_are_learned_with_their_own_targets(refined, teacher):
+    config = dataclasses.replace(small(teacher, refined.path, **REFINED), flip=True)
+    learner = learner_of(config, teacher)
+    learner.begin(load_tensors(refined.last)[1])
+    targets, images = learner.targets, learner.images.images(np.arange(40))
+    least_sure = set(targets.doubt.argsort(kind="stable")[30:].tolist())
+    seen, mirrored = set(), 0
+    for t in range(8):
+        batch = learner.batches.at(t, torch.Generator().manual_seed(t))
+        for one in batch:
+            pixels = ((one + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
+            pairs = [np.concatenate((images[k], targets.objects[k]), 2) for k in range(40)]
+            same = [k for k in range(40) if np.array_equal(pixels, pairs[k])]
+            other = [k for k in range(40) if np.array_equal(pixels, pairs[k][:, ::-1])]
+            mirrored += bool(other) and not same
+            seen |= {*same, *other}
+            assert same or other
+    assert mirrored
+    assert len(seen) > 20
+    assert not seen & least_sure
+
+
+def learner_of(config, teacher):
+    """The learner that `distill` would make of these options."""
+    config = config.resolved(teacher.config(), generators=True)
+    described = config.described_as(teacher.config())
+    dataset = open_dataset(described.data, size=config.size, n=2, cache=described.cache)
+    console, ours = Console(file=io.StringIO()), teacher_of(teacher, mirrored=config.mirrored)
+    return DistillationLearner(config, described, ours, dataset, console, SingleProcess())
+
+
+def test_pixels_count_as_far_as_the_starts_agree():
+    batch = torch.zeros(3, 4, 2, 2)
+    batch[0, 3] = torch.tensor([[1.0, 0.5], [0.0, -1.0]])  # soft masks 1, .75, .5, 0
+    batch[1, 3] = -1  # no object
+    images, masks, weights, which = unpack(batch, (0.02, 0.9))
+    assert images.shape == (3, 3, 2, 2)
+    torch.testing.assert_close(masks[0, 1], torch.tensor([[1, 0.75], [0.5, 0]]))
+    torch.testing.assert_close(masks.sum(1), torch.ones(3, 2, 2))
+    torch.testing.assert_close(weights[0, 0], torch.tensor([[1, 0.5], [0, 1]]))
+    assert which.tolist() == [True, False, True]
+    assert weights[1].abs().sum() == 0
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_interrupted_a_student_of_refined_masks_ends_as_if_it_was_not(
+    teacher, refined, tmp_path, monkeypatch, step
+):
+    run = interrupted(small(teacher, tmp_path / "run", **REFINED), monkeypatch, step)
+    assert main(["resume", str(run.path)]) == 0
+    assert differences_but_out(run, refined) == []
+
+
+def test_broken_off_while_masks_are_refined_it_goes_on(teacher, refined, tmp_path, monkeypatch):
+    """What was refined is taken as it is; targets of another teacher, size or starts are not."""
+    config, made = small(teacher, tmp_path / "run", **REFINED), []
+    real = RefinedTargets._refine
+
+    def refine(self, part, pool):
+        made.append(len(part))
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return real(self, part, pool)
+
+    monkeypatch.setattr("redoseg.distillation.targets._CHUNK", 16)
+    monkeypatch.setattr(RefinedTargets, "_refine", refine)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(config)
+    run = distilled(config)
+    assert made == [16, 16, 16, 8]
+    assert equal(load_tensors(run.last)[0], load_tensors(refined.last)[0])
+    write_json(run.targets / "identity.json", {"teacher": "another"})
+    shutil.rmtree(run.checkpoints)
+    distilled(config)
+    assert made[4:] == [16, 16, 8]
+
+
+def test_two_processes_learn_from_refined_masks_what_one_does(teacher, tmp_path):
+    one = distilled(small(teacher, tmp_path / "one", **REFINED | {"steps": 1}))
+    two = together(small(teacher, tmp_path / "two", **REFINED | {"steps": 1}), start=distill)
+    gradients_agree(one, two)
+
+
+def test_a_model_teaches_other_photos(done, tmp_path, command):
+    """As a shipped one does: by its folder, with its card, and with photos that it has never seen."""
+    data = photos(tmp_path / "others", train=20, val=4)
+    assert command("export", done.path, "--hub-folder", tmp_path / "model")[0] == 0
+    line = ["distill", tmp_path / "model", "--out", tmp_path / "run", *typed(**REFINED)]
+    refused(command, "is a model without its photos: say with --data what to learn from", *line)
+    assert command(*line, "--data", data)[0] == 0
+    assert command("resume", tmp_path / "run", "--steps", 5)[0] == 0
+    run = RunFolder(tmp_path / "run")
+    assert run.config().data == (str(data),)
+    assert read_json(run.description)["teacher"]["weights"] == weights_digest(
+        tmp_path / "model" / "model.safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--size", "48"], "--size is 48: use 32, 64, 128 or 256"),
+        (["--targets", "refined", "--synthetic", ".5"], "redrawn images have no refined masks"),
+        (["--size", "64", "--synthetic", ".5"], "they are drawn at 32 px: use --synthetic 0"),
+        (["--targets", "refined", "--doubtful", "1"], "--doubtful is 1.0: it must be at least 0 and below 1"),
+    ],
+)
+def test_what_refined_targets_cant_be(command, teacher, tmp_path, options, said):
+    refused(command, said, "distill", teacher.path, "--out", tmp_path / "out", *typed(), *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_student_cant_be_smaller_than_its_teacher(command, refined, tmp_path):
+    line = ["distill", refined.path, "--out", tmp_path / "out", "--size", "32", *typed()]
+    refused(command, "--size is 32, but", *line)

@@ -20,6 +20,8 @@ from redoseg.evaluation.metrics import Scores
 from redoseg.evaluation.tables import scores_table
 from redoseg.models.load import load_model
 from redoseg.networks.mask import MaskNetwork
+from redoseg.segmentation.segment import segment_files
+from redoseg.segmentation.segmenter import Segmenter
 
 S, IMAGES = 32, 7
 ROWS = ("per_dataset", "per_image", "fixed_mask", "disc")
@@ -206,12 +208,39 @@ def test_the_truth_as_a_model_has_all(tmp_path, two):
         assert found.fixed_mask.iou < 1
 
 
+def test_as_written_is_what_the_masks_that_segment_writes_score(tmp_path):
+    """On photos of 128 pixels, which nothing resizes on the way; regions are not matched to labels."""
+    f, folder = network(2), tmp_path / "data"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index in range(3):
+        coarse = random.integers(0, 256, (16, 16, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+        Image.fromarray(coarse).save(folder / "images" / f"{index}.png")
+        truth = (random.random((16, 16)) < 0.5).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(truth.astype(np.uint8) * 255).save(folder / "masks" / f"{index}.png")
+    (folder / "splits.csv").write_text("name,split\n0,val\n1,val\n2,val\n")
+    f.save_pretrained(tmp_path / "model")
+    found = evaluate(tmp_path / "model", folder, cache=tmp_path / "cache", device="cpu").as_written
+    segmenter = Segmenter.from_pretrained(tmp_path / "model", device="cpu", backend="torch")
+    segment_files(segmenter, [folder / "images"], tmp_path / "out")
+    ious, accuracies = [], []
+    for index in range(3):
+        mask, truth = (
+            np.asarray(Image.open(path / f"{index}.png")) > 0 for path in (tmp_path / "out", folder / "masks")
+        )
+        ious.append((mask & truth).sum() / (mask | truth).sum())
+        accuracies.append((mask == truth).mean())
+    assert found.iou == pytest.approx(np.mean(ious))
+    assert found.accuracy == pytest.approx(np.mean(accuracies))
+
+
 # What it looks like
 
 
 def test_json_has_these_keys(case):
     found = json.loads(json.dumps(case.evaluate().as_dict()))
-    assert list(found) == ["images", *ROWS, "region_sizes", "checkpoint"]
+    assert list(found) == ["images", "as_written", *ROWS, "region_sizes", "checkpoint"]
     for row in ROWS:
         if row == "disc" and case.n == 3:
             assert found[row] is None

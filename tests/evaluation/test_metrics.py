@@ -8,7 +8,15 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_jaccard_index
 
 from redoseg.data.labels import UNLABELLED
-from redoseg.evaluation.metrics import as_labelled, confusion, count_scored, matching, per_dataset, per_image
+from redoseg.evaluation.metrics import (
+    as_labelled,
+    confusion,
+    count_scored,
+    matching,
+    objects_matched,
+    per_dataset,
+    per_image,
+)
 
 
 def random_maps(n, images=12, seed=0, agreement=0.4):
@@ -253,3 +261,10 @@ def test_scores_refuse_what_is_not_counts(score, counts, says):
 def test_matching_refuses_counts_not_summed():
     with pytest.raises(ValueError, match=r"pass counts\.sum\(0\)"):
         matching(np.ones((3, 2, 2), int))
+
+
+def test_objects_are_matched_and_the_background_is_not():
+    counts = np.array([[[1, 5, 0], [6, 0, 4], [0, 7, 1]]])
+    np.testing.assert_array_equal(objects_matched(counts), [[[1, 5, 0], [0, 7, 1], [6, 0, 4]]])
+    inverted = np.array([[[1, 9], [9, 1]]])
+    np.testing.assert_array_equal(objects_matched(inverted), inverted)

@@ -123,6 +123,20 @@ def test_where_there_is_nothing_to_go_by_the_networks_mask_stays(
         assert found.doubt == 1
 
 
+def test_an_object_that_refining_would_lose_stays_as_the_network_sees_it() -> None:
+    """Lines of a pixel on noise, which the surroundings outvote."""
+    noise = np.random.default_rng(0).integers(0, 256, (S, S, 3), dtype=np.uint8)
+
+    def stripes(images: Arrays) -> Masks:
+        lines = np.zeros((len(images), S, S), np.float32)
+        lines[:, 8:24:5, 6:26] = 0.9
+        return np.stack([1 - lines, lines], 1)
+
+    (found,) = refiner(backend=stripes).segment([noise])
+    np.testing.assert_array_equal(found.masks, Segmenter(stripes, n=2, size=S)(noise))
+    assert found.doubt == 1
+
+
 def test_the_same_photo_gets_the_same_masks() -> None:
     first, again = (refiner()(photo_of(scene())) for _ in range(2))
     np.testing.assert_array_equal(first, again)

@@ -14,6 +14,7 @@ from redoseg.distillation.targets import RefinedTargets, WithTargets
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.method.algorithm import Metrics
+from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import to_tensor, working_precision
 from redoseg.training.batches import Batches, Source, open_source
 from redoseg.training.distributed import SingleProcess
@@ -141,7 +142,7 @@ class DistillationLearner(Learner):
             )
         )
         identity = {"teacher": teacher.identity["weights"], "size": config.size, "mirrored": config.mirrored}
-        self.targets = RefinedTargets(config.out / "targets", self.images, teacher, identity)
+        self.targets = RefinedTargets(RunFolder(config.out).targets, self.images, teacher, identity)
         if group.is_main_process:
             with self.console.status("refining masks") as status:
                 self.targets.make(

@@ -73,8 +73,7 @@ class RefinedTargets:
         return self.folder / f"{part[0]:08d}.npz"
 
     def _refine(self, part: Indices, pool: ThreadPoolExecutor) -> tuple[Labels, NDArray[np.float32]]:
-        """Of some images: `objects` and `doubt`. A refined mask that has less than half in common with the
-        network's is not trusted: the network's stays, and its doubt is 1."""
+        """Of some images: `objects` and `doubt`."""
         pictures = self.images.images(part)  # (b, S, S, 3)
         batches = torch.split(to_tensor(pictures, self.teacher.device), 64)
         masks = torch.cat([self.teacher.masks(batch) for batch in batches]).cpu().numpy()
@@ -82,10 +81,7 @@ class RefinedTargets:
 
         def refine(picture: Labels, own: NDArray[np.float32]) -> tuple[Labels, float]:
             refined = refining(picture, own)
-            kept, doubt = refined.masks, refined.doubt
-            if _overlap(kept[0] < 0.5, own[0] < 0.5) < 0.5:
-                kept, doubt = own, 1.0
-            return (255 * kept[1:]).round().astype(np.uint8).transpose(1, 2, 0), doubt
+            return (255 * refined.masks[1:]).round().astype(np.uint8).transpose(1, 2, 0), refined.doubt
 
         found = list(pool.map(refine, pictures, masks))
         return np.stack([objects for objects, _ in found]), np.array(
@@ -110,12 +106,6 @@ class WithTargets:
         images = self.images.take(k, lambda j: self.kept[indices_of(j)])
         objects = torch.from_numpy(self.targets.objects[self.kept[indices_of(k)]])
         return torch.cat((images, objects.to(images.device)), 3)
-
-
-def _overlap(ones: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
-    """Intersection over union; 1 if both are empty."""
-    either = int((ones | others).sum())
-    return int((ones & others).sum()) / either if either else 1.0
 
 
 def _cores() -> int:

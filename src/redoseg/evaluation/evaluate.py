@@ -3,6 +3,7 @@
 Only this package reads masks in order to score. Those to learn from, if any, are read by `training`.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,28 @@ from redoseg.data.dataset import Dataset, Split, choose_scored_split, open_datas
 from redoseg.data.held_out import hold_out
 from redoseg.data.labels import UNLABELLED, region_map
 from redoseg.errors import DataError
-from redoseg.evaluation.metrics import Counts, Scores, confusion, count_scored, per_dataset, per_image
+from redoseg.evaluation.metrics import (
+    Counts,
+    Scores,
+    as_labelled,
+    confusion,
+    count_scored,
+    objects_matched,
+    per_dataset,
+    per_image,
+)
 from redoseg.evaluation.trivial import disc, fixed_mask
-from redoseg.models.card import ROWS
-from redoseg.models.load import load_model
+from redoseg.models.backends.torch import torch_backend
+from redoseg.models.card import AS_WRITTEN, ROWS
 from redoseg.models.model import Model
+from redoseg.models.source import find_model
 from redoseg.networks.mask import MaskNetwork
+from redoseg.segmentation.refining import Refining
+from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import pick_device, to_tensor
+
+_WRITTEN = 128  # least side of the squares on which masks are scored as they are written
+_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +49,9 @@ class Evaluation:
     to labels once for the split or anew for each image. `fixed_mask` and `disc` score trivial answers chosen
     with labels; None with fewer than two images, and `disc` for more than two regions. `region_sizes` is each
     region's mean share of an image, background first. `checkpoint` holds rule, step and ema, and supervision
-    if masks were read in training.
+    if masks were read in training. `as_written` scores the masks as `redoseg segment` writes them: refined,
+    on squares of at least 128 pixels, the background named without the truth; None where only f was
+    scored.
     """
 
     images: int
@@ -43,17 +61,20 @@ class Evaluation:
     disc: Scores | None
     region_sizes: tuple[float, ...]
     checkpoint: dict[str, Any]
+    as_written: Scores | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `--json` prints it and evaluation.json holds it."""
-        rows = {name: getattr(self, name) for name in ROWS}
+        rows = {name: getattr(self, name) for name in (AS_WRITTEN, *ROWS)}
         scores = {name: None if row is None else row.as_dict() for name, row in rows.items()}
-        return vars(self) | scores | {"region_sizes": list(self.region_sizes)}
+        others = {"region_sizes": list(self.region_sizes), "checkpoint": self.checkpoint}
+        return {"images": self.images} | scores | others
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """An evaluation from what `as_dict` returned."""
-        scores = {name: None if fields[name] is None else Scores.from_dict(fields[name]) for name in ROWS}
+        rows = {name: fields.get(name) for name in (AS_WRITTEN, *ROWS)}  # older files lack the first
+        scores = {name: None if row is None else Scores.from_dict(row) for name, row in rows.items()}
         return cls(**fields | scores | {"region_sizes": tuple(fields["region_sizes"])})
 
 
@@ -121,24 +142,48 @@ def evaluate(
     Raises DataError if that leaves none, or if the split is missing or has no masks; ModelError for a model
     that can't be read, ConfigError for a device that can't be used.
     """
-    loaded = load_model(model, checkpoint=checkpoint, weights=weights, device=pick_device(device))
+    source = find_model(model, checkpoint=checkpoint, weights=weights)
+    loaded = source.load(pick_device(device))
     config = loaded.config
-    sources = [data] if isinstance(data, str | Path) else data
-    dataset = open_dataset(
-        [str(source) for source in sources],
-        size=loaded.f.size,
-        n=loaded.f.n,
-        cache=cache,
-        mnist=mnist or (config.mnist if config else None),
-        resize=config.resize if config else "antialias",
-        progress=progress,
-    )
-    held_out = hold_out((split, dataset.split(split)), loaded.supervision)
-    if held_out is None:
-        raise DataError(
-            f"{model} was trained with the masks of every labelled image of the split {split}, or it has none"
+    sources = [str(one) for one in ([data] if isinstance(data, str | Path) else data)]
+
+    def images_at(size: int) -> Split:
+        """The images to score, at this size."""
+        dataset = open_dataset(
+            sources,
+            size=size,
+            n=loaded.f.n,
+            cache=cache,
+            mnist=mnist or (config.mnist if config else None),
+            resize=config.resize if config else "antialias",
+            progress=progress,
         )
-    return score(loaded, held_out[1])
+        held_out = hold_out((split, dataset.split(split)), loaded.supervision)
+        if held_out is None:
+            raise DataError(
+                f"{model} was trained with the masks of every labelled image of the split {split}, or it has "
+                "none"
+            )
+        return held_out[1]
+
+    found = score(loaded, images_at(loaded.f.size))
+    drawn = sources in (["digits"], ["digit"])  # scenes of another size would be others
+    written = images_at(loaded.f.size if drawn else max(_WRITTEN, loaded.f.size))
+    return dataclasses.replace(found, as_written=score_as_written(loaded, source.starts(), written))
+
+
+def score_as_written(model: Model, starts: tuple[float, ...] | None, split: Split) -> Scores:
+    """The scores of the masks that `redoseg segment` would write for the labelled images of a split.
+    `starts`: from where they are refined; None: the usual ones. The background is named without the truth;
+    which of several objects is which is matched once for the split. DataError as `score`."""
+    f, labelled = model.f, _labelled_images(split)
+    refining = Refining() if starts is None else Refining(starts)
+    segmenter = Segmenter(torch_backend(f), n=f.n, size=f.size, refine=refining)
+    counts = []
+    for part in np.array_split(labelled, -(-len(labelled) // _AT_ONCE)):
+        masks = np.stack([found.masks for found in segmenter.segment(list(split.images(part)))])
+        counts.append(confusion(region_map(masks), split.labels(part), f.n))
+    return as_labelled(objects_matched(np.concatenate(counts)))
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:

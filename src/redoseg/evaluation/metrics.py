@@ -106,6 +106,13 @@ def as_labelled(counts: Counts) -> Scores:
     )
 
 
+def objects_matched(counts: Counts) -> Counts:
+    """The counts (B, n, n) with the objects' regions in the order of the labels that they fit best, once for
+    all images; region 0 stays the background. For n = 2 nothing changes."""
+    region_of_label = np.argsort(matching(counts.sum(0)[1:, 1:])) + 1
+    return counts[:, np.concatenate(([0], region_of_label))]
+
+
 def matching(summed: Counts) -> npt.NDArray[np.intp]:
     """The label each region gets, (n,), so that the most pixels are correct.
     `summed` (n, n) is the counts of all images added up, [region, label]. ValueError on another shape."""

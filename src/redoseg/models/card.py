@@ -23,6 +23,8 @@ TRIVIAL = {
     "fixed_mask": "trivial: one fixed mask, chosen with labels",
     "disc": "trivial: one centred disc, chosen with labels",
 }
+AS_WRITTEN = "as_written"
+"""The first row of a model's scores: its masks as `redoseg segment` writes them. Nothing is matched."""
 ROWS = (*MATCHINGS, *TRIVIAL)
 """The rows of scores: the model by either matching, then trivial answers. MATCHINGS and TRIVIAL label
 them."""

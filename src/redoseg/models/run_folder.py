@@ -33,6 +33,7 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
         self.model = path / "model"
         self.tries = path / "tries.json"
+        self.targets = path / "targets"
 
     @property
     def exists(self) -> bool:
@@ -105,7 +106,7 @@ class RunFolder:
         it holds something else."""
         self.refuse_tries()
         if not self.exists:
-            ignored = {*leftovers(self.path), self.path / ".lock"}
+            ignored = {*leftovers(self.path), self.path / ".lock", self.targets}
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
             return

@@ -28,6 +28,7 @@ _VOTING = 64  # short side, in pixels, at which the starts vote
 _ROUNDS = 4  # of colours from masks and masks from colours
 _COLOUR, _NEAR = 1.0, 6.0  # weights of a pixel's colour and of its surroundings
 _RADIUS, _EPS = 3, 1e-3  # of the surroundings at the size of the vote, by the guided filter
+_COMMON = 0.5  # intersection over union with the network's object, at least
 _FAR, _NOWHERE = (
     0.1,
     0.05,
@@ -63,31 +64,35 @@ class Refining:
     def __call__(self, photo: Photo, masks: Masks) -> Refined:
         """Refine masks (n, h, w) float32 of a photo (H, W, 3), which has the size that `fit` gave.
 
-        A photo of one colour, and masks in which a start finds no object or nothing else, keep the network's
-        masks, enlarged.
+        The network's masks stay, enlarged, for a photo of one colour, where no start finds both object and
+        background, and where the votes have less than half in common with the network's object: that is
+        another one, or none, and the doubt is 1.
         """
         own = _resize(masks, photo.shape[1::-1])
         if (photo == photo[0, 0]).all():
             return Refined(own, doubt(own))
-        voted = self._vote(photo, masks)
+        voted, seen = self._vote(photo, masks)
         if voted is None:
             return Refined(own, doubt(own))
+        if _overlap(_objects(voted), seen) < _COMMON:
+            return Refined(own, 1.0)
         scene = _Scene(photo, _fitting_radius(photo.shape[:2]))
         settled = scene.settle(_resize(voted, photo.shape[1::-1]), _far_away(own), rounds=1)
         return Refined(settled, doubt(voted))
 
-    def _vote(self, photo: Photo, masks: Masks) -> Masks | None:
-        """The mean of what each start comes to and of the network's own mask, at the size of the vote;
-        None without any start."""
+    def _vote(self, photo: Photo, masks: Masks) -> tuple[Masks | None, NDArray[np.bool_]]:
+        """The mean of what each start comes to and of the network's own masks, at the size of the vote, or
+        None without any start; and where the network sees an object."""
         size = _fitted(photo.shape[1::-1], _VOTING)
         small: Photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
         soft = _resize(masks, size)
         starts = [start for threshold in self.thresholds if _is_mixed(start := _cut(soft, threshold))]
         if not starts:
-            return None
+            return None, _objects(soft)
         scene, far = _Scene(small, _fitting_radius(small.shape[:2])), _far_away(soft)
         ends = [scene.settle(start, far, _ROUNDS) for start in starts]
-        return np.asarray(np.mean([*ends, starts[len(starts) // 2]], 0))
+        own = starts[len(starts) // 2]
+        return np.asarray(np.mean([*ends, own], 0)), _objects(own)
 
 
 def open_refining(refine: Refine | Refining, size: int = Refining.size) -> Refining | None:
@@ -124,10 +129,21 @@ def doubt(masks: Masks) -> float:
     largest masks lack to 1, over the object's area, and at most 1. It is 1, too, where no pixel is the
     object's, or every one. masks (n, H, W), background first, that sum to one over n."""
     largest = masks.max(0)
-    area = int(np.count_nonzero(masks[0] < largest))
+    area = int(np.count_nonzero(_objects(masks)))
     if area in (0, largest.size):
         return 1.0
     return min(1.0, 2 * float((1 - largest).sum()) / area)
+
+
+def _objects(masks: Masks) -> NDArray[np.bool_]:
+    """(H, W): where another region is larger than the background."""
+    return np.asarray(masks[0] < masks.max(0))
+
+
+def _overlap(ones: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+    """Intersection over union; 1 if both are empty."""
+    either = int(np.count_nonzero(ones | others))
+    return int(np.count_nonzero(ones & others)) / either if either else 1.0
 
 
 def _cut(soft: Masks, threshold: float) -> Masks:
