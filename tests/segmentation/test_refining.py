@@ -278,11 +278,24 @@ def test_json_and_csv_say_the_same_of_each_mask(
         assert box == ([""] * 4 if one["box"] is None else [str(side) for side in one["box"]])
 
 
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("photos/0.png", "is no name for a table"),
+        ("photos", "is no name"),
+        ("a.csv", "a.csv: Is a directory"),
+    ],
+)
 def test_a_table_that_cant_be_written_is_one_line(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str
 ) -> None:
     save_model(network(), tmp_path / "model")
+    (tmp_path / "a.csv").mkdir()
+    before = (photos / "0.png").read_bytes()
     line = ["segment", str(tmp_path / "model"), str(photos), "--out", str(tmp_path / "out")]
-    assert main([*line, "--csv", str(photos)]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    assert main([*line, "--csv", str(tmp_path / table)]) == 1
+    complained = capsys.readouterr().err
+    assert said in complained
+    assert complained.count("\n") == 1
+    assert (photos / "0.png").read_bytes() == before
     assert not (tmp_path / "out").exists()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from redoseg.cli.terminal import Device, Weights, errors
+from redoseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from redoseg.segmentation.segment import SegmentReport, WrittenMask
@@ -83,6 +84,8 @@ def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMa
     with ExitStack() as stack:
         writer = None
         if table is not None:
+            if table.suffix.lower() != ".csv":  # lest a photo, or an archive of them, be written over
+                raise ConfigError(f"--csv {table} is no name for a table: choose one that ends in .csv")
             table.parent.mkdir(parents=True, exist_ok=True)
             stream = stack.enter_context(table.open("w", newline="", encoding="utf-8"))
             writer = csv_writer(stream)
