@@ -152,12 +152,11 @@ class DistillationLearner(Learner):
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
         self.batches = self._batches(WithTargets(self.source, self.targets, kept), len(kept))
-        fallen = int((self.targets.doubt == 1).sum())
         say(
             self.console,
             f"learning from {config.run} at step {teacher.identity['step']}, its masks refined from "
             f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(kept)} surest of "
-            f"{len(self.images)} images; for {fallen} the network's own mask stayed",
+            f"{len(self.images)} images",
         )
 
     def _describe_masks(self) -> str:

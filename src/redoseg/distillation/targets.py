@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from redoseg.data.dataset import Split
 from redoseg.distillation.teacher import Teacher
 from redoseg.files import read_json, write_aside, write_json
-from redoseg.segmentation.refining import Refining
+from redoseg.segmentation.refining import Refined, Refining
 from redoseg.tensors import to_tensor
 from redoseg.training.batches import Indices, IndicesOf, Source
 
@@ -73,7 +73,8 @@ class RefinedTargets:
         return self.folder / f"{part[0]:08d}.npz"
 
     def _refine(self, part: Indices, pool: ThreadPoolExecutor) -> tuple[Labels, NDArray[np.float32]]:
-        """Of some images: `objects` and `doubt`."""
+        """Of some images: `objects` and `doubt`. A refined mask that has less than half in common with the
+        network's is not to be learned: the network's stays, and its doubt is 1."""
         pictures = self.images.images(part)  # (b, S, S, 3)
         batches = torch.split(to_tensor(pictures, self.teacher.device), 64)
         masks = torch.cat([self.teacher.masks(batch) for batch in batches]).cpu().numpy()
@@ -81,6 +82,8 @@ class RefinedTargets:
 
         def refine(picture: Labels, own: NDArray[np.float32]) -> tuple[Labels, float]:
             refined = refining(picture, own)
+            if refining.agree(refined.masks, own) < 0.5:
+                refined = Refined(own, 1.0)
             return (255 * refined.masks[1:]).round().astype(np.uint8).transpose(1, 2, 0), refined.doubt
 
         found = list(pool.map(refine, pictures, masks))

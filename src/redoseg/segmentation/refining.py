@@ -28,7 +28,7 @@ _VOTING = 64  # short side, in pixels, at which the starts vote
 _ROUNDS = 4  # of colours from masks and masks from colours
 _COLOUR, _NEAR = 1.0, 6.0  # weights of a pixel's colour and of its surroundings
 _RADIUS, _EPS = 3, 1e-3  # of the surroundings at the size of the vote, by the guided filter
-_COMMON = 0.5  # intersection over union with the network's object, at least
+_COMMON = 0.1  # intersection over union with the object that the network sees, at least
 _FAR, _NOWHERE = (
     0.1,
     0.05,
@@ -65,8 +65,8 @@ class Refining:
         """Refine masks (n, h, w) float32 of a photo (H, W, 3), which has the size that `fit` gave.
 
         The network's masks stay, enlarged, for a photo of one colour, where no start finds both object and
-        background, and where the votes have less than half in common with the network's object: that is
-        another one, or none, and the doubt is 1.
+        background, and where the votes have next to nothing in common with the network's object: they
+        are of another one, or of none, and the doubt is 1.
         """
         own = _resize(masks, photo.shape[1::-1])
         if (photo == photo[0, 0]).all():
@@ -74,11 +74,17 @@ class Refining:
         voted, seen = self._vote(photo, masks)
         if voted is None:
             return Refined(own, doubt(own))
-        if _overlap(_objects(voted), seen) < _COMMON:
+        if overlap(objects(voted), seen) < _COMMON:
             return Refined(own, 1.0)
         scene = _Scene(photo, _fitting_radius(photo.shape[:2]))
         settled = scene.settle(_resize(voted, photo.shape[1::-1]), _far_away(own), rounds=1)
         return Refined(settled, doubt(voted))
+
+    def agree(self, refined: Masks, masks: Masks) -> float:
+        """The intersection over union, from 0 to 1, of the objects in refined masks (n, H, W) and in the
+        network's (n, h, w), cut off at the middle start."""
+        own = _cut(_resize(masks, refined.shape[:0:-1]), self.thresholds[len(self.thresholds) // 2])
+        return overlap(objects(refined), objects(own))
 
     def _vote(self, photo: Photo, masks: Masks) -> tuple[Masks | None, NDArray[np.bool_]]:
         """The mean of what each start comes to and of the network's own masks, at the size of the vote, or
@@ -88,11 +94,11 @@ class Refining:
         soft = _resize(masks, size)
         starts = [start for threshold in self.thresholds if _is_mixed(start := _cut(soft, threshold))]
         if not starts:
-            return None, _objects(soft)
+            return None, objects(soft)
         scene, far = _Scene(small, _fitting_radius(small.shape[:2])), _far_away(soft)
         ends = [scene.settle(start, far, _ROUNDS) for start in starts]
         own = starts[len(starts) // 2]
-        return np.asarray(np.mean([*ends, own], 0)), _objects(own)
+        return np.asarray(np.mean([*ends, own], 0)), objects(own)
 
 
 def open_refining(refine: Refine | Refining, size: int = Refining.size) -> Refining | None:
@@ -129,18 +135,18 @@ def doubt(masks: Masks) -> float:
     largest masks lack to 1, over the object's area, and at most 1. It is 1, too, where no pixel is the
     object's, or every one. masks (n, H, W), background first, that sum to one over n."""
     largest = masks.max(0)
-    area = int(np.count_nonzero(_objects(masks)))
+    area = int(np.count_nonzero(objects(masks)))
     if area in (0, largest.size):
         return 1.0
     return min(1.0, 2 * float((1 - largest).sum()) / area)
 
 
-def _objects(masks: Masks) -> NDArray[np.bool_]:
+def objects(masks: Masks) -> NDArray[np.bool_]:
     """(H, W): where another region is larger than the background."""
     return np.asarray(masks[0] < masks.max(0))
 
 
-def _overlap(ones: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+def overlap(ones: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
     """Intersection over union; 1 if both are empty."""
     either = int(np.count_nonzero(ones | others))
     return int(np.count_nonzero(ones & others)) / either if either else 1.0
