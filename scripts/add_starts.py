@@ -6,14 +6,18 @@ Runs choose them at their end (`label_free.calibration.choose_starts`); no mask 
 """
 
 import dataclasses
+import json
 import sys
+
+import onnx
 
 from redoseg.data.dataset import open_dataset
 from redoseg.data.sampler import evenly_spaced
 from redoseg.files import write_json
 from redoseg.label_free.calibration import choose_starts
 from redoseg.models import shipped
-from redoseg.models.card import REFINING, read_card, sha256_of
+from redoseg.models.backends.onnx import INFO
+from redoseg.models.card import ONNX, REFINING, read_card, sha256_of
 from redoseg.models.load import load_model
 from redoseg.tensors import to_tensor
 from redoseg.training.trainer import OBSERVED
@@ -27,7 +31,12 @@ def main(name: str, data: str) -> None:
     write_json(folder / REFINING, refining)
     card = read_card(folder)
     assert card is not None
-    sums = card.sha256 | {REFINING: sha256_of(folder / REFINING)}
+    model = onnx.load(folder / ONNX)
+    info = {prop.key: prop.value for prop in model.metadata_props}
+    info[INFO] = json.dumps(json.loads(info[INFO]) | refining)
+    onnx.helper.set_model_props(model, info)
+    onnx.save(model, folder / ONNX)
+    sums = card.sha256 | {file: sha256_of(folder / file) for file in (REFINING, ONNX)}
     dataclasses.replace(card, refining=refining, sha256=sums).write(folder)
     print(f"{name}: {refining}")
 

@@ -119,8 +119,7 @@ def test_where_there_is_nothing_to_go_by_the_networks_mask_stays(
     plain = Segmenter(backend, n=2, size=S)(photo)
     np.testing.assert_allclose(found.masks, plain, atol=0.1)
     np.testing.assert_array_equal(found.masks[1] > 0.5, plain[1] > 0.5)
-    if value is not None:
-        assert found.doubt == 1
+    assert found.doubt == 1
 
 
 def test_an_object_that_refining_would_lose_stays_as_the_network_sees_it() -> None:
@@ -188,7 +187,7 @@ def test_doubt_without_refining_is_that_of_the_networks_mask() -> None:
     ("options", "said"),
     [
         ({"refine": "always"}, "--refine is always: choose from auto, off"),
-        ({"refine_size": 32}, "--refine-size is 32: at least 64"),
+        ({"refine_size": 32}, "--refine-size is 32: use 64 to 1024"),
         ({"refine": Refining(), "edges": "guided"}, "refined masks follow the photo's edges"),
     ],
 )
@@ -220,7 +219,9 @@ def test_a_model_without_starts_has_the_usual_ones(tmp_path: Path) -> None:
     assert Segmenter.from_pretrained(tmp_path / "model", device="cpu").refining == Refining()
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", '{"starts": [1, "x"]}', "not JSON"])
+@pytest.mark.parametrize(
+    "content", ["{}", "[]", '{"starts": [1, "x"]}', '{"starts": []}', '{"starts": [0.5, 1]}', "not JSON"]
+)
 def test_damaged_starts_are_one_line(tmp_path: Path, content: str) -> None:
     save_model(network(), tmp_path / "model", starts=(0.2, 0.3))
     (tmp_path / "model" / "refining.json").write_text(content)
@@ -278,16 +279,9 @@ def test_json_and_csv_say_the_same_of_each_mask(
         assert box == ([""] * 4 if one["box"] is None else [str(side) for side in one["box"]])
 
 
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [
-        ("photos/0.png", "is no name for a table"),
-        ("photos", "is no name"),
-        ("a.csv", "a.csv: Is a directory"),
-    ],
-)
-def test_a_table_that_cant_be_written_is_one_line(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str, said: str
+@pytest.mark.parametrize("table", ["photos/0.png", "photos", "config.json", "a.csv"])
+def test_a_table_by_the_name_of_something_else_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str
 ) -> None:
     save_model(network(), tmp_path / "model")
     (tmp_path / "a.csv").mkdir()
@@ -295,7 +289,38 @@ def test_a_table_that_cant_be_written_is_one_line(
     line = ["segment", str(tmp_path / "model"), str(photos), "--out", str(tmp_path / "out")]
     assert main([*line, "--csv", str(tmp_path / table)]) == 1
     complained = capsys.readouterr().err
-    assert said in complained
+    assert "is no name for a table: choose a file that ends in .csv" in complained
     assert complained.count("\n") == 1
     assert (photos / "0.png").read_bytes() == before
     assert not (tmp_path / "out").exists()
+
+
+def test_a_table_stays_where_nothing_is_segmented(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(network(), tmp_path / "model")
+    (tmp_path / "masks.csv").write_text("an earlier one")
+    for inputs, out in ((tmp_path / "nowhere", tmp_path / "out"), (photos, photos)):
+        line = ["segment", str(tmp_path / "model"), str(inputs), "--out", str(out)]
+        assert main([*line, "--csv", str(tmp_path / "masks.csv")]) == 1
+        assert (tmp_path / "masks.csv").read_text() == "an earlier one"
+    assert capsys.readouterr().err
+    assert not list(tmp_path.glob(".masks*"))
+
+
+def test_interrupted_the_table_holds_what_was_written(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(network(), tmp_path / "model")
+    real = WrittenMask.as_dict
+
+    def as_dict(self: WrittenMask) -> dict[str, object]:
+        if Path(self.photo).name == "1.png":
+            raise KeyboardInterrupt
+        return real(self)
+
+    monkeypatch.setattr(WrittenMask, "as_dict", as_dict)
+    line = ["segment", str(tmp_path / "model"), str(photos), "--out", str(tmp_path / "out")]
+    assert main([*line, "--csv", str(tmp_path / "masks.csv")]) == 130
+    with (tmp_path / "masks.csv").open(newline="") as file:
+        assert [Path(row["photo"]).name for row in csv.DictReader(file)] == ["0.png"]

@@ -1,13 +1,14 @@
 """The action segment: a mask for every photo."""
 
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from csv import writer as csv_writer
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import tyro
 
@@ -52,7 +53,7 @@ def segment(
         refine_size: Short side, in pixels, up to which a photo is refined; beyond, borders follow its edges.
         edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
-        csv: File for a table of the masks, with the same columns as --json.
+        csv: File for a table of the masks: photo, mask, doubt, area, left, top, right, bottom.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
     """
@@ -80,25 +81,45 @@ def segment(
 
 @contextmanager
 def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMask"], None]]:
-    """In this context, what to do with each mask: print it, put it into a table, or neither."""
-    with ExitStack() as stack:
-        writer = None
-        if table is not None:
-            if table.suffix.lower() != ".csv":  # lest a photo, or an archive of them, be written over
-                raise ConfigError(f"--csv {table} is no name for a table: choose one that ends in .csv")
-            table.parent.mkdir(parents=True, exist_ok=True)
-            stream = stack.enter_context(table.open("w", newline="", encoding="utf-8"))
-            writer = csv_writer(stream)
-            writer.writerow(("photo", "mask", "doubt", "area", *_BOX))
+    """In this context, what to do with each mask: print it, put it into a table, or neither. A table that is
+    there already is replaced once there is a mask to put into a new one."""
+    if table is not None and (table.suffix.lower() != ".csv" or table.is_dir()):
+        # Another name may be a photo's, an archive's or a model's.
+        raise ConfigError(f"--csv {table} is no name for a table: choose a file that ends in .csv")
+    rows = None if table is None else _Table(table)
 
-        def each(mask: "WrittenMask") -> None:
-            fields = mask.as_dict()
-            if as_json:
-                print(dumps(fields, ensure_ascii=False), flush=True)
-            if writer is not None:
-                writer.writerow((*list(fields.values())[:-1], *(fields["box"] or ("",) * len(_BOX))))
+    def each(mask: "WrittenMask") -> None:
+        fields = mask.as_dict()
+        if as_json:
+            print(dumps(fields, ensure_ascii=False), flush=True)
+        if rows is not None:
+            rows.write((*list(fields.values())[:-1], *(fields["box"] or ("",) * len(_BOX))))
 
+    try:
         yield each
+    finally:  # after Ctrl-C the table holds the masks that were written
+        if rows is not None:
+            rows.close()
+
+
+class _Table:
+    """A CSV file, written aside and put in its place when it is closed; without a row there is none."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.aside = file, file.with_name(f".{file.name}.{os.getpid()}")
+        self._stream: TextIO | None = None
+
+    def write(self, row: Sequence[object]) -> None:
+        if self._stream is None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.aside.open("w", newline="", encoding="utf-8")
+            csv_writer(self._stream).writerow(("photo", "mask", "doubt", "area", *_BOX))
+        csv_writer(self._stream).writerow(row)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            os.replace(self.aside, self.file)
 
 
 _BOX = ("left", "top", "right", "bottom")

@@ -151,6 +151,11 @@ class DistillationLearner(Learner):
         group.barrier()
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
+        if len(kept) < config.batch:
+            raise ConfigError(
+                f"--doubtful {config.doubtful:g} leaves {len(kept)} of {len(self.images)} images, fewer than "
+                f"a batch of {config.batch}: lower it, or --batch"
+            )
         self.batches = self._batches(WithTargets(self.source, self.targets, kept), len(kept))
         say(
             self.console,

@@ -213,7 +213,10 @@ def _read_starts(file: Path) -> tuple[float, ...] | None:
     if not file.is_file():
         return None
     try:
-        return tuple(float(threshold) for threshold in read_json(file)["starts"])
+        starts = tuple(float(threshold) for threshold in read_json(file)["starts"])
+        if not starts or not all(0 < threshold < 1 for threshold in starts):
+            raise ValueError("thresholds lie between 0 and 1")
+        return starts
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{file} doesn't say where refining starts, or is damaged ({error})") from error
 

@@ -25,6 +25,7 @@ THRESHOLDS = (0.2, 0.35, 0.5, 0.6)
 """The starts of a model that says nothing of its own ones."""
 
 _VOTING = 64  # short side, in pixels, at which the starts vote
+_LARGEST = 1024  # short side, in pixels, to which masks are refined: 1.2 GB for a photo of 3 by 2
 _ROUNDS = 4  # of colours from masks and masks from colours
 _COLOUR, _NEAR = 1.0, 6.0  # weights of a pixel's colour and of its surroundings
 _RADIUS, _EPS = 3, 1e-3  # of the surroundings at the size of the vote, by the guided filter
@@ -46,7 +47,7 @@ class Refined:
 @dataclass(frozen=True)
 class Refining:
     """How masks are refined: the `thresholds` of the soft mask at which the starts cut off the object, each
-    above 0 and below 1, and the short side `size` of the result in pixels, 64 or more; ConfigError else."""
+    above 0 and below 1, and the short side `size` of the result in pixels, 64 to 1024; ConfigError else."""
 
     thresholds: tuple[float, ...] = THRESHOLDS
     size: int = 256
@@ -54,8 +55,8 @@ class Refining:
     def __post_init__(self) -> None:
         if not self.thresholds or not all(0 < threshold < 1 for threshold in self.thresholds):
             raise ConfigError(f"thresholds are {self.thresholds}: give some, each above 0 and below 1")
-        if self.size < _VOTING:
-            raise ConfigError(f"--refine-size is {self.size}: at least {_VOTING}")
+        if not _VOTING <= self.size <= _LARGEST:
+            raise ConfigError(f"--refine-size is {self.size}: use {_VOTING} to {_LARGEST}")
 
     def fit(self, width: int, height: int) -> tuple[int, int]:
         """The (width, height) at which a photo of this size is refined: no larger than it is."""
@@ -70,7 +71,7 @@ class Refining:
         """
         own = _resize(masks, photo.shape[1::-1])
         if (photo == photo[0, 0]).all():
-            return Refined(own, doubt(own))
+            return Refined(own, 1.0)
         voted, seen = self._vote(photo, masks)
         if voted is None:
             return Refined(own, doubt(own))
