@@ -48,7 +48,7 @@ class DistillationLearner(Learner):
         self.console, self.group = console, group
         self.device = group.device(config.device)
         self.supervision = teacher.supervision
-        self.images = dataset.split("train")
+        self.images, self.fingerprint = dataset.split("train"), dataset.fingerprint
         self.source = open_source(self.images, self.device)
         self.pairs = Pairs(config, teacher, group)
         self.targets: RefinedTargets | None = None
@@ -141,7 +141,10 @@ class DistillationLearner(Learner):
                 lambda: teacher.find_starts(to_tensor(self.images.images(sample), self.device))
             )
         )
-        identity = {"teacher": teacher.identity["weights"], "size": config.size, "mirrored": config.mirrored}
+        identity = {
+            "data": self.fingerprint, "teacher": teacher.identity["weights"],
+            "size": config.size, "mirrored": config.mirrored,
+        }  # fmt: skip
         self.targets = RefinedTargets(RunFolder(config.out).targets, self.images, teacher, identity)
         if group.is_main_process:
             with self.console.status("refining masks") as status:
@@ -168,7 +171,7 @@ class DistillationLearner(Learner):
         """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""
         config, run = self.config, self.config.run
         images = to_tensor(self.images.images(evenly_spaced(len(self.images), OBSERVED)), self.device)
-        masks = torch.cat([self.teacher.masks(part) for part in torch.split(images, 64)])
+        masks = self.teacher.masks_of_many(images)
         which, pixels = select(masks, confident=config.confident, object_share=config.object_share)
         if not pixels.any():
             least, most = config.object_share

@@ -3,7 +3,6 @@
 They are made once, on all cores, and kept in the student's folder, so that a run that goes on needn't wait.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from redoseg.data.dataset import Split
 from redoseg.distillation.teacher import Teacher
 from redoseg.files import read_json, write_aside, write_json
+from redoseg.models.backends.onnx import cores
 from redoseg.segmentation.refining import Refined, Refining
 from redoseg.tensors import to_tensor
 from redoseg.training.batches import Indices, IndicesOf, Source
@@ -43,7 +43,7 @@ class RefinedTargets:
                 old.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "identity.json", self.identity)
-        with ThreadPoolExecutor(_cores()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for part in self._chunks():
                 file = self._file(part)
                 if not file.is_file():
@@ -76,8 +76,7 @@ class RefinedTargets:
         """Of some images: `objects` and `doubt`. A refined mask that has less than half in common with the
         network's is not to be learned: the network's stays, and its doubt is 1."""
         pictures = self.images.images(part)  # (b, S, S, 3)
-        batches = torch.split(to_tensor(pictures, self.teacher.device), 64)
-        masks = torch.cat([self.teacher.masks(batch) for batch in batches]).cpu().numpy()
+        masks = self.teacher.masks_of_many(to_tensor(pictures, self.teacher.device)).cpu().numpy()
         refining = Refining(self.teacher.starts, max(64, pictures.shape[1]))
 
         def refine(picture: Labels, own: NDArray[np.float32]) -> tuple[Labels, float]:
@@ -109,7 +108,3 @@ class WithTargets:
         images = self.images.take(k, lambda j: self.kept[indices_of(j)])
         objects = torch.from_numpy(self.targets.objects[self.kept[indices_of(k)]])
         return torch.cat((images, objects.to(images.device)), 3)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

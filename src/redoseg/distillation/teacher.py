@@ -59,14 +59,12 @@ class Teacher:
 
     def find_starts(self, images: Tensor) -> tuple[float, ...]:
         """The thresholds from which its masks of images (N, 3, S, S) are refined (`find_starts`)."""
-        masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
-        return find_starts(masks, images)
+        return find_starts(self.masks_of_many(images), images)
 
     def find_threshold(self, images: Tensor) -> float:
         """The threshold at which the object's outline fits the edges of images (N, 3, S, S) best."""
         self.threshold = 0.5
-        masks = torch.cat([self.masks(part) for part in torch.split(images, 64)])
-        return find_threshold(masks, images)
+        return find_threshold(self.masks_of_many(images), images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
@@ -76,6 +74,10 @@ class Teacher:
             return self._ordered(self._f(images))
         small = F.interpolate(images, size=own, mode="bilinear", antialias=True)
         return F.interpolate(self._ordered(self._f(small)), size=side, mode="bilinear")
+
+    def masks_of_many(self, images: Tensor) -> Tensor:
+        """As `masks`, a batch at a time."""
+        return torch.cat([self.masks(part) for part in torch.split(images, 64)])
 
     def sample_draws(self, batch: int, random: torch.Generator) -> RandomDraws:
         """Random regions and codes for `batch` images to redraw."""

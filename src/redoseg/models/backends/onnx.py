@@ -44,7 +44,7 @@ class OnnxBackend:
                 "onnxruntime-gpu"
             )
         self._path, self._on_cpu = path, device == "cpu"
-        self._threads = (threads or _cores()) if self._on_cpu else 1
+        self._threads = (threads or cores()) if self._on_cpu else 1
         try:
             session = self._open(self._threads)
             self.info: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map[INFO])
@@ -90,7 +90,8 @@ class OnnxBackend:
         return onnxruntime.InferenceSession(self._path, options, providers=providers)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many threads may work at once: what OMP_NUM_THREADS says, else the process's cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch reads it, and Ray sets it for its workers
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
