@@ -24,7 +24,8 @@ TRIVIAL = {
     "disc": "trivial: one centred disc, chosen with labels",
 }
 AS_WRITTEN = "as_written"
-"""The first row of a model's scores: its masks as `redoseg segment` writes them. Nothing is matched."""
+"""The first row of a model's scores: its masks as `redoseg segment` writes them. The truth
+names no background; several objects are told apart by one matching for the split."""
 ROWS = (*MATCHINGS, *TRIVIAL)
 """The rows of scores: the model by either matching, then trivial answers. MATCHINGS and TRIVIAL label
 them."""

@@ -25,15 +25,13 @@ THRESHOLDS = (0.2, 0.35, 0.5, 0.6)
 """The starts of a model that says nothing of its own ones."""
 
 _VOTING = 64  # short side, in pixels, at which the starts vote
-_LARGEST = 1024  # short side, in pixels, to which masks are refined: 1.2 GB for a photo of 3 by 2
+_LARGEST = 1024  # short side, in pixels, to which masks are refined at most
 _ROUNDS = 4  # of colours from masks and masks from colours
 _COLOUR, _NEAR = 1.0, 6.0  # weights of a pixel's colour and of its surroundings
 _RADIUS, _EPS = 3, 1e-3  # of the surroundings at the size of the vote, by the guided filter
 _COMMON = 0.1  # intersection over union with the object that the network sees, at least
-_FAR, _NOWHERE = (
-    0.1,
-    0.05,
-)  # of the short side: so far from where the network's object is above this is background
+_NOWHERE = 0.05  # where the objects' soft masks are below this together, the network sees none
+_FAR = 0.1  # of the short side: what is farther than this from all that it sees is background
 
 
 @dataclass(frozen=True)
