@@ -1,6 +1,7 @@
 """Images as uint8 arrays and as float tensors, the device that networks run on, and their precision."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,16 @@ def limit_threads(threads: int | None) -> None:
     """What --threads says, for all that PyTorch does on the CPU from now on; None changes nothing."""
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def lacks_bfloat16(device: torch.device) -> bool:
+    """Whether this is an x86 processor without instructions for bfloat16, on which computing in it takes
+    several times as long as in float32. False for whatever isn't known to be one."""
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    capabilities: dict[str, Any] = ask() if ask is not None else {}  # PyTorch 2.11 has no such function
+    if device.type != "cpu" or capabilities.get("architecture") != "x86_64":
+        return False
+    return not (capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def working_precision(precision: str, device: torch.device) -> AbstractContextManager[object]:

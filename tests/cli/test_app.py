@@ -396,6 +396,14 @@ def test_demo(command, data, monkeypatch):
     assert "runs/demo/samples/step-0000002.png" in output
 
 
+@pytest.mark.parametrize(("lacks", "precision"), [(True, "float32"), (False, "bfloat16")])
+def test_the_demo_computes_in_what_the_processor_is_quick_in(command, data, monkeypatch, lacks, precision):
+    monkeypatch.setattr("redoseg.cli.train.DEMO", TINY | {"data": (str(data),)})
+    monkeypatch.setattr("redoseg.tensors.lacks_bfloat16", lambda device: lacks)
+    assert command("demo", "--steps", "1", "--device", "cpu")[0] == 0
+    assert RunFolder(Path("runs/demo")).config().precision == precision
+
+
 def test_the_demo_is_a_run_on_drawn_scenes():
     config = TrainConfig.of(out="runs/demo", **DEMO)
     assert config.data == ("digit",)

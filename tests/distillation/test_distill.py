@@ -345,6 +345,21 @@ def test_the_log(done):
     assert [line["val"] is None for line in lines] == [True, False, True, False]
 
 
+def test_a_student_computes_in_no_precision_that_the_processor_imitates(teacher, tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(teacher.path, run.path)
+    fields = read_json(run.description)
+    fields["config"]["precision"] = "bfloat16"
+    write_json(run.description, fields)
+
+    monkeypatch.setattr("redoseg.distillation.distill.lacks_bfloat16", lambda device: True)
+    config = small(run, tmp_path / "student", steps=1)
+    assert distilled(config).config().precision == "float32"
+    monkeypatch.setattr("redoseg.distillation.distill.lacks_bfloat16", lambda device: False)
+    distilled(dataclasses.replace(config, steps=2))  # elsewhere it goes on as it began
+    assert distilled(small(run, tmp_path / "other", steps=1)).config().precision == "bfloat16"
+
+
 def test_it_is_a_model_like_any_other(done, teacher, tmp_path):
     written = read_json(done.evaluation)
     assert written["checkpoint"] == {"rule": "last", "step": 4, "ema": True}

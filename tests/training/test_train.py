@@ -338,6 +338,18 @@ def test_a_loss_that_is_not_finite_stops_it_and_leaves_the_last_checkpoint(
     assert load_tensors(run.last)[1]["step"] == 4
 
 
+@pytest.mark.parametrize(
+    ("precision", "lacks", "warned"), [("bfloat16", True, 1), ("bfloat16", False, 0), ("float32", True, 0)]
+)
+def test_a_precision_that_the_processor_imitates_is_warned_of_once(
+    data, tmp_path, monkeypatch, precision, lacks, warned
+):
+    monkeypatch.setattr("redoseg.training.train.lacks_bfloat16", lambda device: lacks)
+    told = io.StringIO()
+    train(tiny(data, tmp_path / "run", steps=1, precision=precision), console=Console(file=told))
+    assert told.getvalue().count("no instructions for bfloat16") == warned
+
+
 def test_too_few_images_are_one_clear_error_and_nothing_is_begun(tmp_path):
     folder = photos(tmp_path / "photos", train=3, val=4)
     with pytest.raises(

@@ -100,7 +100,11 @@ def demo(
         seed: Decides everything that is random.
         threads: CPU threads; networks this small gain little from a second one.
     """
+    from redoseg.tensors import lacks_bfloat16, pick_device
+
+    precision = "float32" if lacks_bfloat16(pick_device(device)) else "bfloat16"
     options: dict[str, Any] = DEMO | {"out": out, "seed": seed, "device": device, "threads": threads}
+    options |= {"precision": precision}
     options |= {} if steps is None else {"steps": steps}
     options |= {} if minutes is None else {"minutes": minutes}
     return _train(TrainConfig.of(**options))

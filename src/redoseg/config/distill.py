@@ -92,7 +92,7 @@ class DistillConfig(Config):
     """auto, cpu, cuda, cuda:1, mps ..."""
     precision: Annotated[Precision | None, Group.MACHINE] = None
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32. None: as
-    RUN's."""
+    RUN's, or float32 on a processor without instructions for bfloat16."""
     compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
     """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
     only, where Triton is installed; on a CPU it measured no gain."""

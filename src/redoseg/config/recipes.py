@@ -73,9 +73,8 @@ DEMO: dict[str, Any] = {
     "flip": False,
     "steps": 3_000,
     "minutes": 10.0,
-    "precision": "bfloat16",
     "threads": 1,
 }
 """What `redoseg demo` trains: small enough for ten minutes on one CPU core. Its digits are as often dark as
 light, so f needs no jitter. One thread: a second gains a tenth here, and where other programs run, threads
-that wait for one another lose far more."""
+that wait for one another lose far more. In bfloat16 where the processor has instructions for it."""

@@ -4,18 +4,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.train import Precision
 from redoseg.data.dataset import Dataset
 from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError, DataError
 from redoseg.models.run_folder import RunFolder
-from redoseg.tensors import limit_threads
+from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.log import say
-from redoseg.training.train import console_of, lock_of, open_everywhere
+from redoseg.training.train import console_of, lock_of, open_everywhere, warn_of_precision
 from redoseg.training.trainer import Trainer
 
 
@@ -48,6 +50,10 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     if config.synthetic is None and config.targets == "network" and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
     group.check_same(teacher.identity["weights"], "the teacher's weights")
+    device = group.device(config.device)
+    precision = group.broadcast(lambda: _choose_precision(config, teacher.config.precision, device))
+    config = dataclasses.replace(config, precision=precision)
+    warn_of_precision(precision, device, console)
     config = config.resolved(teacher.config, generators=teacher.generators is not None)
     described = config.described_as(teacher.config)
     if group.is_main_process:
@@ -60,6 +66,18 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
         Trainer(described, dataset, learner, console, group).run()
     return config.out
+
+
+def _choose_precision(config: DistillConfig, of_teacher: Precision, device: torch.device) -> Precision:
+    """--precision; where it isn't given, what the student began with, else as its teacher, but nothing that
+    the processor would have to imitate."""
+    if config.precision is not None:
+        return config.precision
+    folder = RunFolder(config.out)
+    begun = folder.original_config() if folder.exists else None
+    if isinstance(begun, DistillConfig) and begun.precision is not None:
+        return begun.precision
+    return "float32" if lacks_bfloat16(device) else of_teacher
 
 
 def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Path:

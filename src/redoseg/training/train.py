@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from redoseg.config import TrainConfig
@@ -12,9 +13,10 @@ from redoseg.data.dataset import Dataset, open_data
 from redoseg.data.sampler import InfiniteSampler
 from redoseg.errors import ConfigError
 from redoseg.models.run_folder import RunFolder
-from redoseg.tensors import limit_threads
+from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.labelled import open_labelled
+from redoseg.training.log import say
 from redoseg.training.redo import ReDOLearner, check_shares
 from redoseg.training.trainer import Trainer
 
@@ -84,7 +86,7 @@ def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dat
     check_shares(config, group)
     if group.is_main_process:
         RunFolder(config.out).check_compatible(config)
-    group.device(config.device)
+    warn_of_precision(config.precision, group.device(config.device), console)
     dataset = open_everywhere(config, console, group)
     labelled = open_labelled(config, dataset)
     group.check_same(labelled and labelled.supervision["fingerprint"])
@@ -93,6 +95,16 @@ def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dat
         warning = f"SEMI-SUPERVISED (--labelled): {count} learned with their masks ({labelled.source})"
         console.print(warning, style="bold", markup=False, highlight=False, soft_wrap=True)
     return dataset
+
+
+def warn_of_precision(precision: str, device: torch.device, console: Console) -> None:
+    """Say so if the processor has to imitate this precision."""
+    if precision == "bfloat16" and lacks_bfloat16(device):
+        say(
+            console,
+            "warning: this processor has no instructions for bfloat16: --precision float32 is several times "
+            "as fast here",
+        )
 
 
 def open_everywhere(config: TrainConfig, console: Console, group: SingleProcess) -> Dataset:
