@@ -233,7 +233,7 @@ def test_the_table_has_both_matchings_and_the_trivial_rows(run: Command) -> None
 
 def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
     class Blank:
-        names, images, labelled = val.names, val.images, val.labelled
+        names, images, labelled, whole = val.names, val.images, val.labelled, val.whole
 
         def __len__(self) -> int:
             return len(val)

@@ -3,13 +3,13 @@
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data_made import Content, mask, names, picture, write_folder
+from redoseg.data.archive import Entry
 from redoseg.data.folder import scan
 from redoseg.errors import DataError
 from refusals import refusal
@@ -214,11 +214,9 @@ def test_sidecars_can_be_left_alone(tmp_path: Path) -> None:
     assert listing.splits == {}
 
 
-def test_many_files_are_listed_in_no_time(tmp_path: Path) -> None:
-    """100,000 in under 10 seconds; here a tenth of both, in time of this process only."""
+def test_many_files_are_listed_without_opening_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "0.png").write_bytes(picture())
     for i in range(1, 10_000):
         os.link(tmp_path / "0.png", tmp_path / f"{i}.png")
-    start = time.process_time()
+    monkeypatch.setattr(Entry, "open", lambda entry: pytest.fail(f"{entry.path} was opened"))
     assert len(scan(tmp_path).images) == 10_000
-    assert time.process_time() - start < 1

@@ -365,7 +365,7 @@ def test_it_is_a_model_like_any_other(done, teacher, tmp_path):
     assert written["checkpoint"] == {"rule": "last", "step": 4, "ema": True}
     config = done.config()
     found = evaluate(done.path, config.data, cache=config.cache).as_dict()
-    assert written == found | {"as_written": None}
+    assert written == found | {"as_written": None, "whole": None}
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     options: list[tuple[Path, BackendName]] = [
         (done.path, "torch"), (done.model, "torch"), (done.path, "onnx")

@@ -235,12 +235,44 @@ def test_as_written_is_what_the_masks_that_segment_writes_score(tmp_path):
     assert found.accuracy == pytest.approx(np.mean(accuracies))
 
 
+def test_whole_photos_are_scored_at_their_own_size(tmp_path):
+    """Photos of which a centred square holds a part, and a mask of half its photo's size."""
+    f, folder = network(2), tmp_path / "data"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for index, (rows, columns) in enumerate([(16, 24), (20, 12)]):
+        coarse = random.integers(0, 256, (rows, columns, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+        Image.fromarray(coarse).save(folder / "images" / f"{index}.png")
+        truth = random.random((rows, columns)) < 0.5
+        scale = 8 if index else 4
+        Image.fromarray(truth.repeat(scale, 0).repeat(scale, 1).astype(np.uint8) * 255).save(
+            folder / "masks" / f"{index}.png"
+        )
+    f.save_pretrained(tmp_path / "model")
+    found = evaluate(
+        tmp_path / "model", folder, split="train", cache=tmp_path / "cache", device="cpu", whole=True
+    )
+    segmenter = Segmenter.from_pretrained(tmp_path / "model", device="cpu", backend="torch")
+    segment_files(segmenter, [folder / "images"], tmp_path / "out")
+    ious, accuracies = [], []
+    for index in range(2):
+        mask = np.asarray(Image.open(tmp_path / "out" / f"{index}.png")) > 0
+        truth = np.asarray(Image.open(folder / "masks" / f"{index}.png")) > 0
+        truth = truth if index else truth.repeat(2, 0).repeat(2, 1)
+        ious.append((mask & truth).sum() / (mask | truth).sum())
+        accuracies.append((mask == truth).mean())
+    assert found.whole.iou == pytest.approx(np.mean(ious))
+    assert found.whole.accuracy == pytest.approx(np.mean(accuracies))
+    assert found.whole.iou != found.as_written.iou
+
+
 # What it looks like
 
 
 def test_json_has_these_keys(case):
     found = json.loads(json.dumps(case.evaluate().as_dict()))
-    assert list(found) == ["images", "as_written", *ROWS, "region_sizes", "checkpoint"]
+    assert list(found) == ["images", "as_written", "whole", *ROWS, "region_sizes", "checkpoint"]
     for row in ROWS:
         if row == "disc" and case.n == 3:
             assert found[row] is None

@@ -34,6 +34,9 @@ class Images:
     def labels(self, indices):
         raise AssertionError("training looks at no mask")
 
+    def whole(self, index):
+        raise AssertionError("training looks at no whole photo")
+
 
 def batches(kind=Plain, **options):
     return Batches(kind(Images(), CPU), InfiniteSampler(N, 4, 0), **options)

@@ -20,6 +20,7 @@ def evaluate(
     device: Device = "auto",
     cache: Cache = None,
     mnist: Path | None = None,
+    whole: bool = False,
 ) -> int:
     """Score a model's masks against the masks of a data set, beside the trivial answers.
 
@@ -30,6 +31,7 @@ def evaluate(
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.
+        whole: Score whole photos at their own size, too; the other rows are of centred squares.
     """
     from redoseg.evaluation.evaluate import evaluate as run
 
@@ -38,7 +40,7 @@ def evaluate(
     with errors.status("scoring") as status:
         evaluation = run(
             model, data, split=split, checkpoint=checkpoint, weights=weights, device=device,
-            cache=cache, mnist=mnist,
+            cache=cache, mnist=mnist, whole=whole,
             progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )  # fmt: skip
     if json_:

@@ -45,6 +45,10 @@ class Split(Protocol):
         An image without a mask is 255 all over. DataError if any mask of the set holds a label from n to 254.
         """
 
+    def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """One photo as it is, not cut to a square: (H, W, 3) uint8 RGB, and its labels (H, W). DataError if
+        it can't be read any more."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -205,6 +209,10 @@ class UnionSplit:
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._gather(indices, [part.labels for part in self._parts])
+
+    def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        owner = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._parts[owner].whole(index - int(self._starts[owner]))
 
     def _gather(
         self, indices: NDArray[np.int64], readers: Sequence[Callable[[NDArray[np.int64]], NDArray[np.uint8]]]

@@ -36,6 +36,9 @@ class HeldOutSplit:
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self._split.labels(indices)
 
+    def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return self._split.whole(index)
+
 
 def hold_out(
     scored: tuple[str, Split] | None, supervision: dict[str, Any] | None

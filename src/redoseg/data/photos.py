@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from redoseg.data import cache
 from redoseg.data.folder import FolderListing, ImageRef, digest, join_names
@@ -84,6 +85,22 @@ class PhotoSplit:
         if self._photos.masks is not None and (rows >= 0).any():
             labels[rows >= 0] = self._label_map(self._photos.masks.rows.take(rows[rows >= 0]))
         return labels
+
+    def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        listing = self._photos.listing
+        ref = listing.images[self._rows[index]]
+        try:
+            with ref.open() as file, decoding(file) as image:
+                photo = np.asarray(image, np.uint8)
+            height, width = photo.shape[:2]
+            if self._mask_rows[index] < 0:
+                return photo, np.full((height, width), UNLABELLED, np.uint8)
+            with listing.masks[ref.name].open() as file:
+                labels = self._label_map(listing.rule.read(file))
+        except (OSError, DataError) as error:
+            raise DataError(f"{ref.entry.path} or its mask can't be read: {error}") from error
+        nearest = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
+        return photo, np.asarray(nearest, np.uint8)
 
 
 def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:

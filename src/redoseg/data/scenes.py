@@ -55,6 +55,10 @@ class SceneSplit:
         """(B, S, S) uint8: 0 background; of `digits` 1 the even and 2 the odd one; of `digit` 1 the digit."""
         return self.render(indices)[1]
 
+    def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        images, labels = self.render(np.array([index]))
+        return images[0], labels[0]
+
     def render(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """The images (B, S, S, 3) uint8 and labels (B, S, S) uint8 at B indices."""
         u = self._u[np.asarray(indices, dtype=np.int64)]  # (B, 16)

@@ -29,7 +29,7 @@ from redoseg.evaluation.metrics import (
 )
 from redoseg.evaluation.trivial import disc, fixed_mask
 from redoseg.models.backends.torch import torch_backend
-from redoseg.models.card import AS_WRITTEN, ROWS
+from redoseg.models.card import AS_WRITTEN, ROWS, WHOLE
 from redoseg.models.model import Model
 from redoseg.models.source import find_model
 from redoseg.networks.mask import MaskNetwork
@@ -51,7 +51,7 @@ class Evaluation:
     region's mean share of an image, background first. `checkpoint` holds rule, step and ema, and supervision
     if masks were read in training. `as_written` scores the masks as `redoseg segment` writes them: refined,
     on squares of at least 128 pixels, the background named without the truth; None where only f was
-    scored.
+    scored. `whole` scores them so for whole photos at their own size; None unless asked for.
     """
 
     images: int
@@ -62,10 +62,11 @@ class Evaluation:
     region_sizes: tuple[float, ...]
     checkpoint: dict[str, Any]
     as_written: Scores | None = None
+    whole: Scores | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `--json` prints it and evaluation.json holds it."""
-        rows = {name: getattr(self, name) for name in (AS_WRITTEN, *ROWS)}
+        rows = {name: getattr(self, name) for name in (AS_WRITTEN, WHOLE, *ROWS)}
         scores = {name: None if row is None else row.as_dict() for name, row in rows.items()}
         others = {"region_sizes": list(self.region_sizes), "checkpoint": self.checkpoint}
         return {"images": self.images} | scores | others
@@ -73,7 +74,7 @@ class Evaluation:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Self:
         """An evaluation from what `as_dict` returned."""
-        rows = {name: fields.get(name) for name in (AS_WRITTEN, *ROWS)}  # older files lack the first
+        rows = {name: fields.get(name) for name in (AS_WRITTEN, WHOLE, *ROWS)}  # older files lack some
         scores = {name: None if row is None else Scores.from_dict(row) for name, row in rows.items()}
         return cls(**fields | scores | {"region_sizes": tuple(fields["region_sizes"])})
 
@@ -129,6 +130,7 @@ def evaluate(
     device: str = "auto",
     cache: Path | None = None,
     mnist: Path | None = None,
+    whole: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Score a model on the labelled images of one split of a data set.
@@ -136,6 +138,7 @@ def evaluate(
     `model`, `checkpoint` and `weights` are those of `Segmenter.from_pretrained`, but not an ONNX file. `data`
     is what `redoseg train` takes: folders, archives, data sets. Images are resized to the model's S x S and
     kept in the folder `cache` (None: the user's). `mnist` is the folder of MNIST's files, for `digits`.
+    `whole`: score whole photos at their own size, too, as they lie in the folder.
     `progress` is called with (photos resized, photos in all).
 
     Images that the model was trained on with their masks are left out: scoring them would inflate the scores.
@@ -169,21 +172,40 @@ def evaluate(
     found = score(loaded, images_at(loaded.f.size))
     drawn = sources in (["digits"], ["digit"])  # scenes of another size would be others
     written = images_at(loaded.f.size if drawn else max(_WRITTEN, loaded.f.size))
-    return dataclasses.replace(found, as_written=score_as_written(loaded, source.starts(), written))
+    starts = source.starts()
+    return dataclasses.replace(
+        found,
+        as_written=score_as_written(loaded, starts, written),
+        whole=score_whole(loaded, starts, written) if whole else None,
+    )
 
 
 def score_as_written(model: Model, starts: tuple[float, ...] | None, split: Split) -> Scores:
     """The scores of the masks that `redoseg segment` would write for the labelled images of a split.
     `starts`: from where they are refined; None: the usual ones. The background is named without the truth;
     which of several objects is which is matched once for the split. DataError as `score`."""
-    f, labelled = model.f, _labelled_images(split)
-    refining = Refining() if starts is None else Refining(starts)
-    segmenter = Segmenter(torch_backend(f), n=f.n, size=f.size, refine=refining)
+    f, labelled, segmenter = model.f, _labelled_images(split), _segmenter(model, starts)
     counts = []
     for part in np.array_split(labelled, -(-len(labelled) // _AT_ONCE)):
         masks = np.stack([found.masks for found in segmenter.segment(list(split.images(part)))])
         counts.append(confusion(region_map(masks), split.labels(part), f.n))
     return as_labelled(objects_matched(np.concatenate(counts)))
+
+
+def score_whole(model: Model, starts: tuple[float, ...] | None, split: Split) -> Scores:
+    """As `score_as_written`, for whole photos, each at its own size."""
+    n, segmenter = model.f.n, _segmenter(model, starts)
+    counts = []
+    for index in _labelled_images(split).tolist():
+        photo, labels = split.whole(index)
+        regions = region_map(segmenter(photo))
+        counts.append(confusion(regions[None], labels[None], n))
+    return as_labelled(objects_matched(np.concatenate(counts)))
+
+
+def _segmenter(model: Model, starts: tuple[float, ...] | None) -> Segmenter:
+    refining = Refining() if starts is None else Refining(starts)
+    return Segmenter(torch_backend(model.f), n=model.f.n, size=model.f.size, refine=refining)
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from redoseg.evaluation.metrics import Scores
-from redoseg.models.card import AS_WRITTEN, MATCHINGS, ROWS, TRIVIAL
+from redoseg.models.card import AS_WRITTEN, MATCHINGS, ROWS, TRIVIAL, WHOLE
 
 if TYPE_CHECKING:
     from redoseg.evaluation.evaluate import Evaluation
@@ -19,13 +19,15 @@ def scores_table(evaluation: "Evaluation") -> Table:
     masks = chosen.get("supervision")
     read = f"; {masks} read in training, their images left out" if masks else ""
     title = f"{evaluation.images} images scored; checkpoint: {chosen['rule']}{step}, {weights}{read}"
-    return rows_table(title, {row_label(row): getattr(evaluation, row) for row in (AS_WRITTEN, *ROWS)})
+    return rows_table(title, {row_label(row): getattr(evaluation, row) for row in (AS_WRITTEN, WHOLE, *ROWS)})
 
 
 def row_label(row: str, method: str = "redoseg") -> str:
-    """The label of AS_WRITTEN or one of `ROWS` in a table; `method` names what predicted the regions."""
+    """The label of a row of scores in a table; `method` names what predicted the regions."""
     if row == AS_WRITTEN:
         return f"{method}, masks as `redoseg segment` writes them ({AS_WRITTEN})"
+    if row == WHOLE:
+        return f"{method}, the same of whole photos at their own size ({WHOLE})"
     return f"{method}, {MATCHINGS[row]} ({row})" if row in MATCHINGS else TRIVIAL[row]
 
 

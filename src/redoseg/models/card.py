@@ -26,6 +26,8 @@ TRIVIAL = {
 AS_WRITTEN = "as_written"
 """The first row of a model's scores: its masks as `redoseg segment` writes them. The truth
 names no background; several objects are told apart by one matching for the split."""
+WHOLE = "whole"
+"""The same of whole photos at their own size, not of centred squares."""
 ROWS = (*MATCHINGS, *TRIVIAL)
 """The rows of scores: the model by either matching, then trivial answers. MATCHINGS and TRIVIAL label
 them."""
