@@ -21,7 +21,7 @@ from redoseg.distillation.distill import distill
 from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.pairs import select, unpack
 from redoseg.distillation.targets import RefinedTargets
-from redoseg.distillation.teacher import Teacher
+from redoseg.distillation.teacher import NetworkTeacher
 from redoseg.errors import DivergenceError
 from redoseg.evaluation.evaluate import evaluate, predict
 from redoseg.files import read_json, write_json
@@ -40,6 +40,7 @@ from redoseg.training import checkpoints
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.log import description
 from redoseg.training.mask_learner import MaskLearner
+from refusals import refused_command
 from run_compared import Killed, ctrl_c_within, differences, dying, equal, log
 from several_processes import forked, gradients_agree, together
 from tinyruns import TINY, photos
@@ -93,7 +94,7 @@ def distilled(config):
 
 
 def teacher_of(run, *, mirrored=False, checkpoint="last"):
-    return Teacher(run.path, checkpoint=checkpoint, weights=None, device=CPU, mirrored=mirrored)
+    return NetworkTeacher(run.path, checkpoint=checkpoint, weights=None, device=CPU, mirrored=mirrored)
 
 
 def interrupted(config, monkeypatch, step):
@@ -527,14 +528,6 @@ def test_no_label_is_read(teacher, done, tmp_path, monkeypatch):
 # What is refused
 
 
-def refused(command, said, *arguments):
-    code, output, error = command(*arguments)
-    assert (code, output) == (1, "")
-    assert error.splitlines()[-1].startswith("redoseg: ")
-    assert "Traceback" not in error
-    assert said in error.splitlines()[-1]
-
-
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -559,13 +552,15 @@ def test_a_mistake_is_one_line(command, teacher, done, tmp_path, monkeypatch, li
         "TEACHER": [teacher.path], "DONE": [done.path], "PHOTOS": [teacher.config().data[0]],
         "SMALL": [*typed()],
     }  # fmt: skip
-    refused(command, said, *(part for word in line.split() for part in words.get(word, [word])))
+    refused_command(command, said, *(part for word in line.split() for part in words.get(word, [word])))
     assert not (tmp_path / "out").exists()
 
 
 def test_no_generators(command, teacher, tmp_path):
     line = ["distill", teacher.path, "--out", tmp_path / "out", "--checkpoint", "25", *typed()]
-    refused(command, "has no generators at --checkpoint 25: use --synthetic 0", *line, "--synthetic", ".5")
+    refused_command(
+        command, "has no generators at --checkpoint 25: use --synthetic 0", *line, "--synthetic", ".5"
+    )
     assert command(*line, "--synthetic", "0")[0] == 0
 
 
@@ -576,9 +571,11 @@ def test_data_that_is_gone_or_another(command, teacher, tmp_path):
     said["config"]["data"] = [str(tmp_path / "gone")]
     write_json(run.description, said)
     line = ["distill", run.path, "--out", tmp_path / "out", *typed(steps=1)]
-    refused(command, f"({run.path} was trained on it: --data says where it is now)", *line)
+    refused_command(command, f"({run.path} was trained on it: --data says where it is now)", *line)
     other = photos(tmp_path / "photos", train=9)
-    refused(command, f"{other} isn't what {run.path} was trained on, or has changed", *line, "--data", other)
+    refused_command(
+        command, f"{other} isn't what {run.path} was trained on, or has changed", *line, "--data", other
+    )
     assert command(*line, "--data", here)[0] == 0
 
 
@@ -588,7 +585,7 @@ def test_a_teacher_that_has_changed(command, teacher, done, tmp_path):
     tensors["f_ema.head.bias"] += 1e-3
     save_tensors(other.last, tensors, info)
     run = shutil.copytree(done.path, tmp_path / "run")
-    refused(command, f"isn't what taught {run}", "distill", other.path, "--out", run, *typed())
+    refused_command(command, f"isn't what taught {run}", "distill", other.path, "--out", run, *typed())
 
 
 def test_a_loss_that_is_not_finite(teacher, tmp_path, monkeypatch):
@@ -735,7 +732,7 @@ def test_a_model_teaches_other_photos(done, tmp_path, command):
     data = photos(tmp_path / "others", train=20, val=4)
     assert command("export", done.path, "--hub-folder", tmp_path / "model")[0] == 0
     line = ["distill", tmp_path / "model", "--out", tmp_path / "run", *typed(**REFINED)]
-    refused(command, "is a model without its photos: say with --data what to learn from", *line)
+    refused_command(command, "comes without photos: say with --data what to learn from", *line)
     assert command(*line, "--data", data)[0] == 0
     assert command("resume", tmp_path / "run", "--steps", 5)[0] == 0
     run = RunFolder(tmp_path / "run")
@@ -755,10 +752,10 @@ def test_a_model_teaches_other_photos(done, tmp_path, command):
     ],
 )
 def test_what_refined_targets_cant_be(command, teacher, tmp_path, options, said):
-    refused(command, said, "distill", teacher.path, "--out", tmp_path / "out", *typed(), *options)
+    refused_command(command, said, "distill", teacher.path, "--out", tmp_path / "out", *typed(), *options)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_student_cant_be_smaller_than_its_teacher(command, refined, tmp_path):
     line = ["distill", refined.path, "--out", tmp_path / "out", "--size", "32", *typed()]
-    refused(command, "--size is 32, but", *line)
+    refused_command(command, "--size is 32, but", *line)

@@ -1,6 +1,6 @@
 """What every refusal has in common."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -18,3 +18,12 @@ def refusal(
     message = str(caught.value)
     assert message
     assert "\n" not in message
+
+
+def refused_command(command: Callable[..., tuple[int, str, str]], said: str, *arguments: object) -> None:
+    """The command fails with one line that has these words, and with nothing on its output."""
+    code, output, error = command(*arguments)
+    assert (code, output) == (1, "")
+    assert error.splitlines()[-1].startswith("redoseg: ")
+    assert "Traceback" not in error
+    assert said in error.splitlines()[-1]

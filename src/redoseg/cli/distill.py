@@ -1,7 +1,7 @@
 """The action that trains a student: distill."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from redoseg.cli.options import by_group
 from redoseg.cli.terminal import errors
@@ -9,12 +9,19 @@ from redoseg.cli.train import trained
 from redoseg.config import DistillConfig
 
 
-def distill(config: Annotated[DistillConfig, by_group(DistillConfig)]) -> int:
-    """Train a better segmenter on a run's own masks, without any label."""
-    return trained(lambda: _distill(config), config.out)
+def distill(
+    config: Annotated[DistillConfig, by_group(DistillConfig)], rounds: int | Literal["auto"] = 1
+) -> int:
+    """Train a better segmenter on a run's own masks, without any label.
+
+    Args:
+        rounds: At most so many students, each taught by the one before it, as long as their label-free score
+            rises; the best one is kept. 'auto': 4.
+    """
+    return trained(lambda: _distill(config, rounds), config.out)
 
 
-def _distill(config: DistillConfig) -> Path:
-    from redoseg.distillation.distill import distill as run
+def _distill(config: DistillConfig, rounds: int | str) -> Path:
+    from redoseg.distillation.rounds import distill_rounds
 
-    return run(config, console=errors)
+    return distill_rounds(config, rounds=rounds, console=errors)

@@ -125,7 +125,7 @@ def trained(train: Callable[[], Path], out: Path) -> int:
         run = RunFolder(train())
     except KeyboardInterrupt:
         folder = RunFolder(out)
-        begun = folder.exists or folder.trying
+        begun = folder.exists or folder.trying or folder.in_rounds
         cure = f"; to go on: redoseg resume {shlex.quote(str(out))}" if begun else " before it began"
         if is_main_process():
             print(f"\nstopped{cure}", file=sys.stderr)

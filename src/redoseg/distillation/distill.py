@@ -10,8 +10,9 @@ from rich.console import Console
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.train import Precision
 from redoseg.data.dataset import Dataset
+from redoseg.distillation.first_labels import SOURCES, FirstLabels
 from redoseg.distillation.learner import DistillationLearner
-from redoseg.distillation.teacher import Teacher
+from redoseg.distillation.teacher import NetworkTeacher, Teacher
 from redoseg.errors import ConfigError, DataError
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
@@ -38,15 +39,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         raise ConfigError(f"--out is {config.run} itself: the student needs a folder of its own")
     group.check_batch(config.batch)
     limit_threads(config.threads)
-    teacher = Teacher(
-        config.run,
-        checkpoint=config.checkpoint,
-        weights=config.weights,
-        device=group.device(config.device),
-        mirrored=config.mirrored,
-    )
-    if not teacher.is_run and not config.data:
-        raise ConfigError(f"{config.run} is a model without its photos: say with --data what to learn from")
+    teacher = _open_teacher(config, group.device(config.device))
     if config.synthetic is None and config.targets == "network" and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
     group.check_same(teacher.identity["weights"], "the teacher's weights")
@@ -66,6 +59,25 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
         Trainer(described, dataset, learner, console, group).run()
     return config.out
+
+
+def _open_teacher(config: DistillConfig, device: torch.device) -> Teacher:
+    """What `config.run` names: a run, a model or first labels; whatever lies there comes first."""
+    if str(config.run) in SOURCES and not config.run.exists():
+        if config.targets != "refined":
+            raise ConfigError(f"{config.run} are first labels: they are for --targets refined")
+        teacher: Teacher = FirstLabels(str(config.run), device)
+    else:
+        teacher = NetworkTeacher(
+            config.run,
+            checkpoint=config.checkpoint,
+            weights=config.weights,
+            device=device,
+            mirrored=config.mirrored,
+        )
+    if not teacher.is_run and not config.data:
+        raise ConfigError(f"{config.run} comes without photos: say with --data what to learn from")
+    return teacher
 
 
 def _choose_precision(config: DistillConfig, of_teacher: Precision, device: torch.device) -> Precision:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from redoseg.config import DistillConfig
-from redoseg.distillation.teacher import Teacher
+from redoseg.distillation.teacher import NetworkTeacher, Teacher
 from redoseg.method.augmentation import SHIFT_NUMBERS, VIEW_NUMBERS, shift_pixels, view
 from redoseg.tensors import to_device
 from redoseg.training.distributed import SingleProcess
@@ -25,6 +25,7 @@ class Pairs:
         own = len(range(self.rank, redrawn, self.world))  # of this process's images
         pairs = []
         if redrawn:
+            assert isinstance(self.teacher, NetworkTeacher)
             draws = self.teacher.sample_draws(redrawn, random).part(self.rank, self.world)
             if own:
                 pairs.append(self.teacher.redraw(images[:own], draws))

@@ -1,4 +1,4 @@
-"""The verb resume, for every kind of run: of `redoseg train`, of its --tries, or of `redoseg distill`."""
+"""The verb resume, for every kind of run: of `train`, of its --tries, of `distill` and of its --rounds."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from redoseg.distillation.distill import resume as resume_student
+from redoseg.distillation.rounds import resume_rounds
 from redoseg.models.run_folder import RunFolder
 from redoseg.training.train import resume as resume_run
 from redoseg.training.tries import resume_tries
@@ -18,6 +19,8 @@ def resume(path: str | Path, *, console: Console | None = None, **changed: Any) 
     folder holds no run, or for a changed option that must stay the same.
     """
     folder = RunFolder(Path(path))
+    if folder.rounds.is_file():
+        return resume_rounds(folder.path, console=console, **changed)
     if folder.distilled:
         return resume_student(folder.path, console=console, **changed)
     if folder.trying:

@@ -1,6 +1,7 @@
-"""The teacher of a distillation: a run's mask network and its generators."""
+"""What teaches a student: here a run's mask network and its generators."""
 
 import dataclasses
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,45 @@ from redoseg.models.source import find_model
 from redoseg.networks.mask import MaskNetwork
 
 
-class Teacher:
-    """A run's checkpoint, or a model with a card. Its masks have the background first and no gradient.
-    `is_run` says which; what a model was trained on isn't there to learn from."""
+class Teacher(ABC):
+    """What gives a student the masks to learn, with the background first and without a gradient."""
+
+    config: TrainConfig
+    """The options in which a student is as its teacher: n, and how images are read."""
+    identity: dict[str, Any]
+    """What it is, as run.json says: run, rule, step, ema, and a digest of its weights."""
+    device: torch.device
+    generators: nn.ModuleList | None = None
+    supervision: dict[str, Any] | None = None
+    """Which masks were read in its training; None if none were."""
+    is_run: bool = False
+    """Whether it is a run, of whose images the student learns."""
+    starts: tuple[float, ...] = ()
+    """The thresholds from which its masks are refined; none until they are set."""
+    threshold: float = 0.5
+    """The value of the object's soft mask that becomes .5 (`apply_threshold`)."""
+
+    @abstractmethod
+    def masks(self, images: Tensor) -> Tensor:
+        """Masks (B, n, S, S) of images (B, 3, S, S) in [-1, 1]."""
+
+    def masks_of_many(self, images: Tensor) -> Tensor:
+        """As `masks`, a batch at a time."""
+        return torch.cat([self.masks(part) for part in torch.split(images, 64)])
+
+    def find_starts(self, images: Tensor) -> tuple[float, ...]:
+        """The thresholds from which its masks of images (N, 3, S, S) are refined (`find_starts`)."""
+        return find_starts(self.masks_of_many(images), images)
+
+    def find_threshold(self, images: Tensor) -> float:
+        """The threshold at which the object's outline fits the edges of images (N, 3, S, S) best."""
+        self.threshold = 0.5
+        self.threshold = find_threshold(self.masks_of_many(images), images)
+        return self.threshold
+
+
+class NetworkTeacher(Teacher):
+    """A run's checkpoint, or a model with a card; what a model was trained on isn't there to learn from."""
 
     def __init__(
         self, run: Path, *, checkpoint: str, weights: str | None, device: torch.device, mirrored: bool
@@ -38,33 +75,13 @@ class Teacher:
         model = source.load(device)
         if model.config is None:
             raise ModelError(f"{run} has no card that says how it was made: name the run that it comes from")
-        self.config: TrainConfig = model.config
+        self.config = model.config
         self.generators, self.supervision = model.generators, model.supervision
-        self.identity: dict[str, Any] = {"run": str(run), **model.checkpoint, "weights": source.digest}
+        self.identity = {"run": str(run), **model.checkpoint, "weights": source.digest}
         self.device = device
-        self.starts: tuple[float, ...] = ()
-        """The thresholds from which its masks are refined; none until they are set."""
-        self._f, self._order = _Calibrated(model.f, mirrored), model.f.order
+        self._f, self._order = _Calibrated(model.f, mirrored, self), model.f.order
         # One region is redrawn and the rest of the image stays, whatever the run's own --redraw was.
         self._redraw_one = dataclasses.replace(self.config, redraw="one", shift=0.0, delta_input="composed")
-
-    @property
-    def threshold(self) -> float:
-        """The value of the object's soft mask that becomes .5 (`apply_threshold`); .5 until it is set."""
-        return self._f.threshold
-
-    @threshold.setter
-    def threshold(self, threshold: float) -> None:
-        self._f.threshold = threshold
-
-    def find_starts(self, images: Tensor) -> tuple[float, ...]:
-        """The thresholds from which its masks of images (N, 3, S, S) are refined (`find_starts`)."""
-        return find_starts(self.masks_of_many(images), images)
-
-    def find_threshold(self, images: Tensor) -> float:
-        """The threshold at which the object's outline fits the edges of images (N, 3, S, S) best."""
-        self.threshold = 0.5
-        return find_threshold(self.masks_of_many(images), images)
 
     @torch.no_grad()
     def masks(self, images: Tensor) -> Tensor:
@@ -74,10 +91,6 @@ class Teacher:
             return self._ordered(self._f(images))
         small = F.interpolate(images, size=own, mode="bilinear", antialias=True)
         return F.interpolate(self._ordered(self._f(small)), size=side, mode="bilinear")
-
-    def masks_of_many(self, images: Tensor) -> Tensor:
-        """As `masks`, a batch at a time."""
-        return torch.cat([self.masks(part) for part in torch.split(images, 64)])
 
     def sample_draws(self, batch: int, random: torch.Generator) -> RandomDraws:
         """Random regions and codes for `batch` images to redraw."""
@@ -97,15 +110,15 @@ class Teacher:
 
 
 class _Calibrated(nn.Module):
-    """f's masks at a threshold; with `mirrored`, averaged over the image and its mirror image."""
+    """f's masks at the teacher's threshold; with `mirrored`, averaged over the image and its mirror image."""
 
-    def __init__(self, f: MaskNetwork, mirrored: bool) -> None:
+    def __init__(self, f: MaskNetwork, mirrored: bool, teacher: Teacher) -> None:
         super().__init__()
-        self.f, self.mirrored, self.threshold = f, mirrored, 0.5
+        self.f, self.mirrored, self._teacher = f, mirrored, teacher
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
         masks = self.f(images, noise)
         if self.mirrored:
             masks = (masks + self.f(images.flip(3), noise).flip(3)) / 2
-        ordered = apply_threshold(masks.index_select(1, self.f.order), self.threshold)
+        ordered = apply_threshold(masks.index_select(1, self.f.order), self._teacher.threshold)
         return ordered.index_select(1, self.f.order.argsort())

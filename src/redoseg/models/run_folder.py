@@ -1,10 +1,12 @@
 """A run's folder: the names of its files, the options and data in run.json, and the lock of its training."""
 
+import json
 import logging
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from filelock import FileLock, Timeout
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
-from redoseg.files import leftovers, read_json
+from redoseg.files import leftovers, read_json, write_aside, write_folder_aside, write_json
 
 _log = logging.getLogger("redoseg.models")
 
@@ -33,6 +35,7 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
         self.model = path / "model"
         self.tries = path / "tries.json"
+        self.rounds = path / "rounds.json"
         self.targets = path / "targets"
 
     @property
@@ -43,6 +46,40 @@ class RunFolder:
     def trying(self) -> bool:
         """Whether it holds tries of several seeds (--tries), but no run yet."""
         return self.tries.is_file() and not self.exists
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether it holds rounds of students (--rounds), but no run yet."""
+        return self.rounds.is_file() and not self.exists
+
+    def round_folder(self, number: int) -> Path:
+        """The folder of the student of that round, from 1."""
+        return self.path / "rounds" / str(number)
+
+    def logged_score(self, step: int | None = None) -> float:
+        """The label-free score in the run's log at that step, or the last one. ModelError without one."""
+        lines = map(json.loads, self.metrics.read_text(encoding="utf-8").splitlines())
+        scored = [line for line in lines if "label_free" in line]
+        scores = [line["label_free"] for line in scored if step in (None, line["step"])]
+        if not scores:
+            which = "" if step is None else f" of step {step}"
+            raise ModelError(
+                f"{self.metrics} has no score{which}: delete {self.path}, which is then made anew"
+            )
+        return float(scores[-1])
+
+    def copy_to(self, folder: "RunFolder", changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Copy the run's files, but its lock, with what run.json says `changed`. That comes last, as it makes
+        the folder a run."""
+        for piece in self.path.iterdir():
+            if piece == self.description or piece.name.startswith("."):
+                continue
+            copy = folder.path / piece.name
+            if piece.is_dir():
+                write_folder_aside(copy, partial(shutil.copytree, piece))
+            else:
+                write_aside(copy, partial(shutil.copyfile, piece))
+        write_json(folder.description, changed(read_json(self.description)))
 
     def try_folder(self, seed: int) -> Path:
         """The folder of the try with that seed."""
@@ -122,10 +159,11 @@ class RunFolder:
         self.refuse_changes(original.as_json(), config.as_json(), free_to_change(type(config)))
 
     def refuse_tries(self) -> None:
-        """Raise ConfigError if the folder holds tries, but no run yet."""
-        if self.trying:
+        """Raise ConfigError if the folder holds tries or rounds, but no run yet."""
+        if self.trying or self.in_rounds:
+            kind = "tries" if self.trying else "rounds"
             raise ConfigError(
-                f"{self.path} holds tries, and none has become the run yet: `redoseg resume {self.path}` "
+                f"{self.path} holds {kind}, and none has become the run yet: `redoseg resume {self.path}` "
                 "goes on with them"
             )
 

@@ -1,10 +1,7 @@
 """Tries several seeds for some steps, and goes on with the one whose label-free score is the highest."""
 
 import dataclasses
-import json
-import shutil
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +10,7 @@ from rich.console import Console
 from redoseg.config import TrainConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import CollapseError, ConfigError, DataError, DivergenceError, ModelError
-from redoseg.files import read_json, write_aside, write_folder_aside, write_json
+from redoseg.files import read_json, write_json
 from redoseg.models.run_folder import RunFolder
 from redoseg.training.distributed import is_distributed, process_group
 from redoseg.training.log import say
@@ -191,7 +188,9 @@ def _train_and_choose(tries: Tries, folder: RunFolder, console: Console) -> None
         _print_choice(tries, console)
         write_json(folder.tries, tries.as_json())
     if not folder.exists:
-        _copy_run(RunFolder(folder.try_folder(tries.chosen_config.seed)), folder, tries.chosen_config)
+        chosen = RunFolder(folder.try_folder(tries.chosen_config.seed))
+        # The run has its own --steps, not the try's.
+        chosen.copy_to(folder, lambda fields: fields | {"config": tries.chosen_config.as_json()})
 
 
 def _train_try(tries: Tries, seed: int, console: Console) -> float | None:
@@ -205,18 +204,7 @@ def _train_try(tries: Tries, seed: int, console: Console) -> float | None:
             raise
         say(console, f"try {number} failed: {error}")
         return None
-    return _logged_score(run, tries.steps)
-
-
-def _logged_score(run: RunFolder, step: int) -> float:
-    """The label-free score in the run's log at that step."""
-    lines = map(json.loads, run.metrics.read_text(encoding="utf-8").splitlines())
-    scores = [line["label_free"] for line in lines if line["step"] == step and "label_free" in line]
-    if not scores:
-        raise ModelError(
-            f"{run.metrics} has no line of step {step}: delete {run.path}, which is then made anew"
-        )
-    return float(scores[-1])
+    return run.logged_score(tries.steps)
 
 
 def _print_choice(tries: Tries, console: Console) -> None:
@@ -227,17 +215,3 @@ def _print_choice(tries: Tries, console: Console) -> None:
     say(console, f"label-free scores: {scores}. Going on with seed {tries.chosen}")
     if not any(tries.scores):
         say(console, "warning: no try has masks that look like an object: look at the tries' samples/")
-
-
-def _copy_run(tried: RunFolder, folder: RunFolder, config: TrainConfig) -> None:
-    """Copy a try's files to the folder, where training goes on with the options of `config`."""
-    for piece in tried.path.iterdir():
-        if piece == tried.description or piece.name.startswith("."):
-            continue
-        copy = folder.path / piece.name
-        if piece.is_dir():
-            write_folder_aside(copy, partial(shutil.copytree, piece))
-        else:
-            write_aside(copy, partial(shutil.copyfile, piece))
-    # run.json comes last, as it makes the folder a run. `config` has the run's --steps, not the try's.
-    write_json(folder.description, read_json(tried.description) | {"config": config.as_json()})

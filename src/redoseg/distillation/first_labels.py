@@ -1,0 +1,81 @@
+"""First labels: masks of photos that no network has made, for a first student to learn from.
+
+Each is weak and wrong in its own way. A student learns what is alike in many photos and forgets the rest; its
+masks, refined, teach the next one.
+"""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from redoseg.config import TrainConfig
+from redoseg.distillation.teacher import Teacher
+from redoseg.models.backends.onnx import cores
+from redoseg.tensors import to_array
+
+Photo = NDArray[np.uint8]
+Mask = NDArray[np.float32]
+
+MARGINS = (0.07, 0.13, 0.2)  # of the boxes, as shares of the side
+_BOXED = 128  # pixels a side, at least, at which GrabCut looks for an object in a box
+_ITERATIONS = 3
+_VERSION = 1  # part of a teacher's identity: raise it when the same photo gets other masks
+
+
+def disc(photo: Photo) -> Mask:
+    """(S, S): a cone, highest in the middle of the photo and 0 in its corners, whatever it shows. Refined, it
+    is the colours that decide: those of the middle against those of the border."""
+    side = len(photo)
+    place = (np.arange(side, dtype=np.float32) + 0.5) * np.float32(2 / side) - 1
+    return np.clip(np.float32(1.15) - np.hypot(place[:, None], place), 0, 1)
+
+
+def boxes(photo: Photo) -> Mask:
+    """(S, S) in [0, 1]: the mean of what GrabCut (Rother, Kolmogorov and Blake 2004) finds in three centred
+    boxes."""
+    side = max(_BOXED, len(photo))
+    large = np.asarray(cv2.resize(photo, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    found = np.mean([_in_box(large, round(margin * side)) for margin in MARGINS], 0).astype(np.float32)
+    return np.asarray(cv2.resize(found, photo.shape[1::-1], interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _in_box(photo: Photo, margin: int) -> NDArray[np.uint8]:
+    """(S, S), 1 on the object; all 0 if GrabCut can't split the photo."""
+    side = len(photo)
+    mask = np.zeros((side, side), np.uint8)
+    inner = (margin, margin, side - 2 * margin, side - 2 * margin)
+    cv2.setRNGSeed(0)  # its mixtures of Gaussians start from k-means
+    try:
+        cv2.grabCut(
+            photo, mask, inner, np.zeros((1, 65)), np.zeros((1, 65)), _ITERATIONS, cv2.GC_INIT_WITH_RECT
+        )
+    except cv2.error:  # of too few colours
+        return np.zeros((side, side), np.uint8)
+    return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+
+
+SOURCES: dict[str, Callable[[Photo], Mask]] = {"disc": disc, "boxes": boxes}
+"""By the name under which `redoseg distill NAME` takes them, where a run's folder or a model would stand."""
+
+
+class FirstLabels(Teacher):
+    """One of `SOURCES` as a teacher, of two regions."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        digest = hashlib.sha256(f"{name} {_VERSION}".encode()).hexdigest()
+        self.identity = {"run": name, "rule": "first labels", "step": 0, "ema": None, "weights": digest}
+        self.device, self._find = device, SOURCES[name]
+        self.config = TrainConfig.of(data=name, out=Path(name), size=32)
+
+    def masks(self, images: Tensor) -> Tensor:
+        """Masks (B, 2, S, S) of images (B, 3, S, S) in [-1, 1]."""
+        with ThreadPoolExecutor(cores()) as pool:  # OpenCV works without Python's lock
+            objects = torch.from_numpy(np.stack(list(pool.map(self._find, to_array(images)))))
+        return torch.stack((1 - objects, objects), 1).to(images.device)

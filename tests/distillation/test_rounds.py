@@ -1,0 +1,213 @@
+"""First labels without any network, and rounds of students of which the best one by its score is kept."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from redoseg.cli import main
+from redoseg.config import DistillConfig
+from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, disc
+from redoseg.distillation.rounds import distill_rounds
+from redoseg.files import read_json
+from redoseg.models.load import load_model
+from redoseg.models.run_folder import RunFolder
+from redoseg.models.weights import load_tensors
+from redoseg.tensors import to_tensor
+from redoseg.training.mask_learner import MaskLearner
+from refusals import refused_command
+from run_compared import Killed, ctrl_c_within, dying, equal
+from tinyruns import photos
+
+CPU = torch.device("cpu")
+OPTIONS: dict[str, Any] = {
+    "targets": "refined", "size": 64, "f_width": 4, "f_blocks": 1, "batch": 4, "steps": 2, "log_every": 1,
+    "eval_every": 1, "save_every": 1, "device": "cpu", "threads": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return photos(tmp_path_factory.mktemp("data") / "photos", train=8, val=2)
+
+
+def taught(data, out, rounds, **options):
+    """The folder of students of first labels."""
+    config = DistillConfig(
+        run=Path("disc"), out=out, data=(str(data),), cache=data.parent / "cache", **OPTIONS | options
+    )
+    return RunFolder(distill_rounds(config, rounds=rounds, console=Console(file=io.StringIO())))
+
+
+def typed():
+    for name, value in OPTIONS.items():
+        yield from (f"--{name.replace('_', '-')}", value)
+
+
+def scored(monkeypatch, *scores):
+    """Give the rounds these label-free scores."""
+    monkeypatch.setattr(RunFolder, "logged_score", lambda run: scores[int(run.path.name) - 1])
+
+
+def square(side, inner, colours=((40, 60, 200), (220, 90, 30))):
+    photo = np.empty((side, side, 3), np.uint8)
+    photo[:] = colours[0]
+    cut = slice((side - inner) // 2, (side + inner) // 2)
+    photo[cut, cut] = colours[1]
+    truth = np.zeros((side, side), bool)
+    truth[cut, cut] = True
+    return photo, truth
+
+
+# First labels
+
+
+def test_a_disc_is_highest_in_the_middle_and_the_same_for_all_photos():
+    photo, _ = square(64, 20)
+    found = disc(photo)
+    assert found.shape == (64, 64)
+    assert found.dtype == np.float32
+    assert found[31:33, 31:33].min() == found.max() <= 1.15
+    assert found[0, 0] == 0
+    assert np.array_equal(found, found[::-1, ::-1])
+    assert np.array_equal(found, disc(255 - photo))
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_boxes_find_what_differs_from_the_border(side):
+    photo, truth = square(side, side // 2)
+    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    found = boxes(photo)
+    assert found.shape == (side, side)
+    assert found.dtype == np.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    sure = found > 0.5
+    assert (sure & truth).sum() / (sure | truth).sum() > 0.9
+
+
+def test_a_photo_of_one_colour_has_nothing_in_its_boxes():
+    assert not boxes(np.full((64, 64, 3), 90, np.uint8)).any()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_as_a_teacher_they_are_masks_of_two_regions(name):
+    pictures = np.stack([square(64, inner)[0] for inner in (20, 30)])
+    masks = FirstLabels(name, CPU).masks(to_tensor(pictures))
+    assert masks.shape == (2, 2, 64, 64)
+    torch.testing.assert_close(masks.sum(1), torch.ones(2, 64, 64))
+    for mask, picture in zip(masks[:, 1].numpy(), pictures, strict=True):
+        assert np.array_equal(mask, SOURCES[name](picture))
+
+
+def test_a_student_of_first_labels_says_so(data, tmp_path):
+    run = taught(data, tmp_path / "run", 1)
+    teacher = read_json(run.description)["teacher"]
+    assert (teacher["run"], teacher["rule"], teacher["step"]) == ("disc", "first labels", 0)
+    assert load_model(run.path).f.n == 2
+    assert not run.rounds.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "disc comes without photos: say with --data what to learn from"),
+        (
+            ["--data", "photos", "--targets", "network"],
+            "disc are first labels: they are for --targets refined",
+        ),
+        (["--data", "photos", "--rounds", "0"], "--rounds is 0: give a number from 1 on, or auto"),
+    ],
+)
+def test_what_first_labels_and_rounds_cant_be(command, tmp_path, options, said):
+    line = ["distill", "disc", "--out", tmp_path / "run", "--targets", "refined", *options]
+    refused_command(command, said, *line)
+    assert not (tmp_path / "run").exists()
+
+
+# Rounds
+
+
+@pytest.mark.parametrize(
+    ("scores", "trained", "kept"),
+    [((0.2, 0.3, 0.1), 3, 2), ((0.2, 0.1), 2, 1), ((0.1, 0.2, 0.3), 3, 3), ((0, 0), 2, 1)],
+)
+def test_rounds_go_on_while_the_score_rises_and_the_best_is_kept(
+    data, tmp_path, monkeypatch, scores, trained, kept
+):
+    scored(monkeypatch, *scores)
+    run = taught(data, tmp_path / "run", 3)
+    said = read_json(run.rounds)
+    assert (said["scores"], said["chosen"], said["most"]) == (list(scores), kept, 3)
+    folders = sorted(path.name for path in (run.path / "rounds").iterdir())
+    assert folders == [str(number) for number in range(1, trained + 1)]
+    best = RunFolder(run.round_folder(kept))
+    assert run.last.read_bytes() == best.last.read_bytes()
+    assert read_json(run.description)["distill"]["out"] == str(run.path)
+    teacher = read_json(run.description)["teacher"]["run"]
+    assert teacher == ("disc" if kept == 1 else str(run.round_folder(kept - 1)))
+    assert load_model(run.path).f.n == 2
+
+
+def test_a_round_is_taught_by_the_student_before_it(data, tmp_path, monkeypatch):
+    scored(monkeypatch, 0.1, 0.2)
+    run = taught(data, tmp_path / "run", 2)
+    first, second = RunFolder(run.round_folder(1)), RunFolder(run.round_folder(2))
+    weights = read_json(second.description)["teacher"]["weights"]
+    assert weights != read_json(first.description)["teacher"]["weights"]
+    assert read_json(second.description)["teacher"]["step"] == OPTIONS["steps"]
+
+
+def test_the_score_is_the_last_one_in_the_log(data, tmp_path):
+    run = taught(data, tmp_path / "run", 2)
+    first = RunFolder(run.round_folder(1))
+    assert read_json(run.rounds)["scores"][0] == first.logged_score() == first.logged_score(OPTIONS["steps"])
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_interrupted_in_any_round_they_end_as_if_they_were_not(data, tmp_path, monkeypatch, step):
+    scored(monkeypatch, 0.1, 0.2)
+    unbroken = taught(data, tmp_path / "unbroken" / "run", 2)
+    out = tmp_path / "broken" / "run"
+    ctrl_c_within(step, MaskLearner, "update", monkeypatch, lambda: taught(data, out, 2))
+    assert not RunFolder(out).exists
+    assert RunFolder(out).in_rounds
+    assert main(["resume", str(out)]) == 0
+    assert load_model(out).f.n == 2
+    run = RunFolder(out)
+    assert read_json(run.rounds)["scores"] == [0.1, 0.2]
+    assert equal(load_tensors(run.last)[0], load_tensors(unbroken.last)[0])
+
+
+def test_killed_between_rounds_or_while_one_is_chosen_they_end_as_if_they_were_not(
+    data, tmp_path, monkeypatch
+):
+    """At a later write to the rounds' own folder each time; within a round, a student goes on by itself."""
+    scored(monkeypatch, 0.1, 0.2)
+    unbroken = taught(data, tmp_path / "unbroken", 2, steps=1)
+    broken, killed = tmp_path / "broken", []
+    for when in range(1, 40):
+        with monkeypatch.context() as patch:
+            writes = dying(patch, when, broken)
+            try:
+                run = taught(data, broken, 2, steps=1)
+                break
+            except Killed:
+                killed.append(writes[-1].name)
+    assert killed.count("rounds.json") >= 3
+    assert {"checkpoints", "run.json"} <= set(killed)
+    assert equal(load_tensors(run.last)[0], load_tensors(unbroken.last)[0])
+    assert read_json(run.rounds)["scores"] == [0.1, 0.2]
+
+
+def test_a_folder_of_rounds_isnt_begun_otherwise(data, tmp_path, monkeypatch, command):
+    scored(monkeypatch, 0.2, 0.1)
+    run = taught(data, tmp_path / "run", 2)
+    line = ["distill", "disc", "--data", data, "--out", run.path, "--rounds", "2", "--targets", "refined"]
+    refused_command(command, "was trained with --", *line, "--seed", "3")
+    one = taught(data, tmp_path / "one", 1)
+    line = ["distill", "disc", "--data", data, "--out", one.path, "--rounds", "2", "--targets", "refined"]
+    refused_command(command, "was begun without --rounds", *line, *typed())
