@@ -113,7 +113,12 @@ def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch
     found = boxes(command(name, "--help")[1])
     titles = [f"{title} options" for title in others.split(", ")]
     assert list(found) == ["positional arguments", "options", *titles]
-    own = ("--dry-run", "--tries", "--try-steps")  # no options of a run, but of what is done with it
+    own = (
+        "--dry-run",
+        "--tries",
+        "--try-steps",
+        "--rounds",
+    )  # no options of a run, but of what is done with it
     assert [flag for flag in found["options"] if flag not in own] == first.split()
     flags = [flag for box in found.values() for flag in box]
     assert len({*flags}) == len(flags)
@@ -123,7 +128,7 @@ def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch
 
 def test_distill_takes_minutes_and_compile(command, monkeypatch):
     seen: list[DistillConfig] = []
-    monkeypatch.setattr("redoseg.cli.distill._distill", seen.append)
+    monkeypatch.setattr("redoseg.cli.distill._distill", lambda config, rounds: seen.append(config))
     monkeypatch.setattr("redoseg.cli.distill.trained", lambda train, out: train() or 0)
     assert command("distill", "--compile", "off", "run", "--minutes", "2", "--out", "student")[0] == 0
     config = DistillConfig(run=Path("run"), out=Path("student"), minutes=2.0, compile="off")

@@ -41,7 +41,15 @@ def student(teacher, **options):
 
 def test_a_students_run_is_described_by_its_own_options(teacher):
     config = student(
-        teacher, minutes=2.5, compile="off", batch=9, seed=1, lr=3e-3, weight_decay=2e-3, log_every=70
+        teacher,
+        targets="network",
+        minutes=2.5,
+        compile="off",
+        batch=9,
+        seed=1,
+        lr=3e-3,
+        weight_decay=2e-3,
+        log_every=70,
     )
     described = config.described_as(teacher)
     mine = {name: getattr(described, name) for name in TRAIN - REDO_ONLY}

@@ -48,7 +48,7 @@ from tinyruns import TINY, photos
 CPU = torch.device("cpu")
 SMALL = {
     "f_width": 4, "f_blocks": 1, "batch": 8, "steps": 4, "log_every": 1, "eval_every": 2, "save_every": 2,
-    "device": "cpu", "threads": 1,
+    "device": "cpu", "threads": 1, "targets": "network",
 }  # fmt: skip
 
 
@@ -329,9 +329,12 @@ def test_run_json_says_what_was_distilled_from_what(done, teacher):
     assert not teacher.distilled
 
 
-def test_the_student_is_twice_as_wide_and_as_deep_unless_told(teacher):
-    config = DistillConfig(run=teacher.path, out=Path("out")).resolved(teacher.config(), generators=True)
+def test_how_wide_and_deep_the_student_is_unless_told(teacher):
+    asked = DistillConfig(run=teacher.path, out=Path("out"), targets="network")
+    config = asked.resolved(teacher.config(), generators=True)
     assert (config.f_width, config.f_blocks) == (8, 6)
+    refined = dataclasses.replace(asked, targets="refined").resolved(teacher.config(), generators=True)
+    assert (refined.f_width, refined.f_blocks, refined.size) == (4, 6, 64)
 
 
 def test_the_log(done):

@@ -13,6 +13,7 @@ from redoseg.cli import main
 from redoseg.config import DistillConfig
 from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, disc
 from redoseg.distillation.rounds import distill_rounds
+from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -50,7 +51,7 @@ def typed():
 
 def scored(monkeypatch, *scores):
     """Give the rounds these label-free scores."""
-    monkeypatch.setattr(RunFolder, "logged_score", lambda run: scores[int(run.path.name) - 1])
+    monkeypatch.setattr("redoseg.distillation.rounds.score_of", lambda run: scores[int(run.path.name) - 1])
 
 
 def square(side, inner, colours=((40, 60, 200), (220, 90, 30))):
@@ -109,6 +110,16 @@ def test_a_student_of_first_labels_says_so(data, tmp_path):
     assert (teacher["run"], teacher["rule"], teacher["step"]) == ("disc", "first labels", 0)
     assert load_model(run.path).f.n == 2
     assert not run.rounds.exists()
+    (line,) = card_of_run(run, load_model(run.path), "a").commands
+    assert line.startswith("redoseg distill disc --out runs/a ")
+
+
+def test_the_card_of_a_later_round_names_every_command(data, tmp_path, monkeypatch):
+    scored(monkeypatch, 0.1, 0.2)
+    run = taught(data, tmp_path / "run", 2)
+    first, second = card_of_run(run, load_model(run.path), "a").commands
+    assert first.startswith("redoseg distill disc --out runs/a-teacher --data photos ")
+    assert second.startswith("redoseg distill runs/a-teacher --out runs/a --data photos ")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +175,7 @@ def test_a_round_is_taught_by_the_student_before_it(data, tmp_path, monkeypatch)
 def test_the_score_is_the_last_one_in_the_log(data, tmp_path):
     run = taught(data, tmp_path / "run", 2)
     first = RunFolder(run.round_folder(1))
-    assert read_json(run.rounds)["scores"][0] == first.logged_score() == first.logged_score(OPTIONS["steps"])
+    assert read_json(run.rounds)["scores"][0] == first.logged_score(OPTIONS["steps"])
 
 
 @pytest.mark.parametrize("step", [1, 2])

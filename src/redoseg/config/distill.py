@@ -20,7 +20,8 @@ class DistillConfig(Config):
     """One student, trained on the masks of one run. `resolved` fills in what depends on that run."""
 
     run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
-    """The run whose mask network and generators teach; or a model's folder or name, with --data."""
+    """The run whose mask network teaches; or, with --data, a model's folder or name; or, without any network,
+    first labels: disc or boxes."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 
@@ -31,13 +32,13 @@ class DistillConfig(Config):
     data: Annotated[tuple[str, ...], MAY_CHANGE] = ()
     """Where RUN's data lies now. Not given: where it lay when RUN was trained. For a model, any photos."""
 
-    targets: Literal["network", "refined"] = "network"
-    """What the student learns: RUN's masks, or those refined along the outlines of each image."""
+    targets: Literal["refined", "network"] = "refined"
+    """What the student learns: RUN's masks refined along the outlines of each image, or as they are."""
     size: Annotated[int | None, SIZE] = None
     """Side of the images that the student sees, 32, 64, 128 or 256, at least RUN's. None: RUN's, for refined
     targets at least 64."""
     f_width: Annotated[int | None, at_least(4)] = None
-    """Channels of the student at full size. None: twice RUN's."""
+    """Channels of the student at full size. None: RUN's, for --targets network twice RUN's."""
     f_blocks: Annotated[int, at_least(0)] = 6
     """Number of residual blocks of the student."""
 
@@ -102,6 +103,11 @@ class DistillConfig(Config):
     cache: Annotated[Path | None, Group.DATA, MAY_CHANGE] = None
     """Folder in which the resized images are kept. None: as RUN's."""
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """As `Config.from_json`. What says nothing of targets is of a version without refined ones."""
+        return super().from_json({"targets": "network"} | content)
+
     def _check_together(self) -> None:
         if not 0 <= self.object_share[0] < self.object_share[1] <= 1:
             raise ConfigError(
@@ -131,7 +137,7 @@ class DistillConfig(Config):
             self,
             data=self.data or teacher.data,
             size=size,
-            f_width=self.f_width or 2 * teacher.f_width,
+            f_width=self.f_width or (1 if refined else 2) * teacher.f_width,
             synthetic=default if self.synthetic is None else self.synthetic,
             precision=self.precision or teacher.precision,
             cache=self.cache or teacher.cache,

@@ -10,12 +10,18 @@ from rich.console import Console
 
 from redoseg.config import DistillConfig
 from redoseg.config.checks import free_to_change
+from redoseg.data.dataset import open_data
+from redoseg.data.sampler import evenly_spaced
 from redoseg.distillation.distill import distill
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import read_json, write_json
+from redoseg.label_free.signals import label_free_score, measure
+from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
+from redoseg.tensors import pick_device, to_tensor
 from redoseg.training.distributed import is_distributed, process_group
 from redoseg.training.log import say
+from redoseg.training.trainer import OBSERVED
 
 MOST = 4
 """Rounds of `--rounds auto`, if the score rises in all of them."""
@@ -100,6 +106,16 @@ def resume_rounds(path: Path, *, console: Console | None = None, **changed: Any)
     return distill_rounds(config, rounds=original.most, console=console)
 
 
+def score_of(run: RunFolder) -> float:
+    """The label-free score of a run's model on the images on which its log has it, at its end."""
+    config = run.config()
+    device = pick_device(config.device)
+    images = open_data(config).split("train")
+    some = to_tensor(images.images(evenly_spaced(len(images), OBSERVED)), device)
+    signals = measure(load_model(run.path, device=device).f, some)
+    return label_free_score(signals, config.collapse_below, config.collapse_variation)
+
+
 def _count(rounds: int | str) -> int:
     if rounds == "auto":
         most = MOST
@@ -136,7 +152,7 @@ def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Ro
         config = rounds.config_of_round(len(rounds.scores) + 1)
         say(console, f"round {len(rounds.scores) + 1} of at most {rounds.most}, in {config.out}")
         run = RunFolder(distill(config, console=console))
-        rounds = dataclasses.replace(rounds, scores=(*rounds.scores, run.logged_score()))
+        rounds = dataclasses.replace(rounds, scores=(*rounds.scores, score_of(run)))
         write_json(folder.rounds, rounds.as_json())
     if rounds.chosen is None:
         rounds = dataclasses.replace(rounds, chosen=rounds.best)

@@ -45,21 +45,9 @@ def card_of_run(
     described = read_json(run.description)
     config, original = run.config(), run.original_config()
     out, chosen = f"runs/{name}", {"rule": model.rule, "steps": model.step}
-    lines, teacher, options = [], None, without_paths(config, out)
+    teacher, options = None, without_paths(config, out)
     if isinstance(original, DistillConfig):
-        options = student_options(options)
-        entry = described.get("teacher") or {}
-        teacher = {"rule": entry.get("rule"), "steps": entry.get("step"), "ema": entry.get("ema")}
-        teacher_out, teacher_run = f"{out}-teacher", RunFolder(original.run)
-        if teacher_run.exists:
-            teacher_config = teacher_run.config()
-            steps = _last_step(teacher_run, teacher_config, teacher)
-            lines.append(train_line(teacher_config, out=teacher_out, steps=steps))
-        steps = _last_step(run, original, chosen)
-        named = str(original.run) if shipped_folder(str(original.run)) else teacher_out
-        lines.append(distill_line(original, run=named, out=out, steps=steps))
-    else:
-        lines.append(train_line(config, out=out, steps=_last_step(run, config, chosen)))
+        options, teacher = student_options(options), _teacher_of(run)
     device, splits = described.get("device", {}), described["data"]["splits"]
     if split is None:
         split = choose_scored_split(lambda name: bool(splits.get(name, {}).get("labelled"))) or "val"
@@ -73,13 +61,33 @@ def card_of_run(
         ema=model.ema,
         teacher=teacher,
         scores=_scores(evaluation or run.evaluation, model, split),
-        commands=tuple(lines),
+        commands=tuple(_command_lines(run, chosen, out)),
         trained_with=described.get("versions", {})
         | {"device": device.get("type"), "threads": device.get("threads")},
         version=__version__,
         sha256={},
         supervision=model.supervision,
     )
+
+
+def _teacher_of(run: RunFolder) -> dict[str, Any]:
+    """Rule, steps and ema of what taught a student."""
+    entry = read_json(run.description).get("teacher") or {}
+    return {"rule": entry.get("rule"), "steps": entry.get("step"), "ema": entry.get("ema")}
+
+
+def _command_lines(run: RunFolder, chosen: dict[str, Any], out: str) -> list[str]:
+    """The commands that make the run in the folder `out`: before a student's that of its teacher, as far as
+    that is there."""
+    original = run.original_config()
+    steps = _last_step(run, original, chosen)
+    if not isinstance(original, DistillConfig):
+        return [train_line(run.config(), out=out, steps=steps)]
+    teacher, found, folder = _teacher_of(run), RunFolder(original.run), f"{out}-teacher"
+    by_name = bool(shipped_folder(str(original.run))) or teacher["rule"] == "first labels"
+    before = _command_lines(found, teacher, folder) if found.exists else []
+    named = str(original.run) if by_name else folder
+    return [*before, distill_line(original, run=named, out=out, steps=steps)]
 
 
 def _last_step(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, Any]) -> int:

@@ -56,15 +56,13 @@ class RunFolder:
         """The folder of the student of that round, from 1."""
         return self.path / "rounds" / str(number)
 
-    def logged_score(self, step: int | None = None) -> float:
-        """The label-free score in the run's log at that step, or the last one. ModelError without one."""
+    def logged_score(self, step: int) -> float:
+        """The label-free score in the run's log at that step. ModelError if there is none."""
         lines = map(json.loads, self.metrics.read_text(encoding="utf-8").splitlines())
-        scored = [line for line in lines if "label_free" in line]
-        scores = [line["label_free"] for line in scored if step in (None, line["step"])]
+        scores = [line["label_free"] for line in lines if line["step"] == step and "label_free" in line]
         if not scores:
-            which = "" if step is None else f" of step {step}"
             raise ModelError(
-                f"{self.metrics} has no score{which}: delete {self.path}, which is then made anew"
+                f"{self.metrics} has no line of step {step}: delete {self.path}, which is then made anew"
             )
         return float(scores[-1])
 
