@@ -23,7 +23,8 @@ LEVELS = {
     6: "evaluation",
     7: "training baselines serving reporting",
     8: "distillation reproduction",
-    9: "cli",
+    9: "automation",
+    10: "cli",
 }
 """A package (or module) imports only from levels below its own, never from a neighbour on its level."""
 TO_COME = {"serving", "reporting"}
@@ -38,7 +39,7 @@ TORCH_FREE = [
     *("errors.py", "version.py", "files.py"),
 ]
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 60
-MOST_MODULES, MOST_PACKAGES = 8, 18
+MOST_MODULES, MOST_PACKAGES = 8, 19
 
 
 class Import(NamedTuple):

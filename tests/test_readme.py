@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from native_made import flowers as make_flowers
+from redoseg.automation.plan import Plan
 from redoseg.cli import main
 from redoseg.reproduction.protocol import SETS, Experiment, locate
 
@@ -38,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_commands_and_python(folder: Path) -> None:
-    commands = commands_of("Your own folder")
+    commands = commands_of("The parts")
     assert [command[0] for command in commands] == ["train", "distill", "segment", "redraw"]
     for command in commands:
         assert main(command + shlex.split(SMALL.get(command[0], ""))) == 0
@@ -49,6 +51,20 @@ def test_commands_and_python(folder: Path) -> None:
         assert mask.size == (48, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
     assert (folder / "redrawn.png").is_file()
+
+
+def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(20):
+        shutil.copy(folder / "photos" / "one.jpg", folder / "photos" / f"{index}.jpg")
+    plan = Plan({"disc": "first:disc"}, 25, 1, 1, 1, 4, 1.0)
+    monkeypatch.setattr("redoseg.automation.auto.make_plan", lambda *_: plan)
+    (command,) = commands_of("Your own folder")
+    assert main(command) == 0
+    for kind in ("masks", "cutouts"):
+        with Image.open(folder / "runs" / "mine" / kind / "two.png") as written:
+            assert written.size == (48, 40)
+    assert (folder / "runs" / "mine" / "page.png").is_file()
+    assert (folder / "runs" / "mine" / "photos.csv").is_file()
 
     names: dict[str, np.ndarray] = {}
     exec(re.findall(r"```python\n(.+?)```", README, re.DOTALL)[0], names)

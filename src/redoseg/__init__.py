@@ -24,7 +24,9 @@ from redoseg.errors import (
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
+    from redoseg.automation.auto import auto
     from redoseg.config import DistillConfig, TrainConfig
+    from redoseg.config.auto import AutoConfig
     from redoseg.data.dataset import open_dataset
     from redoseg.distillation.distill import distill
     from redoseg.distillation.resume import resume
@@ -39,11 +41,13 @@ if TYPE_CHECKING:
     from redoseg.training.tries import train_tries
 
 _HOMES = {
+    "AutoConfig": "redoseg.config.auto",
     "DistillConfig": "redoseg.config",
     "Evaluation": "redoseg.evaluation.evaluate",
     "MaskNetwork": "redoseg.networks.mask",
     "Segmenter": "redoseg.segmentation.segmenter",
     "TrainConfig": "redoseg.config",
+    "auto": "redoseg.automation.auto",
     "distill": "redoseg.distillation.distill",
     "evaluate": "redoseg.evaluation.evaluate",
     "export": "redoseg.exporting.export",
@@ -57,10 +61,10 @@ _HOMES = {
 _MODULES = {"supervised": "redoseg.training.supervised"}  # redoseg.supervised.fit
 
 __all__ = [
-    "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError", "ElsewhereError",
-    "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError", "RedosegError",
-    "Segmenter", "TrainConfig", "__version__", "distill", "evaluate", "export", "open_dataset",
-    "redraw", "resume", "segment_files", "train", "train_tries",
+    "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",
+    "ElsewhereError", "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError",
+    "RedosegError", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate", "export",
+    "open_dataset", "redraw", "resume", "segment_files", "train", "train_tries",
 ]  # fmt: skip
 
 

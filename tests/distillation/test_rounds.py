@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 def taught(data, out, rounds, **options):
     """The folder of students of first labels."""
     config = DistillConfig(
-        run=Path("disc"), out=out, data=(str(data),), cache=data.parent / "cache", **OPTIONS | options
+        run=Path("first:disc"), out=out, data=(str(data),), cache=data.parent / "cache", **OPTIONS | options
     )
     return RunFolder(distill_rounds(config, rounds=rounds, console=Console(file=io.StringIO())))
 
@@ -107,34 +107,34 @@ def test_as_a_teacher_they_are_masks_of_two_regions(name):
 def test_a_student_of_first_labels_says_so(data, tmp_path):
     run = taught(data, tmp_path / "run", 1)
     teacher = read_json(run.description)["teacher"]
-    assert (teacher["run"], teacher["rule"], teacher["step"]) == ("disc", "first labels", 0)
+    assert (teacher["run"], teacher["rule"], teacher["step"]) == ("first:disc", "first labels", 0)
     assert load_model(run.path).f.n == 2
     assert not run.rounds.exists()
     (line,) = card_of_run(run, load_model(run.path), "a").commands
-    assert line.startswith("redoseg distill disc --out runs/a ")
+    assert line.startswith("redoseg distill first:disc --out runs/a ")
 
 
 def test_the_card_of_a_later_round_names_every_command(data, tmp_path, monkeypatch):
     scored(monkeypatch, 0.1, 0.2)
     run = taught(data, tmp_path / "run", 2)
     first, second = card_of_run(run, load_model(run.path), "a").commands
-    assert first.startswith("redoseg distill disc --out runs/a-teacher --data photos ")
+    assert first.startswith("redoseg distill first:disc --out runs/a-teacher --data photos ")
     assert second.startswith("redoseg distill runs/a-teacher --out runs/a --data photos ")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ([], "disc comes without photos: say with --data what to learn from"),
+        ([], "first:disc comes without photos: say with --data what to learn from"),
         (
             ["--data", "photos", "--targets", "network"],
-            "disc are first labels: they are for --targets refined",
+            "first:disc needs --targets refined",
         ),
         (["--data", "photos", "--rounds", "0"], "--rounds is 0: give a number from 1 on, or auto"),
     ],
 )
 def test_what_first_labels_and_rounds_cant_be(command, tmp_path, options, said):
-    line = ["distill", "disc", "--out", tmp_path / "run", "--targets", "refined", *options]
+    line = ["distill", "first:disc", "--out", tmp_path / "run", "--targets", "refined", *options]
     refused_command(command, said, *line)
     assert not (tmp_path / "run").exists()
 
@@ -159,7 +159,7 @@ def test_rounds_go_on_while_the_score_rises_and_the_best_is_kept(
     assert run.last.read_bytes() == best.last.read_bytes()
     assert read_json(run.description)["distill"]["out"] == str(run.path)
     teacher = read_json(run.description)["teacher"]["run"]
-    assert teacher == ("disc" if kept == 1 else str(run.round_folder(kept - 1)))
+    assert teacher == ("first:disc" if kept == 1 else str(run.round_folder(kept - 1)))
     assert load_model(run.path).f.n == 2
 
 
@@ -217,8 +217,30 @@ def test_killed_between_rounds_or_while_one_is_chosen_they_end_as_if_they_were_n
 def test_a_folder_of_rounds_isnt_begun_otherwise(data, tmp_path, monkeypatch, command):
     scored(monkeypatch, 0.2, 0.1)
     run = taught(data, tmp_path / "run", 2)
-    line = ["distill", "disc", "--data", data, "--out", run.path, "--rounds", "2", "--targets", "refined"]
+    line = [
+        "distill",
+        "first:disc",
+        "--data",
+        data,
+        "--out",
+        run.path,
+        "--rounds",
+        "2",
+        "--targets",
+        "refined",
+    ]
     refused_command(command, "was trained with --", *line, "--seed", "3")
     one = taught(data, tmp_path / "one", 1)
-    line = ["distill", "disc", "--data", data, "--out", one.path, "--rounds", "2", "--targets", "refined"]
+    line = [
+        "distill",
+        "first:disc",
+        "--data",
+        data,
+        "--out",
+        one.path,
+        "--rounds",
+        "2",
+        "--targets",
+        "refined",
+    ]
     refused_command(command, "was begun without --rounds", *line, *typed())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from redoseg.cli.auto import auto
 from redoseg.cli.baseline import baseline
 from redoseg.cli.data import data
 from redoseg.cli.distill import distill
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     train = train_command(arguments)
-    on_models = (train, resume, distill, evaluate, segment, redraw, export, models)
+    on_models = (auto, train, resume, distill, evaluate, segment, redraw, export, models)
     for command in (*on_models, data, baseline, reproduce, demo):
         app.command(command)
     return app

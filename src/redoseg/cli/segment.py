@@ -1,14 +1,12 @@
 """The action segment: a mask for every photo."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from csv import writer as csv_writer
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -83,46 +81,24 @@ def segment(
 def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMask"], None]]:
     """In this context, what to do with each mask: print it, put it into a table, or neither. A table that is
     there already is replaced once there is a mask to put into a new one."""
+    from redoseg.segmentation.table import MaskTable
+
     if table is not None and (table.suffix.lower() != ".csv" or table.is_dir()):
         # Another name may be a photo's, an archive's or a model's.
         raise ConfigError(f"--csv {table} is no name for a table: choose a file that ends in .csv")
-    rows = None if table is None else _Table(table)
+    rows = None if table is None else MaskTable(table)
 
     def each(mask: "WrittenMask") -> None:
-        fields = mask.as_dict()
         if as_json:
-            print(dumps(fields, ensure_ascii=False), flush=True)
+            print(dumps(mask.as_dict(), ensure_ascii=False), flush=True)
         if rows is not None:
-            rows.write((*list(fields.values())[:-1], *(fields["box"] or ("",) * len(_BOX))))
+            rows.write(mask)
 
     try:
         yield each
     finally:  # after Ctrl-C the table holds the masks that were written
         if rows is not None:
             rows.close()
-
-
-class _Table:
-    """A CSV file, written aside and put in its place when it is closed; without a row there is none."""
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.aside = file, file.with_name(f".{file.name}.{os.getpid()}")
-        self._stream: TextIO | None = None
-
-    def write(self, row: Sequence[object]) -> None:
-        if self._stream is None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.aside.open("w", newline="", encoding="utf-8")
-            csv_writer(self._stream).writerow(("photo", "mask", "doubt", "area", *_BOX))
-        csv_writer(self._stream).writerow(row)
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            os.replace(self.aside, self.file)
-
-
-_BOX = ("left", "top", "right", "bottom")
 
 
 def _here(model: str, options: dict[str, Any]) -> Callable[..., "SegmentReport"]:

@@ -21,7 +21,7 @@ class DistillConfig(Config):
 
     run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
     """The run whose mask network teaches; or, with --data, a model's folder or name; or, without any network,
-    first labels: disc or boxes."""
+    first labels: first:disc or first:boxes."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 
@@ -31,6 +31,9 @@ class DistillConfig(Config):
     """RUN's moving average or its raw weights. None: the average if one is kept."""
     data: Annotated[tuple[str, ...], MAY_CHANGE] = ()
     """Where RUN's data lies now. Not given: where it lay when RUN was trained. For a model, any photos."""
+
+    images: Annotated[int | None, at_least(2), Group.DATA] = None
+    """Learn from so many of the images, evenly spaced. None: from all."""
 
     targets: Literal["refined", "network"] = "refined"
     """What the student learns: RUN's masks refined along the outlines of each image, or as they are."""

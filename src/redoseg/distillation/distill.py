@@ -10,7 +10,7 @@ from rich.console import Console
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.train import Precision
 from redoseg.data.dataset import Dataset
-from redoseg.distillation.first_labels import SOURCES, FirstLabels
+from redoseg.distillation.first_labels import FirstLabels, named_source
 from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.teacher import NetworkTeacher, Teacher
 from redoseg.errors import ConfigError, DataError
@@ -62,11 +62,12 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
 
 
 def _open_teacher(config: DistillConfig, device: torch.device) -> Teacher:
-    """What `config.run` names: a run, a model or first labels; whatever lies there comes first."""
-    if str(config.run) in SOURCES and not config.run.exists():
+    """What `config.run` names: a run, a model or first labels."""
+    source = named_source(config.run)
+    if source is not None:
         if config.targets != "refined":
-            raise ConfigError(f"{config.run} are first labels: they are for --targets refined")
-        teacher: Teacher = FirstLabels(str(config.run), device)
+            raise ConfigError(f"{config.run} needs --targets refined")
+        teacher: Teacher = FirstLabels(source, device)
     else:
         teacher = NetworkTeacher(
             config.run,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from redoseg.config import TrainConfig
 from redoseg.distillation.teacher import Teacher
+from redoseg.errors import ConfigError
 from redoseg.models.backends.onnx import cores
 from redoseg.tensors import to_array
 
@@ -62,7 +63,20 @@ def _in_box(photo: Photo, margin: int) -> NDArray[np.uint8]:
 
 
 SOURCES: dict[str, Callable[[Photo], Mask]] = {"disc": disc, "boxes": boxes}
-"""By the name under which `redoseg distill NAME` takes them, where a run's folder or a model would stand."""
+"""By name: `redoseg distill first:NAME` takes them, where a run's folder or a model would stand."""
+
+PREFIX = "first:"
+
+
+def named_source(run: Path) -> str | None:
+    """The name in `first:NAME`, None for anything else. ConfigError for a name that isn't in `SOURCES`."""
+    if not str(run).startswith(PREFIX):
+        return None
+    name = str(run).removeprefix(PREFIX)
+    if name not in SOURCES:
+        known = ", ".join(f"{PREFIX}{source}" for source in SOURCES)
+        raise ConfigError(f"there are no first labels {run}: choose from {known}")
+    return name
 
 
 class FirstLabels(Teacher):
@@ -70,7 +84,13 @@ class FirstLabels(Teacher):
 
     def __init__(self, name: str, device: torch.device) -> None:
         digest = hashlib.sha256(f"{name} {_VERSION}".encode()).hexdigest()
-        self.identity = {"run": name, "rule": "first labels", "step": 0, "ema": None, "weights": digest}
+        self.identity = {
+            "run": f"{PREFIX}{name}",
+            "rule": "first labels",
+            "step": 0,
+            "ema": None,
+            "weights": digest,
+        }
         self.device, self._find = device, SOURCES[name]
         self.config = TrainConfig.of(data=name, out=Path(name), size=32)
 

@@ -9,6 +9,7 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import student_options
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
+from redoseg.data.subset import SubsetSplit
 from redoseg.distillation.pairs import Pairs, select, unpack
 from redoseg.distillation.targets import RefinedTargets, WithTargets
 from redoseg.distillation.teacher import Teacher
@@ -49,6 +50,8 @@ class DistillationLearner(Learner):
         self.device = group.device(config.device)
         self.supervision = teacher.supervision
         self.images, self.fingerprint = dataset.split("train"), dataset.fingerprint
+        if config.images is not None and config.images < len(self.images):
+            self.images = SubsetSplit(self.images, evenly_spaced(len(self.images), config.images))
         self.source = open_source(self.images, self.device)
         self.pairs = Pairs(config, teacher, group)
         self.targets: RefinedTargets | None = None
@@ -141,7 +144,7 @@ class DistillationLearner(Learner):
                 lambda: teacher.find_starts(to_tensor(self.images.images(sample), self.device))
             )
         )
-        identity = {
+        identity: dict[str, Any] = {
             "data": self.fingerprint, "teacher": teacher.identity["weights"],
             "size": config.size, "mirrored": config.mirrored,
         }  # fmt: skip

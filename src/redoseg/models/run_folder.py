@@ -36,6 +36,7 @@ class RunFolder:
         self.model = path / "model"
         self.tries = path / "tries.json"
         self.rounds = path / "rounds.json"
+        self.automatic = path / "auto.json"
         self.targets = path / "targets"
 
     @property

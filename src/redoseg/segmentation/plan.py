@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from redoseg.data.folder import FolderListing, ImageRef, join_names
@@ -13,23 +13,32 @@ from redoseg.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class MaskJob:
-    """A photo and the file of its mask."""
+    """A photo, the file of its mask and, if one is wanted, that of its cut-out."""
 
     ref: ImageRef
     target: Path
+    cutout: Path | None = None
 
     @property
     def name(self) -> str:
         return join_names([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
 
 
-def plan_jobs(inputs: Sequence[str | Path], out: Path) -> tuple[list[MaskJob], list[tuple[str, str]]]:
-    """A job for every photo in `inputs`, and (input, reason) of each input without a photo.
-    DataError without any input, if `out` lies among the photos, or if two masks would have the same name."""
+def plan_jobs(
+    inputs: Sequence[str | Path], out: Path, cutouts: Path | None = None
+) -> tuple[list[MaskJob], list[tuple[str, str]]]:
+    """A job for every photo in `inputs`, and (input, reason) of each input without a photo. Cut-outs, if they
+    are wanted, have the names of the masks. DataError without any input, if `out` or `cutouts` lies among
+    the photos, or if two masks would have the same name."""
     listings, failed = _list_inputs(inputs)
     for listing in listings:
         _check_apart(listing, out)
-    return _make_jobs(listings, out), failed
+    jobs = _make_jobs(listings, out)
+    if cutouts is not None:
+        for listing in listings:
+            _check_apart(listing, cutouts)
+        jobs = [replace(job, cutout=cutouts / job.target.relative_to(out)) for job in jobs]
+    return jobs, failed
 
 
 def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 _CHUNK = 16  # photos that the network is given at once
 _AHEAD = 2  # chunks waiting for the network, so that it is never idle; one more chunk is being read
 _THREADS = min(4, os.cpu_count() or 1)  # that decode and write: each holds one whole photo in memory
-_PNG: dict[str, int] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
+_PNG: dict[str, Any] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
 _BIG = 8_000_000  # pixels: of larger masks one is made at a time, to save memory
 _one_big_mask = threading.Lock()
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # after these no other mask can be written either
@@ -93,6 +94,7 @@ def segment_files(
     *,
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
+    cutouts: str | Path | None = None,
 ) -> SegmentReport:
     """Write a mask for every photo in `inputs` to the folder `out`, as `out`/<relative path>.png.
 
@@ -100,10 +102,14 @@ def segment_files(
     8-bit PNG files of the photo's own size: 255 on the object and 0 elsewhere for two regions, else the
     number of the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its
     input's name is added (`plan.py`). A photo that can't be read is reported, and the others are done.
+    `cutouts`: another folder, for the photos themselves as PNG of the same names, transparent outside of
+    their objects.
     `progress` is called with (photos done, photos in all), `each` with every mask that was written. Raises
     DataError without any input, or if `out` lies among the photos or can't be written to.
     """
-    return segment_jobs(lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress, each=each)
+    return segment_jobs(
+        lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress, each=each, cutouts=cutouts
+    )
 
 
 def segment_jobs(
@@ -113,12 +119,15 @@ def segment_jobs(
     *,
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
+    cutouts: str | Path | None = None,
 ) -> SegmentReport:
     """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
     out = Path(os.path.realpath(out))
-    jobs, failed = plan_jobs(inputs, out)
-    if jobs:
-        _make_folder(out)
+    apart = None if cutouts is None else Path(os.path.realpath(cutouts))
+    jobs, failed = plan_jobs(inputs, out, apart)
+    for folder in (out, apart) if jobs else ():
+        if folder is not None:
+            _make_folder(folder)
     written = 0
     for result in run(jobs):
         if isinstance(result, Failure):
@@ -129,7 +138,8 @@ def segment_jobs(
                 each(result)
         if progress is not None:
             progress(written + len(failed), len(jobs))
-    for file in leftovers_of(job.target for job in jobs):  # of a worker or an earlier call that was killed
+    made = [file for job in jobs for file in (job.target, job.cutout) if file is not None]
+    for file in leftovers_of(made):  # of a worker or an earlier call that was killed
         file.unlink(missing_ok=True)
     return SegmentReport(written, failed)
 
@@ -187,13 +197,17 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     try:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
             refined = segmenter.refine(masks, photo.network_input)
-            labels = _compute_regions(segmenter, photo, refined.masks)
+            labels, whole = _compute_regions(segmenter, photo, refined.masks)
             written = _describe(job, labels, refined.doubt)
             image = Image.fromarray(labels * 255 if segmenter.n == 2 else labels)
+            pictures = [(job.target, image)]
+            if job.cutout is not None and whole is not None:
+                pictures.append((job.cutout, cut_out(whole, labels > 0)))
     except (DataError, OSError) as error:  # from reading the photo a second time
         return Failure(job, _error_text(error))
     try:
-        write_aside(job.target, lambda aside: image.save(aside, "PNG", **_PNG))
+        for target, picture in reversed(pictures):  # the mask comes last: where it is, all is
+            write_aside(target, partial(picture.save, format="PNG", **_PNG))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         if isinstance(error, OSError) and error.errno in _FATAL:
             raise DataError(f"masks can't be written to {job.target.parent}: {_error_text(error)}") from error
@@ -208,14 +222,23 @@ def _describe(job: MaskJob, labels: NDArray[np.uint8], doubt: float) -> WrittenM
     return WrittenMask(job.name, str(job.target), doubt, float(objects.mean()), box)
 
 
-def _compute_regions(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> NDArray[np.uint8]:
-    """(H, W), the region of each pixel. Edges need the photo at full size: it is decoded a second time, as
-    keeping every photo that waits for the network would take too much memory."""
+def _compute_regions(
+    segmenter: Segmenter, photo: _Loaded, masks: Masks
+) -> tuple[NDArray[np.uint8], Image.Image | None]:
+    """(H, W), the region of each pixel, and the photo if it was needed. Edges and cut-outs need it at full
+    size: it is decoded a second time, as keeping every photo that waits for the network would take too much
+    memory."""
     size = photo.network_input.size
-    if not segmenter.needs_photo(masks, size):
-        return segmenter.regions(masks, size)
+    if photo.job.cutout is None and not segmenter.needs_photo(masks, size):
+        return segmenter.regions(masks, size), None
     with _open(photo.job, photo.content) as file, decoding(file) as image:
-        return segmenter.regions(masks, size, image)
+        return segmenter.regions(masks, size, image), image
+
+
+def cut_out(photo: Image.Image, objects: NDArray[np.bool_]) -> Image.Image:
+    """An RGB photo with alpha: opaque where `objects` (H, W) is true, else transparent and black."""
+    alpha = objects[..., None].astype(np.uint8)
+    return Image.fromarray(np.concatenate((np.asarray(photo) * alpha, 255 * alpha), 2))
 
 
 def _error_text(error: Exception) -> str:

@@ -1,0 +1,217 @@
+"""The verb auto: photos in, and out come a model of their object, masks, cut-outs, and whether to trust them.
+
+Nobody says what the object is. Several first labels, each wrong in its own way, teach a small student each.
+The one whose masks look most like an object's teaches the next one with its refined masks, and so on as long
+as that helps. No mask is read anywhere.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from redoseg.automation.page import masks_page
+from redoseg.automation.plan import Plan, make_plan, student_options
+from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.auto import AutoConfig
+from redoseg.config.checks import free_to_change
+from redoseg.distillation.distill import distill
+from redoseg.distillation.rounds import score_of
+from redoseg.errors import ConfigError, DataError
+from redoseg.files import leftovers, read_json, write_aside, write_json
+from redoseg.label_free.verdict import SURE, Verdict
+from redoseg.models.run_folder import RunFolder
+from redoseg.segmentation.plan import plan_jobs
+from redoseg.segmentation.segment import WrittenMask, segment_files
+from redoseg.segmentation.segmenter import Segmenter
+from redoseg.segmentation.table import MaskTable
+from redoseg.tensors import limit_threads, pick_device
+from redoseg.training.log import say
+from redoseg.training.train import open_for_run
+from redoseg.version import __version__
+
+FEWEST = 20
+"""Photos below which nothing is begun."""
+
+
+class AutoFolder:
+    """RUN, with the paths of what `auto` leaves there, beside a run's own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, RunFolder(path)
+        self.report = self.run.automatic
+        self.masks, self.cutouts = path / "masks", path / "cutouts"
+        self.table, self.page = path / "photos.csv", path / "page.png"
+
+    def student(self, name: str) -> Path:
+        """The folder of a student: of first labels, by their name, or of a round, by its number."""
+        return self.path / "students" / name
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `auto` did, as auto.json has it: the label-free scores of its `students`, by name, in order; which
+    one was `kept` as the model; how many `masks` it wrote, (name, reason) of each photo that `failed`; the
+    `verdict`."""
+
+    students: dict[str, float]
+    kept: str
+    masks: int
+    failed: list[tuple[str, str]]
+    verdict: Verdict
+
+    def as_json(self) -> dict[str, Any]:
+        failed = [list(pair) for pair in self.failed]
+        return vars(self) | {"failed": failed, "verdict": self.verdict.as_json()}
+
+
+def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
+    """Find the object in a folder of photos; leave a model, masks, cut-outs, a table, a page and a verdict in
+    `config.out`. Called again after it was stopped, it goes on, and ends as if it had not been.
+
+    Raises DataError for photos that can't be read or are fewer than 20, ConfigError for a folder that holds
+    something else or was begun with other options, and what `distill` raises.
+    """
+    folder, console = AutoFolder(config.out), console or Console(stderr=True)
+    limit_threads(config.threads)
+    _check_folder(config, folder)
+    jobs, _ = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())  # before any work
+    with folder.run.locked():
+        report = _begin(config, folder, console)
+        students = _teach(config, folder, report, console)
+        kept = max(students, key=lambda name: students[name])
+        _keep(folder, kept, students)
+        masks, failed = _segment(config, folder, console)
+        refs = {job.name: job.ref for job in jobs}
+        if masks:
+            write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
+        sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
+        found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
+        write_json(folder.report, report | found.as_json())
+    return found
+
+
+def _check_folder(config: AutoConfig, folder: AutoFolder) -> None:
+    """ConfigError for a folder that holds something else, or was begun with other options."""
+    if folder.report.is_file():
+        begun = AutoConfig.from_json(read_json(folder.report)["config"])
+        folder.run.refuse_changes(begun.as_json(), config.as_json(), free_to_change(AutoConfig))
+        return
+    ignored = {*leftovers(folder.path), folder.path / ".lock"}
+    if folder.path.exists() and (not folder.path.is_dir() or {*folder.path.iterdir()} - ignored):
+        raise ConfigError(f"{folder.path} is there and wasn't made by `redoseg auto`: choose another --out")
+
+
+def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
+    """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays."""
+    described = TrainConfig.of(data=config.data, out=config.out, size=config.size, cache=config.cache)
+    dataset = open_for_run(described, console)
+    photos, data = dataset.split("train"), dataset.describe()
+    if folder.report.is_file():
+        report: dict[str, Any] = read_json(folder.report)
+        if report["data"]["fingerprint"] != dataset.fingerprint:
+            raise DataError(
+                f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
+                f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"
+            )
+        return report
+    if len(photos) < FEWEST:
+        raise DataError(
+            f"{len(photos)} photos are too few to learn from: {FEWEST} at least, some hundreds are better"
+        )
+    with console.status("timing this machine"):
+        plan = make_plan(config, photos, pick_device(config.device))
+    say(
+        console,
+        f"{len(photos)} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
+        "same command goes on",
+    )
+    report = {
+        "redoseg": __version__, "config": config.as_json(), "data": data, "plan": plan.as_json(),
+        "students": {},
+    }  # fmt: skip
+    write_json(folder.report, report)
+    return report
+
+
+def _teach(
+    config: AutoConfig, folder: AutoFolder, report: dict[str, Any], console: Console
+) -> dict[str, float]:
+    """Train the students that aren't yet; the label-free scores of all, in the order of their training."""
+    plan, scores = Plan.from_json(report["plan"]), dict(report["students"])
+
+    def student(name: str, teacher: str | Path, **options: Any) -> None:
+        if name not in scores:
+            scores[name] = _student(config, folder, plan, name, Path(teacher), options, console)
+            write_json(folder.report, report | {"students": scores})
+
+    for name, teacher in plan.starts.items():
+        student(name, teacher, images=plan.first_images, steps=plan.first_steps, doubtful=0.3)
+    last = max(plan.starts, key=lambda name: scores[name])
+    for number in range(2, 1 + plan.rounds):
+        name = f"round-{number}"
+        student(name, folder.student(last), steps=plan.steps, doubtful=0.2)
+        if scores[name] <= scores[last]:
+            break
+        last = name
+    return scores
+
+
+def _student(
+    config: AutoConfig,
+    folder: AutoFolder,
+    plan: Plan,
+    name: str,
+    teacher: Path,
+    options: dict[str, Any],
+    console: Console,
+) -> float:
+    """Train one student, or go on with it; its label-free score."""
+    out, steps = folder.student(name), options["steps"]
+    given = student_options() | options | {
+        "size": config.size, "seed": config.seed, "device": config.device, "threads": config.threads,
+        "cache": config.cache, "eval_every": steps, "save_every": 100, "log_every": 100,
+        "batch": plan.batch,
+    }  # fmt: skip
+    say(console, f"{name}: a student of {teacher.name}, {steps} steps")
+    distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
+    score = score_of(RunFolder(out))
+    say(console, f"{name}: label-free score {score:.3f}")
+    return score
+
+
+def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:
+    """Make the kept student the run in RUN, and drop the targets of all, which no one needs any more."""
+    if not folder.run.exists:
+        RunFolder(folder.student(kept)).copy_to(folder.run, _placed_in(folder.path))
+    for targets in (folder.run.targets, *(RunFolder(folder.student(name)).targets for name in students)):
+        shutil.rmtree(targets, ignore_errors=True)
+
+
+def _placed_in(path: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What run.json says of a student that lies there."""
+    there = {"out": str(path)}
+    return lambda fields: fields | {name: fields[name] | there for name in ("config", "distill")}
+
+
+def _segment(
+    config: AutoConfig, folder: AutoFolder, console: Console
+) -> tuple[list[WrittenMask], list[tuple[str, str]]]:
+    """Masks, cut-outs and the table of all photos; the masks, and what failed."""
+    masks: list[WrittenMask] = []
+    segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=None)
+        report = segment_files(
+            segmenter, config.data, folder.masks, cutouts=folder.cutouts, each=masks.append,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    table = MaskTable(folder.table)
+    for mask in masks:
+        table.write(mask)
+    table.close()
+    return masks, report.failed

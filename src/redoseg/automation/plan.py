@@ -1,0 +1,131 @@
+"""How long to learn from a folder on this machine, and with which first labels to begin."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from redoseg.config import TrainConfig
+from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import Split, open_data
+from redoseg.data.sampler import evenly_spaced
+from redoseg.distillation.first_labels import PREFIX, SOURCES
+from redoseg.label_free.signals import label_free_score, measure
+from redoseg.models.backends.onnx import cores
+from redoseg.models.shipped import shipped_folder, shipped_names
+from redoseg.models.source import find_model
+from redoseg.segmentation.refining import Refining
+from redoseg.tensors import to_tensor
+from redoseg.training.mask_learner import MaskLearner
+
+MANY = 1_500  # photos from which the students learn for longer
+_BATCH, _WIDTH, _BLOCKS = 32, 8, 4
+_LEAST = 60  # steps of a student, however little time there is
+_OVERHEAD = 1.25  # of the time that steps and refining take: scores, pictures, files
+_TRIED, _SEEN = 3, 64  # steps that are timed; photos on which a shipped model is judged
+_KNOWS = 0.2  # label-free score from which a shipped model is worth a try
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`starts`: what teaches the first students, by name. `first_images` and `first_steps`: how many photos
+    they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
+    so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
+    of it should take."""
+
+    starts: dict[str, str]
+    first_images: int
+    first_steps: int
+    steps: int
+    rounds: int
+    batch: int
+    minutes: float
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Plan":
+        return cls(**fields)
+
+
+def student_options() -> dict[str, Any]:
+    """The options of every student, as `DistillConfig` has them."""
+    return {
+        "targets": "refined", "f_width": _WIDTH, "f_blocks": _BLOCKS, "lr": 2e-3, "ema_half_life": 3_000.0,
+        "precision": "float32",
+    }  # fmt: skip
+
+
+def make_plan(config: AutoConfig, photos: Split, device: torch.device) -> Plan:
+    """The plan for these photos on this machine: with the same `config.minutes` a faster one learns for more
+    steps."""
+    starts = {name: f"{PREFIX}{name}" for name in SOURCES} | _shipped_start(config, device)
+    first_images, rounds = min(len(photos), 600), 3
+    first_steps, steps = 300, 1_200 if len(photos) >= MANY else 600
+    step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
+
+    def seconds(first: int, later: int) -> float:
+        training = step * (first * len(starts) + later * (rounds - 1))
+        refining = refined * (first_images * len(starts) + len(photos) * rounds)
+        return _OVERHEAD * (training + refining)
+
+    if config.minutes is not None and seconds(first_steps, steps) > 60 * config.minutes:
+        fixed = seconds(0, 0)
+        share = max(0.0, 60 * config.minutes - fixed) / (seconds(first_steps, steps) - fixed)
+        first_steps, steps = (max(_LEAST, round(share * number)) for number in (first_steps, steps))
+    batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
+    return Plan(starts, first_images, first_steps, steps, rounds, batch, seconds(first_steps, steps) / 60)
+
+
+def _shipped_start(config: AutoConfig, device: torch.device) -> dict[str, str]:
+    """The shipped model of two regions whose masks of these photos look most like an object's, with the place
+    of it that can't be taken for a folder here; none if all look like nothing."""
+    scores: dict[str, float] = {}
+    for name in shipped_names():
+        model = find_model(name).load(device)
+        if model.f.n != 2:
+            continue
+        own = open_data(
+            TrainConfig.of(data=config.data, out=config.out, size=model.f.size, cache=config.cache)
+        ).split("train")
+        signals = measure(model.f, to_tensor(own.images(evenly_spaced(len(own), _SEEN)), device))
+        scores[name] = label_free_score(signals)
+    best = max(scores, key=lambda name: scores[name], default=None)
+    if best is None or scores[best] < _KNOWS:
+        return {}
+    return {best: str(shipped_folder(best)) if Path(best).exists() else best}
+
+
+def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) -> float:
+    """How long a step of a student takes here, from a few that are thrown away."""
+    options = student_options()
+    described = TrainConfig.of(
+        data=config.data, out=Path("timed"), size=config.size, batch=_BATCH, f_width=options["f_width"],
+        f_blocks=options["f_blocks"], compile="off",
+    ).resolved()  # fmt: skip
+    learner = MaskLearner(described, 0, device)
+    images = to_tensor(photos.images(np.arange(_BATCH) % len(photos)), device)
+    masks = torch.full((_BATCH, 2, config.size, config.size), 0.5, device=device)
+    counted = torch.ones_like(masks[:, :1])
+    learner.update(images, masks, counted, 0)  # the first one is slower
+    began = time.perf_counter()
+    for step in range(1, 1 + _TRIED):
+        learner.update(images, masks, counted, step)
+    learner.check_finite(1)  # waits for the device
+    return (time.perf_counter() - began) / _TRIED
+
+
+def _seconds_to_refine(config: AutoConfig, photos: Split) -> float:
+    """How long a photo's targets take here, with all cores at work."""
+    pictures, refining = photos.images(evenly_spaced(len(photos), _TRIED)), Refining(size=config.size)
+    soft = np.zeros((2, config.size, config.size), np.float32)
+    soft[1, config.size // 4 : -config.size // 4, config.size // 4 : -config.size // 4] = 0.9
+    soft[0] = 1 - soft[1]
+    began = time.perf_counter()
+    for picture in pictures:
+        refining(picture, soft)
+    return (time.perf_counter() - began) / len(pictures) / cores()

@@ -1,0 +1,31 @@
+"""The action auto: a folder of photos to masks, cut-outs and a verdict."""
+
+import shlex
+import sys
+from typing import Annotated
+
+from redoseg.cli.options import by_group
+from redoseg.cli.terminal import errors
+from redoseg.config.auto import AutoConfig
+
+
+def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
+    """Find the object in a folder of photos: model, masks, cut-outs, and whether to trust them."""
+    from redoseg.automation.auto import AutoFolder
+    from redoseg.automation.auto import auto as run
+
+    folder, words = AutoFolder(config.out), " ".join(map(shlex.quote, config.data))
+    try:
+        found = run(config, console=errors)
+    except KeyboardInterrupt:
+        again = f"redoseg auto {words} --out {shlex.quote(str(config.out))}"
+        print(f"\nstopped; to go on: {again}", file=sys.stderr)
+        raise
+    for name, reason in found.failed:
+        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    failed = f", {len(found.failed)} photos left out, they are named above" if found.failed else ""
+    print(found.verdict.text)
+    print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
+    print(f"from sure to doubtful: {folder.page}, {folder.table}")
+    print(f"for other photos:      redoseg segment {shlex.quote(str(config.out))} PHOTOS --out MASKS")
+    return 1 if found.failed else 0

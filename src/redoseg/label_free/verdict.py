@@ -1,0 +1,41 @@
+"""Whether a model has found an object at all, judged without a label."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Found = Literal["found", "doubtful", "not found"]
+
+FOUND, NOT_FOUND = 0.25, 0.1
+"""Label-free scores from which an object counts as found, and below which as not (docs/auto.md)."""
+SURE = 0.3
+"""A mask with no more doubt than this is sure."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`score`: the label-free score of the network on photos that it learned from, 0 to 1. `sure`: the share
+    of all photos whose masks are sure, 0 to 1."""
+
+    score: float
+    sure: float
+
+    @property
+    def found(self) -> Found:
+        """Found only if at least half of the photos are sure, too."""
+        if self.score < NOT_FOUND:
+            return "not found"
+        return "found" if self.score >= FOUND and self.sure >= 0.5 else "doubtful"
+
+    @property
+    def text(self) -> str:
+        """In words, for a person."""
+        shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
+        return {
+            "found": f"an object was found: {shares}",
+            "doubtful": f"doubtful: there may be an object ({shares}); look at the page before using a mask",
+            "not found": f"no object was found ({shares}): the masks are of no use. Photos of one kind of "
+            "thing are needed, a few hundred or more, in which it stands out from what is around it",
+        }[self.found]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"verdict": self.found, "score": round(self.score, 4), "sure": round(self.sure, 4)}

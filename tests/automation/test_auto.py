@@ -1,0 +1,246 @@
+"""A folder of photos to a model, masks, cut-outs and a verdict; stopped, it ends as if it had not been."""
+
+import csv
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import redoseg
+from redoseg.automation import auto as automation
+from redoseg.automation.auto import AutoFolder, auto
+from redoseg.automation.plan import Plan, make_plan, student_options
+from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import open_dataset
+from redoseg.errors import ConfigError, DataError
+from redoseg.files import read_json
+from redoseg.label_free.verdict import Verdict
+from redoseg.models.weights import load_tensors
+from redoseg.segmentation.segmenter import Segmenter
+from refusals import refusal, refused_command
+from run_compared import Killed, dying, equal
+from tinyruns import photos
+
+PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes"}, 24, 3, 4, 3, 4, 1.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = photos(tmp_path_factory.mktemp("data") / "photos", train=24, val=0, masks=False)
+    (folder / "splits.csv").unlink()
+    Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / "images" / "wide.jpg")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Few steps, and scores that are given: the second student is the best, and the third round worse."""
+    monkeypatch.setattr(automation, "make_plan", lambda *_: PLAN)
+    small = student_options() | {"f_width": 4, "f_blocks": 1}
+    monkeypatch.setattr(automation, "student_options", lambda: small)
+    scores = {"disc": 0.2, "boxes": 0.3, "round-2": 0.5, "round-3": 0.4}
+    monkeypatch.setattr(automation, "score_of", lambda run: scores[run.path.name])
+
+
+def config_of(data, out, **options):
+    return AutoConfig(
+        data=(str(data),), out=out, device="cpu", threads=1, cache=data.parent / "cache", **options
+    )
+
+
+def done_with(data, out, **options):
+    return auto(config_of(data, out, **options), console=Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """What `auto` left; made by the first test that asks for it, so with the plan above."""
+    return tmp_path_factory.mktemp("runs") / "run"
+
+
+@pytest.fixture
+def done(data, finished, quick):
+    if not finished.exists():
+        done_with(data, finished)
+    return AutoFolder(finished)
+
+
+def test_what_the_folder_holds(done):
+    report = read_json(done.report)
+    assert report["students"] == {"disc": 0.2, "boxes": 0.3, "round-2": 0.5, "round-3": 0.4}
+    assert (report["kept"], report["masks"], report["failed"]) == ("round-2", 25, [])
+    assert report["verdict"]["score"] == 0.5
+    assert Plan.from_json(report["plan"]) == PLAN
+    masks = sorted(path.name for path in done.masks.iterdir())
+    assert masks == sorted(path.name for path in done.cutouts.iterdir())
+    assert len(masks) == 25
+    assert not list(done.path.rglob("targets"))
+
+
+def test_the_model_is_the_kept_student_and_segments_other_photos(done):
+    kept = load_tensors(done.student("round-2") / "checkpoints" / "last.safetensors")[0]
+    assert equal(load_tensors(done.run.last)[0], kept)
+    masks = Segmenter.from_pretrained(done.path, device="cpu")(np.zeros((40, 50, 3), np.uint8))
+    assert masks.shape == (2, 40, 50)
+
+
+def test_each_student_is_taught_by_the_best_one_before_it(done):
+    taught_by = {
+        name: read_json(done.student(name) / "run.json")["teacher"]["run"]
+        for name in ("disc", "boxes", "round-2", "round-3")
+    }
+    assert taught_by == {
+        "disc": "first:disc", "boxes": "first:boxes",
+        "round-2": str(done.student("boxes")), "round-3": str(done.student("round-2")),
+    }  # fmt: skip
+
+
+def test_masks_cut_outs_and_table_belong_together(data, done):
+    with open(done.table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 25
+    for row in rows:
+        with Image.open(row["photo"]) as photo, Image.open(row["mask"]) as mask:
+            assert photo.size == mask.size
+            objects = np.asarray(mask) > 0
+            pixels = np.asarray(photo.convert("RGB"))
+        assert float(row["area"]) == pytest.approx(objects.mean(), abs=1e-4)
+        assert 0 <= float(row["doubt"]) <= 1
+        with Image.open(done.cutouts / f"{row['mask'].rpartition('/')[2]}") as cutout:
+            assert cutout.mode == "RGBA"
+            found = np.asarray(cutout)
+        assert np.array_equal(found[..., 3], 255 * objects)
+        assert np.array_equal(found[objects][:, :3], pixels[objects])
+        assert not found[~objects].any()
+
+
+def test_the_page_shows_every_photo_of_a_few(done):
+    with Image.open(done.page) as page:
+        assert page.mode == "RGB"
+        assert page.width > 10 * 128
+        assert page.height > 5 * 128
+
+
+def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, monkeypatch):
+    monkeypatch.setattr(automation, "distill", lambda *_, **__: pytest.fail("a student was trained again"))
+    before = {path: path.read_bytes() for path in done.masks.iterdir()}
+    again = done_with(data, done.path)
+    assert again.as_json() == {name: read_json(done.report)[name] for name in again.as_json()}
+    assert {path: path.read_bytes() for path in done.masks.iterdir()} == before
+
+
+def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tmp_path, monkeypatch):
+    out, killed = tmp_path / "run", []
+    for when in range(1, 60, 2):
+        with monkeypatch.context() as patch:
+            writes = dying(patch, when, out)
+            try:
+                done_with(data, out)
+                break
+            except Killed:
+                killed.append(writes[-1].name)
+    assert {"auto.json", "photos.csv"} <= set(killed)
+    ours = AutoFolder(out)
+    for folder, other in ((ours.masks, done.masks), (ours.cutouts, done.cutouts)):
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+            path.name: path.read_bytes() for path in other.iterdir()
+        }
+    assert ours.page.read_bytes() == done.page.read_bytes()
+
+
+def test_photos_that_are_broken_are_counted_and_named(data, tmp_path, command):
+    folder = tmp_path / "photos"
+    shutil.copytree(data, folder)
+    (folder / "images" / "broken.jpg").write_bytes(b"no photo")
+    line = ["auto", folder, "--out", tmp_path / "run", "--device", "cpu", "--threads", "1"]
+    code, output, said = command(*line, "--cache", data.parent / "cache")
+    assert code == 1
+    assert "broken.jpg: not an image" in said
+    assert "25 in " in output
+    assert "1 photos left out, they are named above" in output
+    assert read_json(tmp_path / "run" / "auto.json")["failed"] == [
+        [str(folder / "images" / "broken.jpg"), "not an image, or damaged from its first bytes on"]
+    ]
+
+
+def test_the_command_says_what_it_found_and_where(data, done, command):
+    line = ["auto", data, "--out", done.path, "--device", "cpu", "--threads", "1"]
+    code, output, _ = command(*line, "--cache", data.parent / "cache")
+    assert code == 0
+    first, *others = output.splitlines()
+    verdict = json.loads(done.report.read_text())["verdict"]["verdict"]
+    assert first.startswith({"found": "an object was found", "doubtful": "doubtful"}[verdict])
+    assert any(f"redoseg segment {done.path} PHOTOS --out MASKS" in line for line in others)
+
+
+def test_changed_photos_are_noticed(data, done, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(data, folder)
+    (folder / "images" / "000.png").unlink()
+    with refusal(DataError, match="the photos have changed since"):
+        done_with(folder, done.path)
+
+
+def test_too_few_photos_are_refused_before_anything_is_written(tmp_path):
+    folder = photos(tmp_path / "photos", train=8, val=0, masks=False)
+    with refusal(DataError, match="8 photos are too few to learn from: 20 at least"):
+        done_with(folder, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_begun_otherwise_or_by_others_is_left_alone(data, done, tmp_path, command):
+    with refusal(ConfigError, match="was trained with --seed 0, not 1"):
+        done_with(data, done.path, seed=1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with refusal(ConfigError, match="wasn't made by `redoseg auto`: choose another --out"):
+        done_with(data, tmp_path / "mine")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+    refused_command(command, "was begun by `redoseg auto`: the same command goes on", "resume", done.path)
+    refused_command(command, "drawn scenes are no photos", "auto", "digit", "--out", tmp_path / "digit")
+
+
+def test_masks_are_never_put_among_the_photos(data, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(data / "images", folder)
+    with refusal(DataError, match="is among the photos"):
+        done_with(folder, folder / "run")
+    assert not (folder / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("score", "sure", "found"),
+    [
+        (0.4, 0.8, "found"),
+        (0.4, 0.3, "doubtful"),
+        (0.2, 0.9, "doubtful"),
+        (0.05, 0.9, "not found"),
+        (0, 0, "not found"),
+    ],
+)
+def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
+    verdict = Verdict(score, sure)
+    assert verdict.found == found
+    assert verdict.as_json() == {"verdict": found, "score": score, "sure": sure}
+    assert f"{sure:.0%} of the masks are sure" in verdict.text
+
+
+@pytest.mark.parametrize(("minutes", "first", "later"), [(None, 300, 600), (1e-6, 60, 60)])
+def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
+    config = config_of(data, tmp_path / "run", minutes=minutes)
+    split = open_dataset(config.data, size=64, cache=config.cache).split("train")
+    plan = make_plan(config, split, torch.device("cpu"))
+    assert (plan.first_steps, plan.steps, plan.first_images, plan.batch) == (first, later, 25, 12)
+    assert {"disc": "first:disc", "boxes": "first:boxes"}.items() <= plan.starts.items()
+    assert plan.minutes > 0
+    assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+
+
+def test_it_is_a_function_too(data, done):
+    assert redoseg.auto is auto
+    assert redoseg.AutoConfig is AutoConfig
