@@ -217,9 +217,10 @@ def test_masks_are_never_put_among_the_photos(data, tmp_path):
     ("score", "sure", "found"),
     [
         (0.4, 0.8, "found"),
-        (0.4, 0.3, "doubtful"),
+        (0.4, 0.5, "doubtful"),
         (0.2, 0.9, "doubtful"),
         (0.05, 0.9, "not found"),
+        (0.4, 0.3, "not found"),
         (0, 0, "not found"),
     ],
 )

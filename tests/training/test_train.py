@@ -11,6 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 import redoseg
+from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.photos import PhotoSplit
 from redoseg.data.sampler import InfiniteSampler
@@ -20,12 +21,15 @@ from redoseg.evaluation.metrics import per_dataset
 from redoseg.figures.tiles import GridContent, sample_grid
 from redoseg.files import read_json
 from redoseg.label_free.signals import Signals, label_free_score, measure
+from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.method.algorithm import ReDO
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.redrawing import samples as sampling
+from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segmenter import Segmenter
+from redoseg.tensors import to_tensor
 from redoseg.training import selection
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.train import train
@@ -41,7 +45,7 @@ def test_what_the_folder_holds(done):
     found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
     checkpoints = ("last", "best", "label-free", "step-0000002", "step-0000004")
     assert found == {
-        *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
+        *("run.json", "metrics.jsonl", "evaluation.json", "verdict.json", ".lock"),
         *(f"checkpoints/{name}.safetensors" for name in checkpoints),
         *("samples/step-0000002.png", "samples/step-0000004.png"),
         *(
@@ -68,6 +72,21 @@ def test_run_json_describes_the_run(done, data):
     assert description["versions"]["torch"] == torch.__version__
     assert description["versions"].keys() >= {"python", "numpy", "pillow"}
     assert description["device"]["type"] == "cpu"
+
+
+def test_at_the_end_it_is_judged_whether_there_is_an_object(done, data, tmp_path):
+    """By what the last line of the log says of the signals, and by how sure refined masks are."""
+    found = read_json(done.verdict)
+    assert found["score"] == pytest.approx(log(done)[-1]["label_free"], abs=1e-4)
+    config = done.config()
+    images = open_dataset(config.data, size=S, cache=config.cache).split("train").images(np.arange(10))
+    masks = load_model(done.path).f.ordered_masks(to_tensor(images)).detach().numpy()
+    starts = tuple(read_json(done.model / "refining.json")["thresholds"])
+    doubts = [Refining(starts)(image, mask).doubt for image, mask in zip(images, masks, strict=True)]
+    assert found["sure"] == pytest.approx(np.mean(np.array(doubts) <= SURE), abs=1e-4)
+    told = io.StringIO()
+    train(tiny(data, tmp_path / "run"), console=Console(file=told))
+    assert Verdict(found["score"], found["sure"]).text in told.getvalue()
 
 
 def test_the_log_has_a_line_for_each_check(done):

@@ -9,6 +9,8 @@ FOUND, NOT_FOUND = 0.25, 0.1
 """Label-free scores from which an object counts as found, and below which as not (docs/auto.md)."""
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
+MOST_SURE, FEW_SURE = 0.6, 0.4
+"""Shares of sure masks from which an object counts as found, and below which as not, whatever the score."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +23,9 @@ class Verdict:
 
     @property
     def found(self) -> Found:
-        """Found only if at least half of the photos are sure, too."""
-        if self.score < NOT_FOUND:
+        if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
-        return "found" if self.score >= FOUND and self.sure >= 0.5 else "doubtful"
+        return "found" if self.score >= FOUND and self.sure >= MOST_SURE else "doubtful"
 
     @property
     def text(self) -> str:

@@ -33,6 +33,7 @@ class RunFolder:
         self.label_free = self.checkpoints / "label-free.safetensors"
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
+        self.verdict = path / "verdict.json"
         self.model = path / "model"
         self.tries = path / "tries.json"
         self.rounds = path / "rounds.json"
@@ -106,6 +107,7 @@ class RunFolder:
             file.unlink(missing_ok=True)
         if not step:
             self.evaluation.unlink(missing_ok=True)
+            self.verdict.unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
         for folder in (self.path, self.checkpoints, self.samples):
             for left in leftovers(folder):

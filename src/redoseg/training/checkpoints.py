@@ -16,6 +16,7 @@ from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
 from redoseg.label_free.calibration import choose_starts
 from redoseg.label_free.statistics import MaskStatistics
+from redoseg.label_free.verdict import Verdict
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -24,6 +25,7 @@ from redoseg.redrawing.samples import SamplePicture
 from redoseg.training.learner import Learner
 from redoseg.training.log import MetricsLog, description
 from redoseg.training.selection import BestCheckpoint, LabelFreeSelection, checkpoint_signals
+from redoseg.training.verdict import judge
 
 State = dict[str, Any]
 """A run's numbers: step, attempt, images, seconds, restarts, and the learner's own."""
@@ -123,9 +125,10 @@ class RunWriter:
         """Whether checkpoints/last is of this attempt and step."""
         return self._saved == _moment(state)
 
-    def save_model(self, learner: Learner, state: State, images: Tensor) -> None:
+    def save_model(self, learner: Learner, state: State, images: Tensor) -> Verdict:
         """At the run's end, write its model, the model's scores, and a picture if this step has none yet.
-        On `images` (N, 3, S, S) it is chosen, without masks, where refining starts."""
+        On `images` (N, 3, S, S) it is chosen, without masks, where refining starts, and judged whether an
+        object was found: that is returned."""
         if self._sampled != _moment(state):
             self.save_sample(learner, state)
         masks = supervision_text(self.supervision)
@@ -134,6 +137,9 @@ class RunWriter:
         if self.best.split is not None:
             model = load_model(self.folder.path, device=self.device)  # scored as it was saved
             write_json(self.folder.evaluation, score(model, self.best.split).as_dict())
+        verdict = judge(learner.f, images, starts, self.config)
+        write_json(self.folder.verdict, verdict.as_json())
+        return verdict
 
     def _info(self, state: State) -> State:
         """The JSON in a checkpoint, beside its tensors."""

@@ -154,7 +154,7 @@ class Trainer:
         if self.writer is not None:
             if not self.writer.has_saved(self.state):
                 self._save(self.writer)
-            self.writer.save_model(self.learner, self.state, self.fixed_images)
+            say(self.console, self.writer.save_model(self.learner, self.state, self.fixed_images).text)
 
     def _save(self, writer: RunWriter) -> None:
         """Write checkpoints/last: all that a resumed run needs to end like an unbroken one."""
