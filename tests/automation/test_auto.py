@@ -144,7 +144,8 @@ def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tm
                 break
             except Killed:
                 killed.append(writes[-1].name)
-    assert {"auto.json", "photos.csv"} <= set(killed)
+    assert "auto.json" in killed
+    assert len({*killed}) > 3
     ours = AutoFolder(out)
     for folder, other in ((ours.masks, done.masks), (ours.cutouts, done.cutouts)):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
@@ -173,8 +174,8 @@ def test_the_command_says_what_it_found_and_where(data, done, command):
     code, output, _ = command(*line, "--cache", data.parent / "cache")
     assert code == 0
     first, *others = output.splitlines()
-    verdict = json.loads(done.report.read_text())["verdict"]["verdict"]
-    assert first.startswith({"found": "an object was found", "doubtful": "doubtful"}[verdict])
+    said = json.loads(done.report.read_text())["verdict"]
+    assert first == Verdict(said["score"], said["sure"]).text
     assert any(f"redoseg segment {done.path} PHOTOS --out MASKS" in line for line in others)
 
 

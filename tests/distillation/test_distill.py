@@ -293,7 +293,7 @@ def test_so_many_images_of_a_batch_are_redrawn(teacher, tmp_path, share):
 def test_what_the_folder_holds(done):
     found = {file.relative_to(done.path).as_posix() for file in done.path.rglob("*") if file.is_file()}
     assert found - {"checkpoints/best.safetensors"} == {
-        *("run.json", "metrics.jsonl", "evaluation.json", ".lock"),
+        *("run.json", "metrics.jsonl", "evaluation.json", "verdict.json", ".lock"),
         *(
             f"checkpoints/{name}.safetensors"
             for name in ("last", "label-free", "step-0000002", "step-0000004")

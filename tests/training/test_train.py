@@ -81,7 +81,7 @@ def test_at_the_end_it_is_judged_whether_there_is_an_object(done, data, tmp_path
     config = done.config()
     images = open_dataset(config.data, size=S, cache=config.cache).split("train").images(np.arange(10))
     masks = load_model(done.path).f.ordered_masks(to_tensor(images)).detach().numpy()
-    starts = tuple(read_json(done.model / "refining.json")["thresholds"])
+    starts = tuple(read_json(done.model / "refining.json")["starts"])
     doubts = [Refining(starts)(image, mask).doubt for image, mask in zip(images, masks, strict=True)]
     assert found["sure"] == pytest.approx(np.mean(np.array(doubts) <= SURE), abs=1e-4)
     told = io.StringIO()
