@@ -415,6 +415,14 @@ def test_the_demo_is_a_run_on_drawn_scenes():
     assert config.n == 2
 
 
+def test_a_home_folder_is_written_out_wherever_it_stands(command, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert command("train", data, "--out=~/run", *options(steps=1))[0] == 0
+    assert RunFolder(tmp_path / "home" / "run").exists
+    assert TrainConfig.of(data="digit", out="~/run").out == tmp_path / "home" / "run"
+    assert not Path("~").exists()
+
+
 # --dry-run, recipes and settings
 
 

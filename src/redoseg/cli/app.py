@@ -23,7 +23,7 @@ from redoseg.version import __version__
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = [_written_out(word) for word in (sys.argv[1:] if argv is None else argv)]
     if arguments in (["--version"], ["-V"]):
         print(f"redoseg {__version__}")
         return 0
@@ -55,6 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _out_of_memory(error):
             raise
         return _fail("out of memory: lower --batch, --size, --width or --g-width")
+
+
+def _written_out(word: str) -> str:
+    """`--out=~/run` with the home folder for `~`, which a shell replaces at the start of a word only."""
+    option, equals, value = word.partition("=")
+    if option.startswith("--") and equals and value.startswith("~"):
+        return f"{option}={os.path.expanduser(value)}"
+    return word
 
 
 def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:

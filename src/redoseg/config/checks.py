@@ -39,10 +39,18 @@ class Option:
             return f"it can't be of type {type(value).__name__}"
 
     def restored(self, value: Any) -> Any:
-        """The value that JSON had as a string or a list."""
+        """The value that JSON had as a string or a list; a path with `~` written out."""
         if isinstance(value, list) and any(get_origin(part) is tuple for part in self.parts):
             return tuple(value)
-        return Path(value) if isinstance(value, str) and Path in self.parts else value
+        return expanded(value) if isinstance(value, str | Path) and Path in self.parts else value
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` written out; as it is where there is no home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def options(config_class: type["Config"]) -> dict[str, Option]:
