@@ -1,9 +1,13 @@
 """A folder of photos to a model, masks, cut-outs and a verdict; stopped, it ends as if it had not been."""
 
 import csv
+import dataclasses
 import io
 import json
 import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +18,17 @@ from rich.console import Console
 import redoseg
 from redoseg.automation import auto as automation
 from redoseg.automation.auto import AutoFolder, auto
+from redoseg.automation.page import masks_page
 from redoseg.automation.plan import Plan, make_plan, student_options
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
-from redoseg.errors import ConfigError, DataError
+from redoseg.distillation.distill import distill
+from redoseg.errors import ConfigError, DataError, DivergenceError
 from redoseg.files import read_json
 from redoseg.label_free.verdict import Verdict
 from redoseg.models.weights import load_tensors
+from redoseg.segmentation.plan import plan_jobs
+from redoseg.segmentation.segment import WrittenMask
 from redoseg.segmentation.segmenter import Segmenter
 from refusals import refusal, refused_command
 from run_compared import Killed, dying, equal
@@ -126,12 +134,55 @@ def test_the_page_shows_every_photo_of_a_few(done):
         assert page.height > 5 * 128
 
 
-def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, monkeypatch):
+def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, tmp_path, monkeypatch):
+    """A mask that was corrected by hand stays."""
     monkeypatch.setattr(automation, "distill", lambda *_, **__: pytest.fail("a student was trained again"))
-    before = {path: path.read_bytes() for path in done.masks.iterdir()}
-    again = done_with(data, done.path)
+    finished = AutoFolder(shutil.copytree(done.path, tmp_path / "run"))
+    mask = next(finished.masks.iterdir())
+    mask.write_bytes(b"corrected")
+    again = done_with(data, finished.path)
     assert again.as_json() == {name: read_json(done.report)[name] for name in again.as_json()}
-    assert {path: path.read_bytes() for path in done.masks.iterdir()} == before
+    assert mask.read_bytes() == b"corrected"
+
+
+def test_a_student_that_diverges_is_passed_over(data, tmp_path, monkeypatch):
+    def unless_diverging(config, **options):
+        if config.out.name in diverging:
+            raise DivergenceError("a loss was not finite")
+        return distill(config, **options)
+
+    monkeypatch.setattr(automation, "distill", unless_diverging)
+    diverging = {"boxes", "round-2"}
+    found = done_with(data, tmp_path / "run")
+    assert (found.students, found.kept) == ({"disc": 0.2, "boxes": -1, "round-2": -1}, "disc")
+    diverging = {"disc", "boxes"}
+    with refusal(DivergenceError, match="no student could be trained: try another --seed"):
+        done_with(data, tmp_path / "other")
+
+
+def test_one_folder_may_be_given_by_itself(data, tmp_path):
+    ways: list[Any] = [data, str(data), (data,), [str(data)]]
+    for given in ways:
+        assert AutoConfig(data=given, out=tmp_path).data == (str(data),)
+    with refusal(DataError, match="there is no .*nowhere"):
+        done_with(tmp_path / "nowhere", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_page_reads_photos_of_a_compressed_archive_too(data, done, tmp_path):
+    packed = tmp_path / "photos.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(data / "images", "images")
+    jobs, _ = plan_jobs([packed], tmp_path / "masks")
+    refs = {job.name: job.ref for job in jobs}
+    masks = [
+        WrittenMask(job.name, str(done.masks / job.target.name), 0.1 * index, 0.5, None)
+        for index, job in enumerate(jobs)
+    ]
+    ours, theirs = {path.stem: path for path in (data / "images").iterdir()}, masks_page(masks, refs)
+    plain = [dataclasses.replace(mask, photo=str(ours[Path(mask.mask).stem])) for mask in masks]
+    of_files = {job.name: job.ref for job in plan_jobs([data / "images"], tmp_path / "masks")[0]}
+    assert np.array_equal(np.asarray(masks_page(plain, of_files)), np.asarray(theirs))
 
 
 def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tmp_path, monkeypatch):
@@ -171,8 +222,9 @@ def test_photos_that_are_broken_are_counted_and_named(data, tmp_path, command):
 
 def test_the_command_says_what_it_found_and_where(data, done, command):
     line = ["auto", data, "--out", done.path, "--device", "cpu", "--threads", "1"]
-    code, output, _ = command(*line, "--cache", data.parent / "cache")
+    code, output, told = command(*line, "--cache", data.parent / "cache")
     assert code == 0
+    assert "is finished: nothing is made anew" in told
     first, *others = output.splitlines()
     said = json.loads(done.report.read_text())["verdict"]
     assert first == Verdict(said["score"], said["sure"]).text
@@ -195,7 +247,7 @@ def test_too_few_photos_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_what_was_begun_otherwise_or_by_others_is_left_alone(data, done, tmp_path, command):
-    with refusal(ConfigError, match="was trained with --seed 0, not 1"):
+    with refusal(ConfigError, match="was begun with --seed 0, not 1: use that, or another --out"):
         done_with(data, done.path, seed=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

@@ -230,6 +230,10 @@ def test_a_folder_of_rounds_isnt_begun_otherwise(data, tmp_path, monkeypatch, co
         "refined",
     ]
     refused_command(command, "was trained with --", *line, "--seed", "3")
+    line = ["distill", "first:disc", "--data", data, "--out", run.path, *typed()]
+    refused_command(command, "was trained with --rounds 2, not 3", *line, "--rounds", "3")
+    line = ["distill", "first:boxes", "--data", data, "--out", run.path, "--rounds", "2", *typed()]
+    refused_command(command, "isn't what taught", *line, "--cache", data.parent / "cache")
     one = taught(data, tmp_path / "one", 1)
     line = [
         "distill",

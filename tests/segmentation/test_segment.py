@@ -503,3 +503,29 @@ def test_a_large_jpeg_is_decoded_small_and_its_mask_has_its_size(tmp_path: Path,
         assert mask.size == own
         whole = region_map(BRIGHT(ImageOps.exif_transpose(photo))) * 255
         assert (np.asarray(mask) != whole).mean() < 0.005
+
+
+# Cut-outs
+
+
+def test_a_cut_out_is_the_photo_where_its_object_is(tmp_path: Path) -> None:
+    photos = save_all(tmp_path / "photos", range(3))
+    report = segment_files(BRIGHT, [photos], tmp_path / "masks", cutouts=tmp_path / "cutouts")
+    assert report.written == 3
+    assert files_in(tmp_path / "cutouts") == files_in(tmp_path / "masks")
+    for name in files_in(tmp_path / "masks"):
+        with Image.open(tmp_path / "cutouts" / name) as found, Image.open(photos / name) as photo:
+            pixels, expected = np.asarray(found), np.asarray(photo.convert("RGB"))
+        objects = np.asarray(Image.open(tmp_path / "masks" / name)) > 0
+        assert np.array_equal(pixels[..., 3], 255 * objects)
+        assert np.array_equal(pixels[..., :3], expected * objects[..., None])
+
+
+@pytest.mark.parametrize("cutouts", ["photos", "masks"])
+def test_a_cut_out_never_replaces_a_photo_or_a_mask(tmp_path: Path, cutouts: str) -> None:
+    photo = save_all(tmp_path / "photos", range(1)) / "000.png"
+    before = photo.read_bytes()
+    with refusal(DataError, match="would replace a photo or a mask"):
+        segment_files(BRIGHT, [photo], tmp_path / "masks", cutouts=tmp_path / cutouts)
+    assert photo.read_bytes() == before
+    assert not (tmp_path / "masks").exists()

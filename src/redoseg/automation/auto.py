@@ -2,14 +2,14 @@
 
 Nobody says what the object is. Several first labels, each wrong in its own way, teach a small student each.
 The one whose masks look most like an object's teaches the next one with its refined masks, and so on as long
-as that helps. No mask is read anywhere.
+as that helps. No mask takes part in learning or in a choice; where photos have masks, logs have scores.
 """
 
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import Progress
@@ -21,7 +21,7 @@ from redoseg.config.auto import AutoConfig
 from redoseg.config.checks import free_to_change
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import score_of
-from redoseg.errors import ConfigError, DataError
+from redoseg.errors import ConfigError, DataError, DivergenceError
 from redoseg.files import leftovers, read_json, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
@@ -68,6 +68,13 @@ class Found:
         failed = [list(pair) for pair in self.failed]
         return vars(self) | {"failed": failed, "verdict": self.verdict.as_json()}
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """From what `as_json` gave, among other entries."""
+        failed = [(name, reason) for name, reason in fields["failed"]]
+        verdict = Verdict(fields["verdict"]["score"], fields["verdict"]["sure"])
+        return cls(fields["students"], fields["kept"], fields["masks"], failed, verdict)
+
 
 def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
     """Find the object in a folder of photos; leave a model, masks, cut-outs, a table, a page and a verdict in
@@ -79,9 +86,14 @@ def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
     folder, console = AutoFolder(config.out), console or Console(stderr=True)
     limit_threads(config.threads)
     _check_folder(config, folder)
-    jobs, _ = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())  # before any work
+    jobs, without = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())
+    if without:
+        raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():
         report = _begin(config, folder, console)
+        if "verdict" in report:
+            say(console, f"{folder.path} is finished: nothing is made anew")
+            return Found.from_json(report)
         students = _teach(config, folder, report, console)
         kept = max(students, key=lambda name: students[name])
         _keep(folder, kept, students)
@@ -98,8 +110,12 @@ def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
 def _check_folder(config: AutoConfig, folder: AutoFolder) -> None:
     """ConfigError for a folder that holds something else, or was begun with other options."""
     if folder.report.is_file():
-        begun = AutoConfig.from_json(read_json(folder.report)["config"])
-        folder.run.refuse_changes(begun.as_json(), config.as_json(), free_to_change(AutoConfig))
+        begun, free = AutoConfig.from_json(read_json(folder.report)["config"]), free_to_change(AutoConfig)
+        now = config.as_json()
+        for name, value in begun.as_json().items():
+            if name not in free and value != now[name]:
+                said = f"{folder.path} was begun with --{name} {value}, not {now[name]}"
+                raise ConfigError(f"{said}: use that, or another --out")
         return
     ignored = {*leftovers(folder.path), folder.path / ".lock"}
     if folder.path.exists() and (not folder.path.is_dir() or {*folder.path.iterdir()} - ignored):
@@ -152,6 +168,10 @@ def _teach(
     for name, teacher in plan.starts.items():
         student(name, teacher, images=plan.first_images, steps=plan.first_steps, doubtful=0.3)
     last = max(plan.starts, key=lambda name: scores[name])
+    if scores[last] < 0:
+        raise DivergenceError(
+            f"no student could be trained: try another --seed, and another --out than {folder.path}"
+        )
     for number in range(2, 1 + plan.rounds):
         name = f"round-{number}"
         student(name, folder.student(last), steps=plan.steps, doubtful=0.2)
@@ -170,7 +190,7 @@ def _student(
     options: dict[str, Any],
     console: Console,
 ) -> float:
-    """Train one student, or go on with it; its label-free score."""
+    """Train one student, or go on with it; its label-free score, -1 if a loss became infinite."""
     out, steps = folder.student(name), options["steps"]
     given = student_options() | options | {
         "size": config.size, "seed": config.seed, "device": config.device, "threads": config.threads,
@@ -178,7 +198,11 @@ def _student(
         "batch": plan.batch,
     }  # fmt: skip
     say(console, f"{name}: a student of {teacher.name}, {steps} steps")
-    distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
+    try:
+        distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
+    except DivergenceError as error:
+        say(console, f"{name} failed: {error}")
+        return -1.0
     score = score_of(RunFolder(out))
     say(console, f"{name}: label-free score {score:.3f}")
     return score

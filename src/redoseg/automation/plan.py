@@ -86,7 +86,7 @@ def _shipped_start(config: AutoConfig, device: torch.device) -> dict[str, str]:
     of it that can't be taken for a folder here; none if all look like nothing."""
     scores: dict[str, float] = {}
     for name in shipped_names():
-        model = find_model(name).load(device)
+        model = find_model(_folder_of(name)).load(device)
         if model.f.n != 2:
             continue
         own = open_data(
@@ -97,7 +97,14 @@ def _shipped_start(config: AutoConfig, device: torch.device) -> dict[str, str]:
     best = max(scores, key=lambda name: scores[name], default=None)
     if best is None or scores[best] < _KNOWS:
         return {}
-    return {best: str(shipped_folder(best)) if Path(best).exists() else best}
+    return {best: str(_folder_of(best))}
+
+
+def _folder_of(shipped: str) -> Path:
+    """The folder of a shipped model: its name alone might be that of a folder here."""
+    folder = shipped_folder(shipped)
+    assert folder is not None
+    return folder
 
 
 def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) -> float:

@@ -14,12 +14,11 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     from redoseg.automation.auto import AutoFolder
     from redoseg.automation.auto import auto as run
 
-    folder, words = AutoFolder(config.out), " ".join(map(shlex.quote, config.data))
+    folder = AutoFolder(config.out)
     try:
         found = run(config, console=errors)
     except KeyboardInterrupt:
-        again = f"redoseg auto {words} --out {shlex.quote(str(config.out))}"
-        print(f"\nstopped; to go on: {again}", file=sys.stderr)
+        print(f"\nstopped; to go on: {_command(config)}", file=sys.stderr)
         raise
     for name, reason in found.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
@@ -29,3 +28,13 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     print(f"from sure to doubtful: {folder.page}, {folder.table}")
     print(f"for other photos:      redoseg segment {shlex.quote(str(config.out))} PHOTOS --out MASKS")
     return 1 if found.failed else 0
+
+
+def _command(config: AutoConfig) -> str:
+    """The command that these options stand for."""
+    words = ["redoseg", "auto", *config.data, "--out", str(config.out)]
+    defaults = AutoConfig(data=config.data, out=config.out)
+    for name, value in vars(config).items():
+        if value != getattr(defaults, name):
+            words += [f"--{name}", str(value)]
+    return shlex.join(words)

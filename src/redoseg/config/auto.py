@@ -35,6 +35,12 @@ class AutoConfig(Config):
     cache: Annotated[Path | None, Group.DATA, MAY_CHANGE] = None
     """Folder in which the resized images are kept. None: the user's cache folder."""
 
+    def __post_init__(self) -> None:
+        """One source may be given by itself, and any as a path."""
+        sources = [self.data] if isinstance(self.data, str | Path) else self.data
+        object.__setattr__(self, "data", tuple(map(str, sources)))
+        super().__post_init__()
+
     def _check_together(self) -> None:
         if not self.data:
             raise ConfigError("no photos: name folders or archives of photos")

@@ -39,7 +39,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         raise ConfigError(f"--out is {config.run} itself: the student needs a folder of its own")
     group.check_batch(config.batch)
     limit_threads(config.threads)
-    teacher = _open_teacher(config, group.device(config.device))
+    teacher = open_teacher(config, group.device(config.device))
     if config.synthetic is None and config.targets == "network" and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
     group.check_same(teacher.identity["weights"], "the teacher's weights")
@@ -61,7 +61,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     return config.out
 
 
-def _open_teacher(config: DistillConfig, device: torch.device) -> Teacher:
+def open_teacher(config: DistillConfig, device: torch.device) -> Teacher:
     """What `config.run` names: a run, a model or first labels."""
     source = named_source(config.run)
     if source is not None:

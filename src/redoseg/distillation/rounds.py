@@ -12,7 +12,7 @@ from redoseg.config import DistillConfig
 from redoseg.config.checks import free_to_change
 from redoseg.data.dataset import open_data
 from redoseg.data.sampler import evenly_spaced
-from redoseg.distillation.distill import distill
+from redoseg.distillation.distill import distill, open_teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import read_json, write_json
 from redoseg.label_free.signals import label_free_score, measure
@@ -60,7 +60,12 @@ class Rounds:
         if number == 1:
             return config
         return dataclasses.replace(
-            config, run=folder.round_folder(number - 1), checkpoint="last", weights=None, targets="refined"
+            config,
+            run=folder.round_folder(number - 1),
+            checkpoint="last",
+            weights=None,
+            targets="refined",
+            synthetic=None,
         )
 
     @property
@@ -140,8 +145,16 @@ def _plan(config: DistillConfig, most: int, folder: RunFolder) -> Rounds:
     original = Rounds.read(folder)
     if not original.scores and not RunFolder(folder.round_folder(1)).last.is_file():
         return planned  # nothing is trained yet, so options may still change
-    free = free_to_change(DistillConfig) | {"rounds"}
-    folder.refuse_changes(original.config.as_json(), config.as_json(), free)
+    free = free_to_change(DistillConfig)
+    given = {"rounds": most} | config.as_json()
+    folder.refuse_changes({"rounds": original.most} | original.config.as_json(), given, free)
+    first = RunFolder(folder.round_folder(1))
+    taught_by = read_json(first.description)["teacher"]["weights"]
+    if open_teacher(config, pick_device(config.device)).identity["weights"] != taught_by:
+        raise ConfigError(
+            f"{config.run} at --checkpoint {config.checkpoint} isn't what taught {first.path}: it was "
+            "trained further, or is another one; begin anew with another --out"
+        )
     return dataclasses.replace(original, config=config)
 
 

@@ -14,7 +14,7 @@ from redoseg.files import read_json
 from redoseg.models.card import ROWS, Card
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.shipped import shipped_folder
+from redoseg.models.shipped import ROOT, shipped_folder
 from redoseg.models.weights import load_tensors
 from redoseg.version import __version__
 
@@ -76,17 +76,23 @@ def _teacher_of(run: RunFolder) -> dict[str, Any]:
     return {"rule": entry.get("rule"), "steps": entry.get("step"), "ema": entry.get("ema")}
 
 
-def _command_lines(run: RunFolder, chosen: dict[str, Any], out: str) -> list[str]:
+def _command_lines(
+    run: RunFolder, chosen: dict[str, Any], out: str, seen: tuple[Path, ...] = ()
+) -> list[str]:
     """The commands that make the run in the folder `out`: before a student's that of its teacher, as far as
-    that is there."""
+    that is there. `seen`: the runs whose commands follow."""
     original = run.original_config()
     steps = _last_step(run, original, chosen)
     if not isinstance(original, DistillConfig):
         return [train_line(run.config(), out=out, steps=steps)]
     teacher, found, folder = _teacher_of(run), RunFolder(original.run), f"{out}-teacher"
-    by_name = bool(shipped_folder(str(original.run))) or teacher["rule"] == "first labels"
-    before = _command_lines(found, teacher, folder) if found.exists else []
-    named = str(original.run) if by_name else folder
+    shipped = original.run.name if original.run.parent == ROOT else str(original.run)
+    if shipped_folder(shipped) or teacher["rule"] == "first labels":
+        return [distill_line(original, run=shipped, out=out, steps=steps)]
+    # A path that was used again, in a circle even, holds another run than the one that taught.
+    known = found.exists and found.path.resolve() not in seen
+    before = _command_lines(found, teacher, folder, (*seen, run.path.resolve())) if known else []
+    named = folder
     return [*before, distill_line(original, run=named, out=out, steps=steps)]
 
 

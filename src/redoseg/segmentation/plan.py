@@ -38,6 +38,13 @@ def plan_jobs(
         for listing in listings:
             _check_apart(listing, cutouts)
         jobs = [replace(job, cutout=cutouts / job.target.relative_to(out)) for job in jobs]
+        taken = {*_index_photos(listings), *(str(job.target) for job in jobs)}
+        for job in jobs:
+            if str(job.cutout) in taken:
+                raise DataError(
+                    f"the cut-out of {job.name} would replace a photo or a mask, {job.cutout}: choose "
+                    "another folder for cut-outs"
+                )
     return jobs, failed
 
 
