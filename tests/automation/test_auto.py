@@ -213,6 +213,7 @@ def test_photos_that_are_broken_are_counted_and_named(data, tmp_path, command):
     code, output, said = command(*line, "--cache", data.parent / "cache")
     assert code == 1
     assert "broken.jpg: not an image" in said
+    assert said.count("1 images don't decode and are left out") == 1
     assert "25 in " in output
     assert "1 photos left out, they are named above" in output
     assert read_json(tmp_path / "run" / "auto.json")["failed"] == [
@@ -241,7 +242,7 @@ def test_changed_photos_are_noticed(data, done, tmp_path):
 
 def test_too_few_photos_are_refused_before_anything_is_written(tmp_path):
     folder = photos(tmp_path / "photos", train=8, val=0, masks=False)
-    with refusal(DataError, match="8 photos are too few to learn from: 20 at least"):
+    with refusal(DataError, match="photos to learn from: 8, too few. 20 at least"):
         done_with(folder, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

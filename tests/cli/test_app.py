@@ -16,6 +16,7 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.recipes import DEMO
 from redoseg.evaluation.evaluate import Evaluation
 from redoseg.files import read_json
+from redoseg.label_free.verdict import Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.version import __version__
@@ -387,6 +388,7 @@ def test_without_masks_there_is_no_table(command, tmp_path):
     assert code == 0
     assert "per_dataset" not in output
     assert "run/samples/step-0000001.png" in output
+    assert Verdict.from_json(read_json(Path("run/verdict.json"))).text in output
 
 
 def test_demo(command, data, monkeypatch):

@@ -19,6 +19,7 @@ from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
+from redoseg.training import checkpoints
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
 from refusals import refusal
@@ -454,3 +455,17 @@ def test_all_of_the_state_is_in_the_file(two):
     assert state.keys() == tensors.keys()
     assert all(torch.equal(state[name], tensors[name]) for name in state)
     assert {name.split(".")[1] for name in state if name.startswith("adam.")} == {"f", "G", "D", "delta"}
+
+
+def test_ctrl_c_while_the_model_is_written_stops_once_it_is(data, tmp_path, monkeypatch):
+    """The exporter catches Ctrl-C for its own ends: the run would go on as if nobody had asked."""
+
+    def save_model(f, folder, *given):
+        signal.raise_signal(signal.SIGINT)
+        return saved(f, folder, *given)
+
+    saved = checkpoints.save_model
+    monkeypatch.setattr(checkpoints, "save_model", save_model)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tiny(data, tmp_path / "run"))
+    assert (RunFolder(tmp_path / "run").model / "mask.onnx").is_file()

@@ -5,8 +5,10 @@ The one whose masks look most like an object's teaches the next one with its ref
 as that helps. No mask takes part in learning or in a choice; where photos have masks, logs have scores.
 """
 
+import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -72,7 +74,7 @@ class Found:
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """From what `as_json` gave, among other entries."""
         failed = [(name, reason) for name, reason in fields["failed"]]
-        verdict = Verdict(fields["verdict"]["score"], fields["verdict"]["sure"])
+        verdict = Verdict.from_json(fields["verdict"])
         return cls(fields["students"], fields["kept"], fields["masks"], failed, verdict)
 
 
@@ -86,6 +88,30 @@ def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
     folder, console = AutoFolder(config.out), console or Console(stderr=True)
     limit_threads(config.threads)
     _check_folder(config, folder)
+    with _said_once():
+        return _auto(config, folder, console)
+
+
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """In this context a warning about the photos is given once, although each student opens them anew."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        new = text not in said
+        said.add(text)
+        return new
+
+    log = logging.getLogger("redoseg.data")
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)
+
+
+def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
     jobs, without = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())
     if without:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
@@ -96,6 +122,7 @@ def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
             return Found.from_json(report)
         students = _teach(config, folder, report, console)
         kept = max(students, key=lambda name: students[name])
+        say(console, f"{kept} has the highest label-free score: it becomes the model")
         _keep(folder, kept, students)
         masks, failed = _segment(config, folder, console)
         refs = {job.name: job.ref for job in jobs}
@@ -134,10 +161,12 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
                 f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
                 f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"
             )
+        if "verdict" not in report:
+            say(console, f"going on with {folder.path}: {len(report['students'])} students are trained")
         return report
     if len(photos) < FEWEST:
         raise DataError(
-            f"{len(photos)} photos are too few to learn from: {FEWEST} at least, some hundreds are better"
+            f"photos to learn from: {len(photos)}, too few. {FEWEST} at least, some hundreds are better"
         )
     with console.status("timing this machine"):
         plan = make_plan(config, photos, pick_device(config.device))

@@ -25,7 +25,7 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     failed = f", {len(found.failed)} photos left out, they are named above" if found.failed else ""
     print(found.verdict.text)
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
-    print(f"from sure to doubtful: {folder.page}, {folder.table}")
+    print(f"from sure to doubtful: {folder.page}; a row for each photo: {folder.table}")
     print(f"for other photos:      redoseg segment {shlex.quote(str(config.out))} PHOTOS --out MASKS")
     return 1 if found.failed else 0
 

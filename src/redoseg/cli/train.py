@@ -136,6 +136,10 @@ def trained(train: Callable[[], Path], out: Path) -> int:
         from redoseg.evaluation.evaluate import Evaluation
 
         print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
+    if run.verdict.is_file():
+        from redoseg.label_free.verdict import Verdict
+
+        print(Verdict.from_json(json.loads(run.verdict.read_text())).text)
     pictures = sorted(run.samples.glob("*.png"))
     drawn = "input and mask:         " if run.distilled else "input, mask and redraws:"
     print(f"{drawn} {pictures[-1]}")

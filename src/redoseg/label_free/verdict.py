@@ -1,7 +1,7 @@
 """Whether a model has found an object at all, judged without a label."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Found = Literal["found", "doubtful", "not found"]
 
@@ -37,6 +37,11 @@ class Verdict:
             "not found": f"no object was found ({shares}): the masks are of no use. Photos of one kind of "
             "thing are needed, a few hundred or more, in which it stands out from what is around it",
         }[self.found]
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """From what `as_json` gave."""
+        return cls(fields["score"], fields["sure"])
 
     def as_json(self) -> dict[str, Any]:
         return {"verdict": self.found, "score": round(self.score, 4), "sure": round(self.sure, 4)}

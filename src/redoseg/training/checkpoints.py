@@ -16,7 +16,6 @@ from redoseg.exporting.onnx import save_model
 from redoseg.files import write_folder_aside, write_json
 from redoseg.label_free.calibration import choose_starts
 from redoseg.label_free.statistics import MaskStatistics
-from redoseg.label_free.verdict import Verdict
 from redoseg.models.card import supervision_text
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -125,10 +124,10 @@ class RunWriter:
         """Whether checkpoints/last is of this attempt and step."""
         return self._saved == _moment(state)
 
-    def save_model(self, learner: Learner, state: State, images: Tensor) -> Verdict:
+    def save_model(self, learner: Learner, state: State, images: Tensor) -> None:
         """At the run's end, write its model, the model's scores, and a picture if this step has none yet.
         On `images` (N, 3, S, S) it is chosen, without masks, where refining starts, and judged whether an
-        object was found: that is returned."""
+        object was found."""
         if self._sampled != _moment(state):
             self.save_sample(learner, state)
         masks = supervision_text(self.supervision)
@@ -137,9 +136,7 @@ class RunWriter:
         if self.best.split is not None:
             model = load_model(self.folder.path, device=self.device)  # scored as it was saved
             write_json(self.folder.evaluation, score(model, self.best.split).as_dict())
-        verdict = judge(learner.f, images, starts, self.config)
-        write_json(self.folder.verdict, verdict.as_json())
-        return verdict
+        write_json(self.folder.verdict, judge(learner.f, images, starts, self.config).as_json())
 
     def _info(self, state: State) -> State:
         """The JSON in a checkpoint, beside its tensors."""

@@ -86,7 +86,10 @@ class Trainer:
                 self.seconds += time.monotonic() - began
                 self._run_due_events(due)
                 self._stop_if_asked()
-        self._finish()
+        with self.interrupts, self.console.status("writing the model"):
+            self._finish()
+        if self.group.any(self.interrupts.asked):  # the exporter would swallow it, or make a warning of it
+            raise KeyboardInterrupt
 
     def _finished(self) -> bool:
         if self.step >= self.config.steps or self.config.minutes is None:
@@ -154,7 +157,7 @@ class Trainer:
         if self.writer is not None:
             if not self.writer.has_saved(self.state):
                 self._save(self.writer)
-            say(self.console, self.writer.save_model(self.learner, self.state, self.fixed_images).text)
+            self.writer.save_model(self.learner, self.state, self.fixed_images)
 
     def _save(self, writer: RunWriter) -> None:
         """Write checkpoints/last: all that a resumed run needs to end like an unbroken one."""
