@@ -278,7 +278,7 @@ def test_killed_while_the_best_becomes_the_run(data, tmp_path, monkeypatch, read
     writes = [file.name for file in written]
     last = writes.index("run.json") + 1
     assert writes[:2] == ["tries.json"] * 2
-    pieces = {"checkpoints", "samples", "model", "metrics.jsonl", "evaluation.json"}
+    pieces = {"checkpoints", "samples", "model", "metrics.jsonl", "evaluation.json", "verdict.json"}
     assert sorted(writes[2:last]) == sorted([*pieces, "run.json"])
     for when in range(1, last + 2):
         run = RunFolder(shutil.copytree(ready.path, tmp_path / str(when)))
