@@ -16,6 +16,7 @@ from rich.console import Console
 
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
+from redoseg.exporting import onnx
 from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
@@ -464,7 +465,7 @@ def test_ctrl_c_while_the_model_is_written_stops_once_it_is(data, tmp_path, monk
         signal.raise_signal(signal.SIGINT)
         return saved(f, folder, *given)
 
-    saved = checkpoints.save_model
+    saved = onnx.save_model
     monkeypatch.setattr(checkpoints, "save_model", save_model)
     with pytest.raises(KeyboardInterrupt):
         trained(tiny(data, tmp_path / "run"))
