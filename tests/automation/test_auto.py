@@ -185,6 +185,7 @@ def test_the_page_reads_photos_of_a_compressed_archive_too(data, done, tmp_path)
     assert np.array_equal(np.asarray(masks_page(plain, of_files)), np.asarray(theirs))
 
 
+@pytest.mark.slow
 def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tmp_path, monkeypatch):
     out, killed = tmp_path / "run", []
     for when in range(1, 60, 2):
@@ -205,6 +206,7 @@ def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tm
     assert ours.page.read_bytes() == done.page.read_bytes()
 
 
+@pytest.mark.slow
 def test_photos_that_are_broken_are_counted_and_named(data, tmp_path, command, caplog):
     folder = tmp_path / "photos"
     shutil.copytree(data, folder)

@@ -14,7 +14,7 @@ import redoseg
 from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.photos import PhotoSplit
-from redoseg.data.sampler import InfiniteSampler
+from redoseg.data.sampler import InfiniteSampler, evenly_spaced
 from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.evaluation.evaluate import evaluate
 from redoseg.evaluation.metrics import per_dataset
@@ -30,7 +30,7 @@ from redoseg.redrawing import samples as sampling
 from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
-from redoseg.training import selection
+from redoseg.training import selection, verdict
 from redoseg.training.redo import ReDOLearner
 from redoseg.training.train import train
 from redoseg.training.trainer import Trainer
@@ -79,7 +79,8 @@ def test_at_the_end_it_is_judged_whether_there_is_an_object(done):
     found = read_json(done.verdict)
     assert found["score"] == pytest.approx(log(done)[-1]["label_free"], abs=1e-4)
     config = done.config()
-    images = open_dataset(config.data, size=S, cache=config.cache).split("train").images(np.arange(10))
+    some = evenly_spaced(10, verdict._REFINED)
+    images = open_dataset(config.data, size=S, cache=config.cache).split("train").images(some)
     masks = load_model(done.path).f.ordered_masks(to_tensor(images)).detach().numpy()
     starts = tuple(read_json(done.model / "refining.json")["starts"])
     doubts = [Refining(starts)(image, mask).doubt for image, mask in zip(images, masks, strict=True)]
