@@ -7,7 +7,7 @@ as that helps. No mask takes part in learning or in a choice; where photos have 
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.config.checks import free_to_change
 from redoseg.distillation.distill import distill
-from redoseg.distillation.rounds import score_of
+from redoseg.distillation.rounds import keep_student, score_of
 from redoseg.errors import ConfigError, DataError, DivergenceError
 from redoseg.files import leftovers, read_json, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
@@ -240,15 +240,9 @@ def _student(
 def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:
     """Make the kept student the run in RUN, and drop the targets of all, which no one needs any more."""
     if not folder.run.exists:
-        RunFolder(folder.student(kept)).copy_to(folder.run, _placed_in(folder.path))
+        keep_student(RunFolder(folder.student(kept)), folder.run)
     for targets in (folder.run.targets, *(RunFolder(folder.student(name)).targets for name in students)):
         shutil.rmtree(targets, ignore_errors=True)
-
-
-def _placed_in(path: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """What run.json says of a student that lies there."""
-    there = {"out": str(path)}
-    return lambda fields: fields | {name: fields[name] | there for name in ("config", "distill")}
 
 
 def _segment(

@@ -10,18 +10,14 @@ from rich.console import Console
 
 from redoseg.config import DistillConfig
 from redoseg.config.checks import free_to_change
-from redoseg.data.dataset import open_data
-from redoseg.data.sampler import evenly_spaced
 from redoseg.distillation.distill import distill, open_teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import read_json, write_json
-from redoseg.label_free.signals import label_free_score, measure
-from redoseg.models.load import load_model
+from redoseg.label_free.verdict import Verdict
 from redoseg.models.run_folder import RunFolder
-from redoseg.tensors import pick_device, to_tensor
+from redoseg.tensors import pick_device
 from redoseg.training.distributed import is_distributed, process_group
 from redoseg.training.log import say
-from redoseg.training.trainer import OBSERVED
 
 MOST = 4
 """Rounds of `--rounds auto`, if the score rises in all of them."""
@@ -112,13 +108,16 @@ def resume_rounds(path: Path, *, console: Console | None = None, **changed: Any)
 
 
 def score_of(run: RunFolder) -> float:
-    """The label-free score of a run's model on the images on which its log has it, at its end."""
-    config = run.config()
-    device = pick_device(config.device)
-    images = open_data(config).split("train")
-    some = to_tensor(images.images(evenly_spaced(len(images), OBSERVED)), device)
-    signals = measure(load_model(run.path, device=device).f, some)
-    return label_free_score(signals, config.collapse_below, config.collapse_variation)
+    """The label-free score of a finished run, from 0 to 1: what its verdict says."""
+    return Verdict.from_json(read_json(run.verdict)).score
+
+
+def keep_student(student: RunFolder, folder: RunFolder) -> None:
+    """Copy a finished student to `folder`, as a run that lies there."""
+    there = {"out": str(folder.path)}
+    student.copy_to(
+        folder, lambda fields: fields | {name: fields[name] | there for name in ("config", "distill")}
+    )
 
 
 def _count(rounds: int | str) -> int:
@@ -173,10 +172,5 @@ def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Ro
         say(console, f"label-free scores of the rounds: {scores}. Keeping round {rounds.chosen}")
         write_json(folder.rounds, rounds.as_json())
     assert rounds.chosen is not None
-
-    def placed(fields: dict[str, Any]) -> dict[str, Any]:
-        there = {"out": str(folder.path)}
-        return fields | {name: fields[name] | there for name in ("config", "distill")}
-
-    RunFolder(folder.round_folder(rounds.chosen)).copy_to(folder, placed)
+    keep_student(RunFolder(folder.round_folder(rounds.chosen)), folder)
     return rounds

@@ -92,8 +92,7 @@ def _command_lines(
     # A path that was used again, in a circle even, holds another run than the one that taught.
     known = found.exists and found.path.resolve() not in seen
     before = _command_lines(found, teacher, folder, (*seen, run.path.resolve())) if known else []
-    named = folder
-    return [*before, distill_line(original, run=named, out=out, steps=steps)]
+    return [*before, distill_line(original, run=folder, out=out, steps=steps)]
 
 
 def _last_step(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, Any]) -> int:

@@ -23,6 +23,7 @@ class Verdict:
 
     @property
     def found(self) -> Found:
+        """The verdict in a word, by the levels above."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
         return "found" if self.score >= FOUND and self.sure >= MOST_SURE else "doubtful"
@@ -44,4 +45,4 @@ class Verdict:
         return cls(fields["score"], fields["sure"])
 
     def as_json(self) -> dict[str, Any]:
-        return {"verdict": self.found, "score": round(self.score, 4), "sure": round(self.sure, 4)}
+        return {"verdict": self.found, "score": self.score, "sure": self.sure}
