@@ -215,36 +215,15 @@ def test_killed_between_rounds_or_while_one_is_chosen_they_end_as_if_they_were_n
 
 
 def test_a_folder_of_rounds_isnt_begun_otherwise(data, tmp_path, monkeypatch, command):
+    def line(first, out, rounds):
+        return ["distill", first, "--data", data, "--out", out, "--rounds", rounds, *typed()]
+
     scored(monkeypatch, 0.2, 0.1)
     run = taught(data, tmp_path / "run", 2)
-    line = [
-        "distill",
-        "first:disc",
-        "--data",
-        data,
-        "--out",
-        run.path,
-        "--rounds",
-        "2",
-        "--targets",
-        "refined",
-    ]
-    refused_command(command, "was trained with --", *line, "--seed", "3")
-    line = ["distill", "first:disc", "--data", data, "--out", run.path, *typed()]
-    refused_command(command, "was trained with --rounds 2, not 3", *line, "--rounds", "3")
-    line = ["distill", "first:boxes", "--data", data, "--out", run.path, "--rounds", "2", *typed()]
-    refused_command(command, "isn't what taught", *line, "--cache", data.parent / "cache")
+    refused_command(
+        command, "was trained with --seed 0, not 3", *line("first:disc", run.path, 2), "--seed", 3
+    )
+    refused_command(command, "was trained with --rounds 2, not 3", *line("first:disc", run.path, 3))
+    refused_command(command, "isn't what taught", *line("first:boxes", run.path, 2))
     one = taught(data, tmp_path / "one", 1)
-    line = [
-        "distill",
-        "first:disc",
-        "--data",
-        data,
-        "--out",
-        one.path,
-        "--rounds",
-        "2",
-        "--targets",
-        "refined",
-    ]
-    refused_command(command, "was begun without --rounds", *line, *typed())
+    refused_command(command, "was begun without --rounds", *line("first:disc", one.path, 2))
