@@ -53,11 +53,11 @@ format: $(READY)  ## put the format right and mend what the linter can
 test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
 	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
 
-test-fast: $(READY)  ## the tests without those that take more than ten seconds
-	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' $(TEST_ARGS)
+test-fast: $(READY)  ## the tests without those that are slow or train whole runs: for use while writing
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not training' $(TEST_ARGS)
 
-# Only what `make test-fast` runs: tracing makes Python a half slower, and the slow tests live in PyTorch's.
-coverage: $(READY)  ## the fast tests, and the branches of src they reach; fails below the floor in pyproject.toml
+# Without the slow tests: tracing makes Python a half slower, and they live in PyTorch's.
+coverage: $(READY)  ## all but the slow tests, and the branches of src they reach; fails below the floor in pyproject.toml
 	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)

@@ -14,6 +14,8 @@ from redoseg.automation.plan import Plan
 from redoseg.cli import main
 from redoseg.reproduction.protocol import SETS, Experiment, locate
 
+pytestmark = pytest.mark.training
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 TINY = (
     "--size 32 --width 4 --g-width 4 --f-width 4 --f-blocks 1 --code-size 4 --batch 4 --steps 2 --device cpu "

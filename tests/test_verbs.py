@@ -14,6 +14,8 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.training.tries import Tries
 from tinyruns import TINY, tiny
 
+pytestmark = pytest.mark.training
+
 STUDENT: dict[str, Any] = {
     "f_width": 4, "f_blocks": 1, "batch": 4, "steps": 2, "confident": 0.0, "object_share": (0.0, 1.0),
     "device": "cpu",

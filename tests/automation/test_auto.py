@@ -34,6 +34,8 @@ from refusals import refusal, refused_command
 from run_compared import Killed, dying, equal
 from tinyruns import photos
 
+pytestmark = pytest.mark.training
+
 PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes"}, 24, 3, 4, 3, 4, 1.0)
 
 

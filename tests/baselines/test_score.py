@@ -20,6 +20,8 @@ from redoseg.data.dataset import Split, open_dataset
 from redoseg.evaluation.metrics import as_labelled, confusion, per_dataset, per_image
 from redoseg.evaluation.trivial import disc, fixed_mask
 
+pytestmark = pytest.mark.training
+
 S, COUNT = 48, 7
 Command = Callable[..., tuple[int, str, str]]
 

@@ -23,6 +23,8 @@ from redoseg.version import __version__
 from run_compared import equal
 from tinyruns import TINY, photos, tiny, trained
 
+pytestmark = pytest.mark.training
+
 COMMANDS = ["train", "resume", "distill", "evaluate", "segment", "redraw", "demo"]
 
 

@@ -45,6 +45,8 @@ from run_compared import Killed, ctrl_c_within, differences, dying, equal, log
 from several_processes import forked, gradients_agree, together
 from tinyruns import TINY, photos
 
+pytestmark = pytest.mark.training
+
 CPU = torch.device("cpu")
 SMALL = {
     "f_width": 4, "f_blocks": 1, "batch": 8, "steps": 4, "log_every": 1, "eval_every": 2, "save_every": 2,

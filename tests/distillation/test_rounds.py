@@ -24,6 +24,8 @@ from refusals import refused_command
 from run_compared import Killed, ctrl_c_within, dying, equal
 from tinyruns import photos
 
+pytestmark = pytest.mark.training
+
 CPU = torch.device("cpu")
 OPTIONS: dict[str, Any] = {
     "targets": "refined", "size": 64, "f_width": 4, "f_blocks": 1, "batch": 4, "steps": 2, "log_every": 1,

@@ -23,6 +23,8 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segment import segment_files
 from redoseg.segmentation.segmenter import Segmenter
 
+pytestmark = pytest.mark.training
+
 S, IMAGES = 32, 7
 ROWS = ("per_dataset", "per_image", "fixed_mask", "disc")
 

@@ -19,6 +19,8 @@ from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.segmenter import Segmenter
 
+pytestmark = pytest.mark.training
+
 FILES = {"README.md", "card.json", "config.json", "mask.onnx", "model.safetensors", "refining.json"}
 LICENCE = ["--data-licence", "CC0"]
 

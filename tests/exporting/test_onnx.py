@@ -19,6 +19,8 @@ from redoseg.models.source import weights_digest
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _each_graph_is_traced_once():

@@ -16,6 +16,8 @@ from redoseg.networks.layers import iterate_spectrum
 from refusals import refusal
 from run_compared import state_of
 
+pytestmark = pytest.mark.training
+
 CPU = torch.device("cpu")
 
 FORMS = [

@@ -8,6 +8,8 @@ from one_step import COMPILER, TRACER, apart, gradient, new_redo, one_step
 from redoseg.errors import ConfigError
 from refusals import refusal
 
+pytestmark = pytest.mark.training
+
 RECIPES = ("default", "paper", "authors")
 
 

@@ -26,6 +26,8 @@ from refusals import refusal
 from run_compared import equal, opened
 from tinyruns import tiny, trained
 
+pytestmark = pytest.mark.training
+
 S = 32
 
 

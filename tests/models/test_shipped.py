@@ -29,6 +29,8 @@ from redoseg.segmentation.segmenter import Segmenter
 from run_compared import equal
 from tinyruns import tiny, trained
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME, PLAIN = "squares-small", "squares"
 TOLD = ["--data-text", "Bright squares", "--licence", "CC0", "--subject", "squares"]

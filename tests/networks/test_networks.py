@@ -32,6 +32,8 @@ from small_networks import (
     parameters,
 )
 
+pytestmark = pytest.mark.training
+
 
 @every_network
 @pytest.mark.parametrize(("size", "batch"), [(32, 3), (64, 3), (128, 2), (256, 1)])

@@ -27,6 +27,8 @@ from redoseg.reproduction.panels import choose_pool, load_figure_runs
 from redoseg.reproduction.protocol import FACE, SETS, Experiment
 from redoseg.tensors import to_tensor
 
+pytestmark = pytest.mark.training
+
 FIGURES = ("figure2", "figure3", "figure5", "figure6", "figure7", "figure8")
 FACES = [(f"Nobody_{k:04}", "train") for k in range(8)] + [(f"Ann_{k:04}", "val") for k in range(9)]
 FLOWERS = [(f"image_{k:05}", "train" if k < 8 else "val") for k in range(34)]

@@ -30,6 +30,8 @@ from redoseg.reproduction.semi_supervised import semi_supervised
 from redoseg.reproduction.splits import divide_labelled, person_of
 from redoseg.reproduction.table1 import table1
 
+pytestmark = pytest.mark.training
+
 PEOPLE = [(f"{who}_{k:04}", "val") for who in ("Ann_Lee", "Bo", "Cy", "Di", "Ed", "Flo") for k in (1, 2, 3)]
 FACES = [(f"Nobody_{k:04}", "train") for k in range(8)] + PEOPLE
 FLOWERS = [(f"image_{k:05}", "train" if k < 8 else "val") for k in range(16)]

@@ -28,7 +28,7 @@ from run_compared import log
 from several_processes import GENTLE, forked, gradients_agree, together, weights_agree
 from tinyruns import TINY, photos, tiny, trained
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")
+pytestmark = [pytest.mark.training, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks")]
 
 
 @pytest.fixture(scope="module")

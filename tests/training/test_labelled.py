@@ -39,6 +39,8 @@ from run_compared import collapse_at, differences, interrupted, log, opened
 from several_processes import GENTLE, gradients_agree, together
 from tinyruns import S, photos, tiny, trained
 
+pytestmark = pytest.mark.training
+
 CPU = torch.device("cpu")
 
 

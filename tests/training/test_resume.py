@@ -27,6 +27,8 @@ from refusals import refusal
 from run_compared import Killed, collapse_at, differences, dying, equal, interrupted, log, opened, state_of
 from tinyruns import photos, tiny, trained
 
+pytestmark = pytest.mark.training
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -14,6 +14,8 @@ from redoseg.training import supervised
 from redoseg.training.supervised import BATCH, fit
 from refusals import refusal
 
+pytestmark = pytest.mark.training
+
 CONFIG = TrainConfig.of(data="digit", out="unused", size=32, f_width=8, f_blocks=1, flip=False, device="cpu")
 
 

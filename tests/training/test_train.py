@@ -38,6 +38,8 @@ from refusals import refusal
 from run_compared import collapse_at, equal, log, opened, state_of, without_times
 from tinyruns import S, photos, tiny, trained
 
+pytestmark = pytest.mark.training
+
 # What a run leaves
 
 

@@ -23,6 +23,8 @@ from redoseg.training.trainer import Trainer
 from run_compared import differences, log, opened
 from tinyruns import photos, tiny
 
+pytestmark = pytest.mark.training
+
 
 class Shrinking(Learner):
     """f is moved towards masks of one size by itself: no image matters. Reports numbers that are known."""

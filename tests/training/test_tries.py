@@ -28,6 +28,8 @@ from refusals import refusal
 from run_compared import Killed, differences, dying, log
 from tinyruns import TINY, photos, tiny, trained
 
+pytestmark = pytest.mark.training
+
 SCORES = {3: 0.2, 4: 0.6, 5: 0.4}
 FEW = {"seed": 3, "f_blocks": 0}
 
