@@ -3,7 +3,7 @@
 python benchmarks/folders.py DATA OUT [--only NAME ...] [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
-300 photos of a set's training split and no mask; two have nothing to find: corners of photos, mostly bare
+photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly bare
 background, and halves of photos of four sets. Afterwards the model is scored on the masks of the set's split
 `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with the scores of all students.
 """
@@ -14,6 +14,7 @@ import io
 import json
 import random
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import redoseg
 from redoseg.files import read_json, write_json
 
 SETS = {"butterflies-300": "butterflies128", "faces-300": "lfw128", "flowers-300": "flowers64"}
+WHOLE = {"butterflies-all": "butterflies128", "faces-all": "lfw128", "flowers-all": "flowers64"}
+ARCHIVES = SETS | WHOLE
 EMPTY = {
     "background-300": ("birds128", "butterflies128"),
     "mixed-300": ("birds128", "butterflies128", "lfw128", "flowers64"),
@@ -37,12 +40,14 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", choices=[*SETS, *EMPTY], help="these folders (all)")
+    parser.add_argument("--only", nargs="*", choices=[*ARCHIVES, *EMPTY], help="these folders (all but the whole sets)")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
     options = parser.parse_args()
     names = options.only or [*SETS, *EMPTY]
     make_folders(options.data, options.out / "photos")
     for name in names:
+        if name in WHOLE:
+            make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
         found = run(name, options.data, options.out)
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
@@ -53,18 +58,20 @@ def main() -> None:
 
 
 def run(name: str, data: Path, out: Path) -> dict[str, Any]:
-    """What `auto` found in one folder, and what that is worth by the masks of `val`."""
+    """What `auto` found in one folder, how long it took in this call, and what that is worth by the masks of
+    `val`."""
     config = redoseg.AutoConfig(data=(str(out / "photos" / name),), out=out / "runs" / name, threads=1)
+    begun = time.monotonic()
     found = redoseg.auto(config)
     report = read_json(config.out / "auto.json")
     result = {
-        "photos": PHOTOS, "command": f"redoseg auto {name} --out RUN --threads 1", "plan": report["plan"],
+        "photos": found.masks, "minutes": round((time.monotonic() - begun) / 60, 1), "command": f"redoseg auto {name} --out RUN --threads 1", "plan": report["plan"],
         "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
     }  # fmt: skip
-    if name not in SETS:
+    if name not in ARCHIVES:
         return result
-    archive = data / f"{SETS[name]}.tar"
+    archive = data / f"{ARCHIVES[name]}.tar"
     scores = redoseg.evaluate(config.out, archive, device="cpu").as_dict()
     rows = {row: scores[row] for row in ("as_written", "per_dataset", "fixed_mask", "disc")}
     students = {
@@ -97,6 +104,17 @@ def make_folders(data: Path, out: Path) -> None:
             (out / name).mkdir(parents=True)
             for index, crop in enumerate(crops):
                 crop.save(out / name / f"{index:03}.png")
+
+
+def make_whole(archive: Path, out: Path) -> None:
+    """A folder of all photos of a set's training split, unless it is there."""
+    if out.exists():
+        return
+    wanted = set(_training_names(archive))
+    out.mkdir(parents=True)
+    for stem, suffix, content in _files(archive):
+        if stem in wanted:
+            (out / f"{stem.replace('/', '_')}{suffix}").write_bytes(content)
 
 
 def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterator[Image.Image]:
