@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from redoseg.data.dataset import open_dataset
-from redoseg.data.images import IMAGE_SUFFIXES
+from redoseg.data.formats import IMAGE_SUFFIXES
 from redoseg.data.sampler import InfiniteSampler
 from redoseg.tensors import to_tensor
 

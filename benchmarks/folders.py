@@ -3,9 +3,9 @@
 python benchmarks/folders.py DATA OUT [--only NAME ...] [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
-photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly bare
-background, and halves of photos of four sets. Afterwards the model is scored on the masks of the set's split
-`val`. Run again, it goes on. A line a folder is printed, and kept as JSON with the scores of all students.
+photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
+bare background, and halves of photos of four sets. Afterwards the model is scored on the masks of the set's
+split `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with all students' scores.
 """
 
 import argparse
@@ -40,7 +40,9 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", choices=[*ARCHIVES, *EMPTY], help="these folders (all but the whole sets)")
+    parser.add_argument(
+        "--only", nargs="*", choices=[*ARCHIVES, *EMPTY], help="these folders (all but the whole sets)"
+    )
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
     options = parser.parse_args()
     names = options.only or [*SETS, *EMPTY]
@@ -65,7 +67,8 @@ def run(name: str, data: Path, out: Path) -> dict[str, Any]:
     found = redoseg.auto(config)
     report = read_json(config.out / "auto.json")
     result = {
-        "photos": found.masks, "minutes": round((time.monotonic() - begun) / 60, 1), "command": f"redoseg auto {name} --out RUN --threads 1", "plan": report["plan"],
+        "photos": found.masks, "minutes": round((time.monotonic() - begun) / 60, 1),
+        "command": f"redoseg auto {name} --out RUN --threads 1", "plan": report["plan"],
         "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
     }  # fmt: skip

@@ -31,7 +31,7 @@ from redoseg.data.folder import scan
 from redoseg.data.images import decode_image, fit_image
 from redoseg.exporting.onnx import export_onnx
 from redoseg.models.backends.onnx import OnnxBackend
-from redoseg.models.backends.torch import torch_backend
+from redoseg.models.backends.torch import TorchBackend
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segment import segment_files
 from redoseg.segmentation.segmenter import Segmenter
@@ -78,8 +78,8 @@ def backends(theirs: nn.Module, ours: MaskNetwork, folder: Path, device: torch.d
 
     return {
         THEIRS: eager,
-        "torch": torch_backend(on_device),
-        "torch, bfloat16": torch_backend(on_device, half=True),
+        "torch": TorchBackend(on_device),
+        "torch, bfloat16": TorchBackend(on_device, half=True),
         "onnx": OnnxBackend(folder / "mask.onnx", threads=torch.get_num_threads(), device=device.type),
     }
 

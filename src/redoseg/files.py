@@ -1,23 +1,54 @@
 """Files that are whole or not there: they are written aside and then renamed."""
 
+import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from redoseg.errors import ModelError
 
-_ASIDE = re.compile(r"\.(.+)\.\d+")
+_ASIDE = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)")
+_ABANDONED = 3600.0  # seconds after which a file that a process elsewhere has begun counts as left behind
+
+
+def aside_of(path: Path) -> Path:
+    """Where this process writes what will become `path`: no other process of any machine writes there."""
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}")
+
+
+@cache
+def _machine() -> str:
+    """8 hex digits of this machine, since it was started, and of the container that the process runs in: two
+    processes have one number only where both would be different ones."""
+    facts = [platform.node()]
+    for fact in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        try:
+            facts.append(os.readlink(fact) if "/ns/" in fact else Path(fact).read_text())
+        except OSError:  # another system than Linux
+            continue
+    return hashlib.blake2b(repr(facts).encode(), digest_size=4).hexdigest()
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` written out; as it is where there is no home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then rename it: a reader sees the old or the new one, whole.
     The folder is made if need be. Whatever `write` raises is passed on, and `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = aside_of(path)
     try:
         write(aside)
         os.replace(aside, path)
@@ -28,16 +59,59 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
     """As `write_aside`, for a folder. If it is killed, `path` may be gone, but is never half there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = aside_of(path)
     shutil.rmtree(aside, ignore_errors=True)
     write(aside)
     shutil.rmtree(path, ignore_errors=True)
     os.replace(aside, path)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """The files in `folder` that a killed `write_aside` has left."""
+def paths_from(folder: Path, paths: Iterable[str]) -> list[str | None]:
+    """Those of the `paths` that exist as seen from `folder`; None for the others."""
+
+    def from_there(path: str) -> str | None:
+        try:
+            found, there = os.path.realpath(path), os.path.realpath(folder)
+            return os.path.relpath(found, there) if os.path.exists(found) else None
+        except ValueError:  # another drive of Windows
+            return None
+
+    return [from_there(path) for path in paths]
+
+
+def asides(folder: Path) -> list[Path]:
+    """The files in `folder` that `write_aside` is writing, in any process, or that a killed one has left."""
     return [file for file in folder.glob(".*") if _ASIDE.fullmatch(file.name)]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """The files in `folder` that a killed `write_aside` has left. Of a process of another machine nobody here
+    knows whether it lives: its files are left behind if they are an hour old."""
+    return [file for file in asides(folder) if _is_left(file)]
+
+
+def _is_left(aside: Path) -> bool:
+    found = _ASIDE.fullmatch(aside.name)
+    process = int(found["process"]) if found else os.getpid()
+    here = found is not None and found["machine"] == _machine()
+    if found is None or (process == os.getpid() and (here or not found["machine"])):
+        return False
+    if os.name == "posix" and (here or not found["machine"]) and _is_alive(process):
+        return False
+    try:
+        return (here and os.name == "posix") or time.time() - aside.stat().st_mtime > _ABANDONED
+    except OSError:  # it is gone by now
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def leftovers_of(paths: Iterable[Path]) -> Iterator[Path]:
@@ -45,7 +119,7 @@ def leftovers_of(paths: Iterable[Path]) -> Iterator[Path]:
     wanted = dict.fromkeys(paths)
     for folder in dict.fromkeys(path.parent for path in wanted):
         for file in leftovers(folder):
-            if folder / _ASIDE.sub(r"\1", file.name) in wanted:
+            if folder / _ASIDE.sub(r"\g<name>", file.name) in wanted:
                 yield file
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from redoseg.cores import usable_cores
 from redoseg.errors import ConfigError, first_line
 
 
@@ -42,7 +43,10 @@ def to_array(images: Tensor) -> NDArray[np.uint8]:
 
 
 def pick_device(name: str) -> torch.device:
-    """'auto' is the first CUDA device, else Apple's, else the CPU. ConfigError for one that can't be used."""
+    """'auto' is the first CUDA device, else Apple's, else the CPU, where PyTorch gets no more threads than
+    the process may use cores. ConfigError for one that can't be used."""
+    if torch.get_num_threads() > usable_cores():  # threads that share a core wait for one another
+        torch.set_num_threads(usable_cores())
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

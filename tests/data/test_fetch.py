@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dead_process import of_a_dead_process
 from download_made import CONTENT, PHOTOS, Server, a_set, md5, packed, plain, tree
 
 pytest.importorskip("pooch", reason="the extra `data` isn't installed")
@@ -124,7 +125,8 @@ def test_ctrl_c_leaves_nothing_half(
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path, server: Server, fetcher: Fetcher) -> None:
     (tmp_path / "roses" / "downloads").mkdir(parents=True)
-    (tmp_path / "roses" / ".photos.tgz.4711" / "jpg").mkdir(parents=True)
-    (tmp_path / "roses" / "downloads" / ".photos.tgz.4711").write_bytes(PHOTOS[:50])
+    left = of_a_dead_process(tmp_path / "roses" / "photos.tgz")
+    (left / "jpg").mkdir(parents=True)
+    (tmp_path / "roses" / "downloads" / left.name).write_bytes(PHOTOS[:50])
     assert download(a_set(packed(server)), tmp_path, fetcher) == []
     assert sorted(path.name for path in (tmp_path / "roses").rglob(".*")) == []

@@ -11,14 +11,13 @@ import pytest
 from PIL import Image
 
 from redoseg.data.images import (
-    IMAGE_SUFFIXES,
-    Budget,
     decode_image,
     decode_label,
     decoding,
     fit_image,
     fit_label,
 )
+from redoseg.data.loading import Budget
 from redoseg.errors import DataError
 from refusals import refusal
 
@@ -43,10 +42,6 @@ def test_every_format_decodes_to_rgb(kind: str) -> None:
     assert image.mode == "RGB"
     assert image.size == (60, 40)
     assert np.abs(np.asarray(image, float) - np.asarray(noise(), float)).mean() < 10
-
-
-def test_suffixes_are_these() -> None:
-    assert {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"} == IMAGE_SUFFIXES
 
 
 def test_decodes_a_path(tmp_path: Path) -> None:
@@ -172,7 +167,7 @@ def test_random_damage_raises_nothing_but_data_errors(kind: str) -> None:
 
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(DataError, match="decompression bomb"):
+    with pytest.raises(DataError, match="more than 2000 pixels: make it smaller first"):
         decode_image(encoded(noise(100, 100), "PNG"))
 
 

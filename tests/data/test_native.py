@@ -12,7 +12,8 @@ from data_made import names
 from native_made import MAKERS, Made, S, opened
 from redoseg.config import TrainConfig
 from redoseg.data.dataset import open_dataset
-from redoseg.data.images import LABELS, MaskRule, decode_label
+from redoseg.data.images import decode_label
+from redoseg.data.mask_files import BY_VALUES, MaskRule, numbered
 from redoseg.data.native import cub, flowers, lfw
 from redoseg.data.native.sources import NAMES, find_missing, list_images, list_source
 from redoseg.data.photos import cache_keys
@@ -22,7 +23,7 @@ from refusals import refusal
 from tinyruns import tiny, trained
 
 READERS = {"flowers": flowers, "lfw": lfw, "cub": cub}
-OTHER = MaskRule("other", decode_label)
+OTHER = MaskRule("other", numbered(decode_label))
 PHOTOS = {"flowers": "jpg", "lfw": "lfw_funneled", "cub": "images"}
 MASKS = {"flowers": "segmim", "lfw": "parts_lfw_funneled_gt_images", "cub": "segmentations"}
 LISTS = {"flowers": "setid.mat", "lfw": "val.txt", "cub": "images.txt"}
@@ -77,7 +78,7 @@ def test_masks_are_what_was_painted(made: Made) -> None:
     found = list_images(made.name, made.root)
     for name, ref in found.masks.items():
         with ref.open() as file:
-            assert made.agrees(name, found.rule.read(file) > 0), name
+            assert made.agrees(name, found.rule.read(file)[0] > 0), name
 
 
 def test_a_set_is_opened_with_labels_at_size(made: Made) -> None:
@@ -211,7 +212,9 @@ def test_a_copy_has_the_same_fingerprint_with_and_without_masks(made: Made, tmp_
 def test_the_cache_knows_how_masks_were_read(made: Made) -> None:
     found = list_source(made.source)
     images, masks = cache_keys(found, S, "antialias")
-    others = [cache_keys(dataclasses.replace(found, rule=rule), S, "antialias") for rule in (LABELS, OTHER)]
+    others = [
+        cache_keys(dataclasses.replace(found, rule=rule), S, "antialias") for rule in (BY_VALUES, OTHER)
+    ]
     assert {other[0] for other in others} == {images}
     assert len({masks, *(other[1] for other in others)}) == 3
 

@@ -20,7 +20,7 @@ from redoseg.exporting.onnx import export_onnx, save_model
 from redoseg.models.backends import choice
 from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.models.backends.onnx import OnnxBackend
-from redoseg.models.backends.torch import torch_backend
+from redoseg.models.backends.torch import TorchBackend
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.source import weights_digest
@@ -82,7 +82,7 @@ def test_torch_backend_gives_fs_masks_whatever_happens_to_f_later(n):
     f = network(n, order=list(range(n))[::-1])
     pictures = images(9, 128, 144)
     expected = masks_of(f, pictures)
-    backend = torch_backend(f)
+    backend = TorchBackend(f)
     with torch.no_grad():
         f.head.weight.zero_()
     masks = backend(pictures)
@@ -93,7 +93,7 @@ def test_torch_backend_gives_fs_masks_whatever_happens_to_f_later(n):
 
 def test_half_precision_moves_masks_little():
     f, pictures = network(), images(4, 64, 64)
-    difference = np.abs(torch_backend(f, half=True)(pictures) - masks_of(f, pictures))
+    difference = np.abs(TorchBackend(f, half=True)(pictures) - masks_of(f, pictures))
     assert 0 < difference.mean() < 0.02
 
 

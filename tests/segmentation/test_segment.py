@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import re
 import tarfile
 import threading
@@ -18,10 +19,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from dead_process import of_a_dead_process
 from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import region_map
 from redoseg.errors import DataError
-from redoseg.models.backends.torch import torch_backend
+from redoseg.files import aside_of
+from redoseg.models.backends.torch import TorchBackend
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.plan import _mask_file
 from redoseg.segmentation.segment import segment_files
@@ -124,13 +127,13 @@ def test_masks_put_beside_the_images_are_the_networks_own(tmp_path: Path, n: int
         save(tmp_path / "set" / "images" / "sub" / f"{seed}.png", seed)
     save(tmp_path / "set" / "images" / "0.png", 9)
     segment_files(
-        Segmenter(torch_backend(f), n=n, size=S), [tmp_path / "set" / "images"], tmp_path / "set" / "masks"
+        Segmenter(TorchBackend(f), n=n, size=S), [tmp_path / "set" / "images"], tmp_path / "set" / "masks"
     )
     split = open_dataset([str(tmp_path / "set")], size=S, n=n, cache=tmp_path / "cache").split("train")
     indices = split.labelled
     assert len(indices) == len(split) == 7
     images = np.ascontiguousarray(split.images(indices))
-    own = Segmenter(torch_backend(f), n=n, size=S)(list(images))
+    own = Segmenter(TorchBackend(f), n=n, size=S)(list(images))
     labels = np.stack([region_map(masks) for masks in own])
     np.testing.assert_array_equal(split.labels(indices), labels)
     assert len(np.unique(labels)) > 1, "a test that could fail"
@@ -275,11 +278,11 @@ def test_masks_among_the_photos_are_refused(tmp_path: Path, place: str) -> None:
         ("top/a.png", "top/masks", True),
         ("top/a.png", "new", False),
         ("images/a.png", "masks", True),
-        ("images/a.png", "new", True),
+        ("images/a.png", "new", False),
         ("images/a.png", "images/masks", False),
-        ("top/images/a.png", "top/new", True),
+        ("top/images/a.png", "top/new", False),
         ("top/images/a.png", "new", False),
-        ("myimages/images/a.png", "myimages/new", True),
+        ("myimages/images/a.png", "myimages/new", False),
         ("myimages/a.png", "myimages/new", False),
         ("a.png", ".masks", True),
     ],
@@ -455,10 +458,18 @@ def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None
     save(tmp_path / "photos" / "out" / "c.png")
     folder = tmp_path / "masks" / "in"
     folder.mkdir(parents=True)
-    for name in (".a.png.123", ".b.png.123", ".a.png.notes", "a.png.123"):
-        (folder / name).write_bytes(b"part of a mask")
+    dead, other = (of_a_dead_process(folder / name) for name in ("a.png", "b.png"))
+    living = aside_of(folder / "a.png")
+    living = living.with_name(living.name.replace(str(os.getpid()), str(os.getppid())))
+    elsewhere = folder / ".a.png.00000000-1"  # on another machine, which writes it now
+    kept = [other, living, elsewhere, folder / ".a.png.notes", folder / "a.png.123"]
+    for file in (dead, *kept):
+        file.write_bytes(b"part of a mask")
     segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "masks")
-    assert {file.name for file in folder.iterdir()} == {".b.png.123", ".a.png.notes", "a.png.123", "a.png"}
+    assert {*folder.iterdir()} == {*kept, folder / "a.png"}
+    os.utime(elsewhere, (1, 1))
+    segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "masks")
+    assert {*folder.iterdir()} == {*kept, folder / "a.png"} - {elsewhere}
 
 
 def test_a_network_that_fails_is_no_photos_fault(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from redoseg.data.images import fit_image
 from redoseg.data.labels import region_map
 from redoseg.errors import ConfigError, DataError, ModelError
-from redoseg.models.backends.torch import torch_backend
+from redoseg.models.backends.torch import TorchBackend
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
@@ -29,7 +29,7 @@ def network(n: int = 2) -> MaskNetwork:
 
 
 def segmenter(n: int = 2) -> Segmenter:
-    return Segmenter(torch_backend(network(n)), n=n, size=S)
+    return Segmenter(TorchBackend(network(n)), n=n, size=S)
 
 
 def photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -51,7 +51,7 @@ def recording(seen: list[NDArray[np.float32]], n: int = 2) -> Backend:
 def test_a_photo_of_the_models_size_gets_the_networks_own_masks(n: int) -> None:
     f, picture = network(n), photo(S, S)
     f.order.copy_(torch.arange(n).flip(0))
-    masks = Segmenter(torch_backend(f), n=n, size=S)(picture)
+    masks = Segmenter(TorchBackend(f), n=n, size=S)(picture)
     with torch.no_grad():
         expected = f(to_tensor(picture[None]))[0].flip(0).numpy()
     np.testing.assert_allclose(masks, expected, atol=1e-6)
@@ -199,7 +199,7 @@ def test_from_pretrained_reads_what_save_pretrained_wrote(tmp_path: Path) -> Non
     seg = Segmenter.from_pretrained(tmp_path / "model", device="cpu", refine="off")
     assert (seg.n, seg.size) == (3, S)
     picture = photo(60, 40)
-    np.testing.assert_array_equal(seg(picture), Segmenter(torch_backend(f), n=3, size=S)(picture))
+    np.testing.assert_array_equal(seg(picture), Segmenter(TorchBackend(f), n=3, size=S)(picture))
 
 
 def test_a_device_that_is_not_there(tmp_path: Path) -> None:

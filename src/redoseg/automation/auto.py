@@ -24,7 +24,7 @@ from redoseg.config.checks import free_to_change
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
 from redoseg.errors import ConfigError, DataError, DivergenceError
-from redoseg.files import leftovers, read_json, write_aside, write_json
+from redoseg.files import asides, read_json, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import plan_jobs
@@ -144,7 +144,7 @@ def _check_folder(config: AutoConfig, folder: AutoFolder) -> None:
                 said = f"{folder.path} was begun with --{name} {value}, not {now[name]}"
                 raise ConfigError(f"{said}: use that, or another --out")
         return
-    ignored = {*leftovers(folder.path), folder.path / ".lock"}
+    ignored = {*asides(folder.path), folder.path / ".lock"}
     if folder.path.exists() and (not folder.path.is_dir() or {*folder.path.iterdir()} - ignored):
         raise ConfigError(f"{folder.path} is there and wasn't made by `redoseg auto`: choose another --out")
 
@@ -156,7 +156,7 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
     photos, data = dataset.split("train"), dataset.describe()
     if folder.report.is_file():
         report: dict[str, Any] = read_json(folder.report)
-        if report["data"]["fingerprint"] != dataset.fingerprint:
+        if not dataset.is_the_one(report["data"]["fingerprint"]):
             raise DataError(
                 f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
                 f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from redoseg.data.archive import Entry, read_in_order
-from redoseg.data.folder import ImageRef
+from redoseg.data.image_ref import ImageRef
 from redoseg.data.images import decoding
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks

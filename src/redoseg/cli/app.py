@@ -1,5 +1,6 @@
 """The command `redoseg`: which action, and what becomes of an error."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from redoseg.cli.models import models
 from redoseg.cli.redraw import redraw
 from redoseg.cli.reproduce import reproduce
 from redoseg.cli.segment import segment
+from redoseg.cli.terminal import lines_on_stderr
 from redoseg.cli.train import demo, resume, train_command
 from redoseg.errors import ElsewhereError, RedosegError, missing_extra
 from redoseg.version import __version__
@@ -23,7 +25,12 @@ from redoseg.version import __version__
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
-    arguments = [_written_out(word) for word in (sys.argv[1:] if argv is None else argv)]
+    _never_stumble_over_letters()
+    with lines_on_stderr():
+        return _main([_written_out(word) for word in (sys.argv[1:] if argv is None else argv)])
+
+
+def _main(arguments: Sequence[str]) -> int:
     if arguments in (["--version"], ["-V"]):
         print(f"redoseg {__version__}")
         return 0
@@ -57,8 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("out of memory: lower --batch, --size, --width or --g-width")
 
 
+def _never_stumble_over_letters() -> None:
+    """A path that the terminal's encoding lacks letters for is printed with escapes instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _written_out(word: str) -> str:
     """`--out=~/run` with the home folder for `~`, which a shell replaces at the start of a word only."""
+    if word.startswith("~"):
+        return os.path.expanduser(word)
     option, equals, value = word.partition("=")
     if option.startswith("--") and equals and value.startswith("~"):
         return f"{option}={os.path.expanduser(value)}"

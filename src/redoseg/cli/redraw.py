@@ -31,13 +31,15 @@ def redraw(
         checkpoint: last, label-free (chosen without masks) or best (chosen with masks).
         weights: The moving average or the raw weights. None: the average if one is kept.
     """
+    from redoseg.figures.own_png import check_replaceable, save_own_png
     from redoseg.files import write_aside
     from redoseg.redrawing.redraw import redraw as draw
 
+    check_replaceable([out])
     picture = draw(
         model, image, region=region, count=count, seed=seed,
         checkpoint=checkpoint, weights=weights, device=device,
     )  # fmt: skip
-    write_aside(out, lambda aside: picture.save(aside, "PNG"))
+    write_aside(out, lambda aside: save_own_png(picture, aside))
     print(out)
     return 0

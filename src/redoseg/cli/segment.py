@@ -36,6 +36,7 @@ def segment(
     edges: Edges = "none",
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False,
     csv: Path | None = None,
+    overwrite: bool = False,
     ray: str | None = None,
 ) -> int:
     """Write a mask for every photo, at the photo's own size.
@@ -52,6 +53,8 @@ def segment(
         edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
         csv: File for a table of the masks: photo, mask, doubt, area, left, top, right, bottom.
+        overwrite: Replace masks in OUT that redoseg did not write, or that were changed since. Without it
+            only unchanged ones of its own are; what is no mask never is.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
     """
@@ -68,7 +71,10 @@ def segment(
     ):
         task = bar.add_task("segmenting", total=None)
         report = run(
-            inputs, out, progress=lambda done, total: bar.update(task, completed=done, total=total), each=each
+            *(inputs, out),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            each=each,
+            overwrite=overwrite,
         )
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)

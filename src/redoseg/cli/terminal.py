@@ -1,5 +1,10 @@
 """What actions print with: errors and progress to stderr, results to stdout."""
 
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -20,6 +25,30 @@ Json = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object in
 
 errors = Console(stderr=True)
 output = Console()
+
+
+class _Lines(logging.Handler):
+    """Prints each message on a line of its own to what is standard error at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(record.getMessage(), file=sys.stderr)
+
+
+@contextmanager
+def lines_on_stderr() -> Iterator[None]:
+    """In this context, what the package says about photos and masks is printed, and what Pillow says isn't:
+    it warns of odd files with lines of its source, and those that don't decode are named by us."""
+    log, lines = logging.getLogger("redoseg"), _Lines(logging.INFO)
+    level = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(level)
 
 
 def print_scores(evaluation: "Evaluation") -> None:

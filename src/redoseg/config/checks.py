@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from redoseg.config.markers import MAY_CHANGE, Bound, Group
 from redoseg.errors import ConfigError
+from redoseg.files import expanded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +44,6 @@ class Option:
         if isinstance(value, list) and any(get_origin(part) is tuple for part in self.parts):
             return tuple(value)
         return expanded(value) if isinstance(value, str | Path) and Path in self.parts else value
-
-
-def expanded(path: str | Path) -> Path:
-    """The path with a leading `~` written out; as it is where there is no home folder."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError:
-        return Path(path)
 
 
 def options(config_class: type["Config"]) -> dict[str, Option]:

@@ -1,10 +1,14 @@
 """Images and masks as memory-mapped uint8 arrays, which are built once, in parallel, and found by a key."""
 
+import functools
+import hashlib
 import json
+import logging
 import math
 import mmap
 import os
 import shutil
+import tempfile
 import time
 import uuid
 from collections import deque
@@ -20,11 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from redoseg.cores import usable_cores
 from redoseg.data.archive import read_in_order
-from redoseg.data.folder import ImageRef
+from redoseg.data.image_ref import ImageRef
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
-FORMAT = 1  # part of every key: raise it when the files or the pixels in them become others
+_log = logging.getLogger("redoseg.data")
+
+FORMAT = 2  # part of every key: raise it when the files or the pixels in them become others
 _DROP_AFTER = 1 << 28  # bytes to read through a map before its pages are given back
 _ABANDONED = 3600.0  # seconds without a write after which no process is still building a cache
 
@@ -49,10 +57,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Store:
-    """A finished array: pixels (N, *shape) uint8, notes (N, note); row i is zeros if `failed` says why."""
+    """A finished array: pixels (N, *shape) uint8, notes (N, note), and a number for the content of each file,
+    (N,) int64; row i is zeros if `failed` says why."""
 
     rows: "Rows"
     notes: NDArray[np.int64]
+    contents: NDArray[np.int64]
     failed: dict[int, str]
 
 
@@ -108,7 +118,19 @@ def default_cache() -> Path:
     """`$REDOSEG_CACHE`, else the system's place for caches: on Linux `$XDG_CACHE_HOME/redoseg` or
     `~/.cache/redoseg`."""
     own = os.environ.get("REDOSEG_CACHE")
-    return Path(own) if own else user_cache_path("redoseg", appauthor=False)
+    if own:
+        return expanded(own)
+    try:
+        return user_cache_path("redoseg", appauthor=False)
+    except RuntimeError:
+        return _cache_without_home()
+
+
+@functools.cache
+def _cache_without_home() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"redoseg-{os.getuid()}"
+    _log.warning("there is no home folder: resized photos are kept in %s (--cache DIR says where)", folder)
+    return folder
 
 
 def is_cached(folder: Path, key: str) -> bool:
@@ -146,33 +168,26 @@ def load_or_build(folder: Path, task: Task, progress: Progress) -> Store:
 
 
 def _load(folder: Path, task: Task) -> Store | None:
-    """The array in `folder`; None if it is missing or damaged, or if it lacks a file that can be read now."""
+    """The array in `folder`; None if it is missing or damaged, or if it lacks a file that can be used now."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        failed = {int(index): str(reason) for index, reason in meta["failed"]}
+        failed = [int(index) for index, _ in meta["failed"]]
         rows = Rows(folder / "rows.npy", (len(task.refs), *task.shape))
         notes = np.load(folder / "notes.npy")
-        now_readable = any(_is_readable(task.refs[index]) for index in meta["unread"])
-        if now_readable or notes.shape != (len(task.refs), task.note):
+        if notes.shape != (len(task.refs), task.note + 1):
             return None
+        # What was wrong may have passed: a disk, a file that was being copied, a package that was missing.
+        again = {index: _process(task, index, None) for index in failed}
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
-    return Store(rows, notes, failed)
-
-
-def _is_readable(ref: ImageRef) -> bool:
-    try:
-        with ref.open() as file:
-            file.read(1)
-    except (OSError, DataError):
-        return False
-    return True
+    if any(isinstance(result, tuple) for result in again.values()):
+        return None
+    return Store(rows, notes[:, :-1], notes[:, -1], {index: str(reason) for index, reason in again.items()})
 
 
 def _build(folder: Path, task: Task, progress: Progress) -> None:
     failed: dict[int, str] = {}
-    unread: list[int] = []
-    notes = np.zeros((len(task.refs), task.note), np.int64)
+    notes = np.zeros((len(task.refs), task.note + 1), np.int64)
     with open(folder / "rows.npy", "wb") as file, closing(_process_all(task)) as results:
         shape = (len(task.refs), *task.shape)
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -185,19 +200,17 @@ def _build(folder: Path, task: Task, progress: Progress) -> None:
                 notes[index] = result[1]
             else:
                 failed[index] = str(result)
-                unread += [index] if isinstance(result, OSError) else []
             progress.step()
         file.flush()
         os.fsync(file.fileno())
     np.save(folder / "notes.npy", notes)
-    meta = {"format": FORMAT, "count": len(task.refs), "failed": sorted(failed.items()), "unread": unread}
+    meta = {"format": FORMAT, "count": len(task.refs), "failed": sorted(failed.items())}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
 def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError], None, None]:
     """Index and row, or what went wrong, of each file, in any order."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, 16)
+    workers = min(usable_cores(), 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
         for index, content in _read_contents(task.refs):
@@ -218,11 +231,16 @@ def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None
 
 
 def _process(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:
+    """The row of one file, with the number of its content as one more note."""
     try:
-        with task.refs[index].open() if content is None else BytesIO(content) as file:
-            return task.work(index, file)
+        if content is None:
+            with task.refs[index].open() as file:
+                content = file.read()
+        pixels, note = task.work(index, BytesIO(content))
     except (DataError, OSError) as error:
         return error
+    number = np.frombuffer(hashlib.blake2b(content, digest_size=8).digest(), np.int64)
+    return pixels, np.concatenate([note, number])
 
 
 def _publish(part: Path, final: Path, task: Task) -> None:

@@ -15,9 +15,10 @@ from redoseg.data.cache import Progress, Report, default_cache, is_cached
 from redoseg.data.folder import FolderListing
 from redoseg.data.images import Resize
 from redoseg.data.native.sources import list_source
-from redoseg.data.photos import cache_keys, fingerprint, open_photos
+from redoseg.data.photos import cache_keys, fingerprints, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
 _USUAL = ("train", "val", "test")
 
@@ -56,8 +57,8 @@ class Dataset:
 
     `name` is what the sources are called. `splits` holds 'train', 'val' and 'test' first, as far as they
     exist. `fingerprint` (32 hex digits) is the same wherever the images lie and with or without masks, and
-    another one when an image, a split or the size differs. `skipped` names each file that was left out, with
-    the reason.
+    another one when the content of an image, a split or the size differs; `former` is what redoseg 0.2 wrote
+    for it. `skipped` names each file that was left out, with the reason.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Dataset:
     splits: Mapping[str, Split]
     fingerprint: str
     skipped: Sequence[str] = field(default=())
+    former: str = ""
 
     def split(self, name: str) -> Split:
         """The split of that name; DataError, which lists the others, if there is none."""
@@ -75,6 +77,10 @@ class Dataset:
                 "(--split), or say in a splits.csv which images are which (docs/data.md)"
             )
         return self.splits[name]
+
+    def is_the_one(self, fingerprint: object) -> bool:
+        """Whether a run that states this fingerprint was trained on this data."""
+        return fingerprint in (self.fingerprint, self.former)
 
     def describe(self) -> dict[str, object]:
         """Name, size, n, counts of images and masks by split, skipped files, fingerprint: for run.json."""
@@ -109,7 +115,7 @@ def open_dataset(
         raise DataError(f"nothing to open: {len(sources)} data sets, --size {size}, --n {n}")
     if set(names) & REGIONS.keys():
         return _open_scenes(names, size, n, mnist)
-    return _open_folders(sources, size, n, resize, Path(cache or default_cache()), progress)
+    return _open_folders(sources, size, n, resize, expanded(cache) if cache else default_cache(), progress)
 
 
 def open_data(
@@ -150,17 +156,20 @@ def _open_folders(
     sets = [open_photos(listing, size, resize, folder, planned) for listing in listings]
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
-    prints = [fingerprint(listing, size, resize) for listing in listings]
+    prints = [fingerprints(photos, resize) for photos in sets]
     if len(sets) == 1:
-        return Dataset(name, size, n, _sort_splits(sets[0].splits(n)), prints[0], skipped)
+        return Dataset(name, size, n, _sort_splits(sets[0].splits(n)), prints[0][0], skipped, prints[0][1])
     prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
         for split_name, split in photos.splits(n).items():
             parts.setdefault(split_name, []).append((prefix, split))
     splits = _sort_splits({split_name: UnionSplit(part) for split_name, part in parts.items()})
-    key = hashlib.sha256(repr([prefixes, prints]).encode())
-    return Dataset(name, size, n, splits, key.hexdigest()[:32], skipped)
+    now, former = (
+        hashlib.sha256(repr([prefixes, list(same)]).encode()).hexdigest()[:32]
+        for same in zip(*prints, strict=True)
+    )
+    return Dataset(name, size, n, splits, now, skipped, former)
 
 
 def _plan_progress(

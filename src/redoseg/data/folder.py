@@ -1,37 +1,26 @@
-"""Which files of a folder or an archive are images and which their masks, and which split an image is in."""
+"""Which files of a folder or an archive are photos, and what they are called."""
 
-import csv
 import hashlib
-import io
 import logging
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
-from redoseg.data.archive import Entry, indexed, list_archive, list_folder
-from redoseg.data.images import IMAGE_SUFFIXES, LABELS, MASK_SUFFIXES, MaskRule
+from redoseg.data.archive import Entry
+from redoseg.data.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.listing import Files, file_entry, list_archive, list_folder, suffix_of
+from redoseg.data.mask_files import BY_VALUES, MaskRule
+from redoseg.data.naming import find_path, join_names
+from redoseg.data.sidecars import find_masks, find_splits, hold_masks
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
-T = TypeVar("T")
 _log = logging.getLogger("redoseg.data")
 _ARCHIVE_SUFFIXES = {".tar", ".zip", ".gz", ".bz2", ".xz", ".tgz", ".tbz2", ".txz"}
-_NAMED = 5  # examples in a warning
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """One image or mask: `name` is its relative path without the suffix, `suffix` as written: `.JPG`."""
-
-    name: str
-    suffix: str
-    entry: Entry
-
-    def open(self) -> BinaryIO:
-        """The file, to be read from any thread. OSError or DataError if it can't be read."""
-        return self.entry.open()
+_OTHER = "not images"
 
 
 @dataclass(frozen=True)
@@ -40,6 +29,7 @@ class FolderListing:
 
     `splits` has every image, or is empty, which means that all are 'train'. `native` is the name of a set in
     its owner's form (`redoseg.data.native.sources`), or "". `rule` says how a mask file becomes labels.
+    `left_out` are the paths of files that are neither, by the reason.
     """
 
     path: Path
@@ -47,7 +37,8 @@ class FolderListing:
     masks: dict[str, ImageRef] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     native: str = ""
-    rule: MaskRule = LABELS
+    rule: MaskRule = BY_VALUES
+    left_out: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def stem(self) -> str:
@@ -56,32 +47,39 @@ class FolderListing:
             return self.native
         name = self.path.resolve().name
         if self.path.is_file():
-            while _suffix(name).lower() in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES:
-                name = name.removesuffix(_suffix(name))
+            while suffix_of(name) in _ARCHIVE_SUFFIXES | IMAGE_SUFFIXES:
+                name = posixpath.splitext(name)[0]
         return name or "data"
 
 
 def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
-    """List the images in a folder, a tar or a zip, or one image file; no image is read.
+    """List the images in a folder, a tar or a zip, or one image file. Of files whose suffix says nothing the
+    first bytes are read.
 
-    `sidecars`: list masks/ and read splits.csv, too. `index`: the folder in which an archive's table of
-    contents is kept for the next time. DataError if there is no such path, if it is no folder, archive or
-    image, if it holds no image, or if its splits.csv is broken.
+    `sidecars`: list masks/ and read splits.csv, too, and leave out photos beside images/, if there is such a
+    folder; without, those are photos like the others, and so are those in masks/ if none is a photo's mask.
+    `index`: the folder in which an archive's table of contents is kept for the next time. What is left out is
+    said once. DataError if there is no such path, if it is no folder, archive or image, if it holds no image,
+    or if its splits.csv is broken.
     """
-    path = Path(path)
+    path = find_path(expanded(path))
     try:
-        entries = _list_entries(path, index)
+        files = _list_entries(path, index)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
-    photos = [entry for entry in entries if _is_image(entry)]
+    photos = [entry for entry in files.entries if _is_photo(entry)]
     root = _top_folder(photos)
-    images = _find_images(photos, root)
+    masks = hold_masks(files.entries, root, photos)
+    images = _find_images(photos, root, sidecars or masks, sidecars)
+    _leave_out_the_rest(files, images, root, sidecars)
     if not images:
-        raise DataError(f"{path} holds no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"{path} holds no images, {_describe_left_out(files.left_out)}")
+    _say_what_is_left_out(path, len(images), files.left_out)
     if not sidecars:
-        return FolderListing(path, images)
-    masks = _find_masks(path, entries, root, images)
-    return FolderListing(path, images, masks, _find_splits(path, entries, root, images, index))
+        return FolderListing(path, images, left_out=files.left_out)
+    found = find_masks(path, files.entries, root, images)
+    splits = find_splits(path, files.entries, root, images, index)
+    return FolderListing(path, images, found, splits, left_out=files.left_out)
 
 
 def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> str:
@@ -95,15 +93,7 @@ def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> st
     return key.hexdigest()[:32]
 
 
-def join_names(names: Sequence[str]) -> str:
-    """The first five names, and how many more there are, for a message of one line."""
-    # names from file systems and archives may hold line breaks and stray bytes: they become escapes
-    shown = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in name) for name in names[:_NAMED]]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown) + more
-
-
-def _list_entries(path: Path, index: Path | None) -> list[Entry]:
+def _list_entries(path: Path, index: Path | None) -> Files:
     """All files in `path`. Their places are absolute, because the working directory may change."""
     path = path.absolute()
     if path.is_dir():
@@ -113,18 +103,48 @@ def _list_entries(path: Path, index: Path | None) -> list[Entry]:
             f"there is no {path}: give a folder, a .tar, a .zip, flowers:DIR, lfw:DIR, cub:DIR, "
             "or `digits` or `digit` (drawn scenes)"
         )
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        status = path.stat()
-        return [Entry(str(path.parent), path.name, status.st_size, status.st_mtime_ns)]
-    return list_archive(path, index)
+    entry = file_entry(str(path.parent), path.name, path.stat())
+    known = entry.looks or suffix_of(path.name) in IMAGE_SUFFIXES | RAW_SUFFIXES
+    return Files([entry]) if known else list_archive(path, index)
+
+
+def _is_photo(entry: Entry) -> bool:
+    return bool(entry.looks) or suffix_of(entry.path) in IMAGE_SUFFIXES
+
+
+def _leave_out_the_rest(files: Files, images: Sequence[ImageRef], root: str, sidecars: bool) -> None:
+    """Note every file that is no photo, but those that say something about the photos."""
+    taken = {ref.entry.path for ref in images}
+    for entry in files.entries:
+        path, suffix = entry.path, suffix_of(entry.path)
+        if path in taken or path in (f"{root}splits.csv", "splits.csv"):
+            continue
+        in_masks = path.startswith((f"{root}masks/", "masks/"))
+        if in_masks and (sidecars or _is_photo(entry)):
+            continue  # `find_masks` names what is no mask
+        if _is_photo(entry):
+            files.leave_out("beside images/", path)
+        elif suffix in RAW_SUFFIXES:
+            files.leave_out("camera raw: convert them to JPEG first", path)
+        else:
+            files.leave_out(_OTHER, path)
+
+
+def _describe_left_out(left_out: dict[str, list[str]]) -> str:
+    parts = [f"{len(paths)} {reason} ({join_names(paths)})" for reason, paths in left_out.items()]
+    return f"{sum(map(len, left_out.values()))} left out{': ' if parts else ''}{'; '.join(parts)}"
+
+
+def _say_what_is_left_out(path: Path, photos: int, left_out: dict[str, list[str]]) -> None:
+    """One line; a warning if there may be photos among it."""
+    level = logging.INFO if left_out.keys() <= {_OTHER} else logging.WARNING
+    _log.log(level, "%s: %d photos, %s", path, photos, _describe_left_out(left_out))
 
 
 def _suffix(path: str) -> str:
-    return posixpath.splitext(path)[1]
-
-
-def _is_image(entry: Entry) -> bool:
-    return _suffix(entry.path).lower() in IMAGE_SUFFIXES
+    """The suffix as written, if it is one of images': `IMG.0001` has none."""
+    suffix = posixpath.splitext(path)[1]
+    return suffix if suffix.lower() in IMAGE_SUFFIXES else ""
 
 
 def _top_folder(photos: Sequence[Entry]) -> str:
@@ -134,13 +154,19 @@ def _top_folder(photos: Sequence[Entry]) -> str:
     return "" if len(folders) != 1 or folders & {"", "images"} else f"{folders.pop()}/"
 
 
-def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
-    """The images, sorted by name. Those that would have the same name keep their suffixes in it."""
+def _find_images(
+    photos: Sequence[Entry], root: str, without_masks: bool, images_only: bool
+) -> list[ImageRef]:
+    """The images, sorted by name. Those that would have the same name keep their suffixes in it.
+    `without_masks`: those in masks/ are none; `images_only`: if some are in images/, the others are none."""
+    masks = (f"{root}masks/", "masks/") if without_masks else ()
+    found = [entry for entry in photos if not entry.path.startswith(masks)]
     inside = f"{root}images/"
-    found = [entry for entry in photos if entry.path.startswith(inside)]
-    if not found:
+    in_images = [entry for entry in found if entry.path.startswith(inside)]
+    if in_images and images_only:
+        found = in_images
+    if len(in_images) < len(found):
         inside = root
-        found = [entry for entry in photos if not entry.path.startswith((f"{root}masks/", "masks/"))]
     relative = [entry.path.removeprefix(inside) for entry in found]
     names = [path.removesuffix(_suffix(path)) for path in relative]
     clashes = [0]
@@ -151,86 +177,3 @@ def _find_images(photos: Sequence[Entry], root: str) -> list[ImageRef]:
             names[i] = relative[i]
     refs = [ImageRef(name, _suffix(entry.path), entry) for name, entry in zip(names, found, strict=True)]
     return sorted(refs, key=lambda ref: ref.name)
-
-
-def _find_masks(
-    path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef]
-) -> dict[str, ImageRef]:
-    found: dict[str, ImageRef] = {}
-    others = []
-    for entry in sorted(entries, key=lambda entry: entry.path):
-        inside = next((p for p in (f"{root}masks/", "masks/") if entry.path.startswith(p)), None)
-        if inside is None:
-            continue
-        suffix = _suffix(entry.path)
-        name = entry.path[len(inside) : -len(suffix) or None]
-        if suffix.lower() not in MASK_SUFFIXES:
-            others += [entry.path] if _is_image(entry) else []
-        elif name not in found or suffix.lower() == ".png":
-            found[name] = ImageRef(name, suffix, entry)
-    if others:
-        _log.warning("%s: masks must be PNG, left out: %s", path, join_names(others))
-    masks = _match_to_images(found, root, images, stems=False)
-    lost = sorted(found.keys() - {mask.name for mask in masks.values()})
-    if lost:
-        _log.warning("%s: %d masks have no image of their name: %s", path, len(lost), join_names(lost))
-    return masks
-
-
-def _find_splits(
-    path: Path, entries: Sequence[Entry], root: str, images: Sequence[ImageRef], index: Path | None
-) -> dict[str, str]:
-    """The split of every image; empty without a splits.csv."""
-    by_path = {entry.path: entry for entry in entries if entry.path.endswith("splits.csv")}
-    entry = by_path.get(f"{root}splits.csv") or by_path.get("splits.csv")
-    if entry is None:
-        return {}
-    splits = _match_to_images(_read_splits(path, entry, index), root, images, stems=True)
-    unnamed = [ref.name for ref in images if ref.name not in splits]
-    if unnamed:
-        text = "%s: splits.csv doesn't name %d images, now in `train`: %s"
-        _log.warning(text, path, len(unnamed), join_names(unnamed))
-    return {ref.name: splits.get(ref.name, "train") for ref in images}
-
-
-def _match_to_images(found: dict[str, T], root: str, images: Sequence[ImageRef], stems: bool) -> dict[str, T]:
-    """What was `found` for each image, by the image's name; it may have been written with the image's suffix
-    or below the top folder.
-
-    `stems`: an image that keeps its suffix in its name may also be written without it.
-    """
-    names = {ref.name for ref in images}
-    matched: dict[str, T] = {}
-    for ref in images:
-        others = [f"{ref.name}{ref.suffix}", f"{root}{ref.name}"]
-        others += [ref.name.removesuffix(ref.suffix)] if stems else []
-        for key in [ref.name, *(key for key in others if key not in names)]:
-            if key in found:
-                matched[ref.name] = found[key]
-                break
-    return matched
-
-
-def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]:
-    def read() -> bytes:
-        with entry.open() as file:
-            return file.read()
-
-    try:
-        content = indexed(index, path, entry.path, read) if entry.kind == "packed" else read()
-        text = content.decode("utf-8-sig")
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: splits.csv can't be read: {error}") from error
-    if not {"name", "split"} <= set(reader.fieldnames or ()):
-        raise DataError(f"{path}: splits.csv must have the columns `name` and `split`")
-    splits: dict[str, str] = {}
-    for number, row in enumerate(rows, start=1):
-        name, split = row["name"], (row["split"] or "").strip()
-        if not name or not split:
-            raise DataError(f"{path}: splits.csv, row {number}, lacks a name or a split")
-        if splits.setdefault(name, split) != split:
-            both = f"{splits[name]}, {split}"
-            raise DataError(f"{path}: splits.csv gives {join_names([name])} two splits: {both}")
-    return splits

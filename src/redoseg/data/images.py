@@ -1,67 +1,35 @@
-"""Decodes any photo to 8-bit RGB and any mask to 8-bit labels, and brings both to a square."""
+"""Decodes any photo to 8-bit RGB and any mask to its values, and brings both to a square."""
 
-import struct
-import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import ExifTags, Image
 
+from redoseg.data.formats import UNREADABLE
+from redoseg.data.loading import loading
 from redoseg.errors import DataError
 
 Resize = Literal["antialias", "nearest"]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
-MASK_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".bmp", ".gif"})  # a mask must be stored without loss
 
-# Found by content, not by suffix. No others, since some (EPS) start programs. LFW's masks are PPM.
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-# Imported here because Pillow would import them on first use, which several threads must not do at once.
-_PLUGINS = (TiffImagePlugin, WebPImagePlugin)
-# What Pillow raises for damaged files; `Warning` where warnings are made errors, as in the tests.
-_UNREADABLE = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
-    *(RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning),
-)
-_AT_ONCE = 50_000_000  # pixels that all threads together decode at once; one takes 12 bytes at worst
-
-
-class Budget:
-    """An amount that threads share: each waits until enough is left, or until no other has any."""
-
-    def __init__(self, amount: int) -> None:
-        self._amount = amount
-        self._taken = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def take(self, part: int) -> Iterator[None]:
-        """Take a part for the length of a `with` block."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._taken == 0 or self._taken + part <= self._amount)
-            self._taken += part
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= part
-                self._changed.notify_all()
-
-
-_pixels = Budget(_AT_ONCE)
+_WIDE_WHITE = 240 << 8  # of 16 bits: from here on white, and no number of a class
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 
 
 def decode_image(file: BinaryIO | Path) -> Image.Image:
     """The photo in `file` as a viewer would show it: its first frame, upright, in mode RGB.
 
     Transparent parts become white. 16-bit grey is scaled to 8 bits from its full range, floats from [0, 1],
-    from [0, 255] or else from their largest value. DataError, in one line without the file's name, if the
-    photo is damaged, cut short or of more pixels than `PIL.Image.MAX_IMAGE_PIXELS` allows.
+    from [0, 255] or else from their largest value. Notes in the file that are damaged or huge are passed
+    over. DataError, in one line without the file's name, if pixels are damaged or missing, or if there are
+    more of them than `PIL.Image.MAX_IMAGE_PIXELS` allows.
     """
     with decoding(file) as image:
         return image
@@ -83,61 +51,107 @@ def decoding_sized(
     file: BinaryIO | Path, at_least: int | None = None
 ) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
     """As `decoding`, together with the width and height of what `decode_image` returns."""
-    with _open(file) as image:
-        width, height = image.size
-        if at_least is not None:
-            image.draft(None, (at_least, at_least))
-        with _pixels.take(image.width * image.height):
-            image.load()
-            turned = _turn_upright(image)
-            yield to_rgb(image), (height, width) if turned else (width, height)
+    with decoding_turned(file, at_least) as (image, size, _):
+        yield image, size
+
+
+@contextmanager
+def decoding_turned(
+    file: BinaryIO | Path, at_least: int | None = None
+) -> Iterator[tuple[Image.Image, tuple[int, int], int]]:
+    """As `decoding_sized`, together with the EXIF orientation, from 1 to 8, by which the photo was turned."""
+    with loading(file, at_least) as (image, (width, height)):
+        orientation = _orientation(image)
+        upright = turn(image, orientation)
+        yield to_rgb(upright), (height, width) if orientation > 4 else (width, height), orientation
 
 
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
-    """The labels in a mask file, (H, W) uint8: grey values or palette indices; 1-bit masks give 0 and 255.
+    """The values in a mask file, (H, W) uint8.
 
-    DataError, in one line without the file's name, if it doesn't decode, is coloured or has labels above 255.
+    They are grey values; of a palette of black and white alone its colours, of any other its indices; 0 and
+    255 of one bit; of 16 bits the numbers up to 255, or else the upper 8 bits; of floats up to 1 that many
+    255ths. Where all visible colours are one and the opacity differs, the opacity is the mask. The image is
+    not turned, whatever its EXIF data say. DataError, in one line without the file's name, if it doesn't
+    decode, is coloured, or has both a mask in its greys and another one in its opacity.
     """
-    with _open(file) as image:
-        image.load()
-        if image.mode in ("L", "P", "1", "LA", "PA"):
-            band = image.convert("L") if image.mode == "1" else image.getchannel(0)
-            return np.array(band, dtype=np.uint8)
-        values = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "CMYK") else image)
-    if values.ndim == 3:
-        if (values != values[..., :1]).any():
-            raise DataError("a mask must be 8-bit grey labels or a palette, and this one is in colours")
-        values = values[..., 0]
-    if values.min() < 0 or values.max() > 255 or (values != np.floor(values)).any():
-        raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
-    return values.astype(np.uint8)
+    with loading(file) as (image, _):
+        alpha = _opacity(image)
+        if image.mode in ("P", "PA"):
+            values = _palette_values(image)
+        elif image.mode in ("L", "1", "LA"):
+            values = np.array(image.convert("L") if image.mode == "1" else image.getchannel(0), np.uint8)
+        elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            return _wide_values(np.asarray(image), image.mode)
+        else:
+            colours = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))[..., :3]
+            values = _grey(colours, alpha)
+        return values if alpha is None else _grey_or_opacity(values, alpha)
+
+
+def _opacity(image: Image.Image) -> NDArray[np.uint8] | None:
+    """(H, W) uint8; None where it is the same all over, or a palette's own, whose indices say more."""
+    if "A" not in image.getbands():
+        return None
+    alpha = np.asarray(image.getchannel("A"), np.uint8)
+    return None if alpha.min() == alpha.max() else alpha
+
+
+def _palette_values(image: Image.Image) -> NDArray[np.uint8]:
+    """A palette's indices; grey values where all colours in use are black or white."""
+    indices = np.array(image.getchannel(0), np.uint8)
+    palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.unique(indices)
+    if (
+        used[-1] < len(palette)
+        and np.isin(palette[used], (0, 255)).all()
+        and (np.ptp(palette[used], 1) == 0).all()
+    ):
+        return palette[indices, 0]
+    return indices
+
+
+def _grey(colours: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """(H, W) uint8 of colours (H, W, 3); 0 all over for what is coloured and partly transparent."""
+    if (colours == colours[..., :1]).all():
+        return np.ascontiguousarray(colours[..., 0])
+    if alpha is not None:  # a cut-out: what it shows is the object
+        return np.zeros(alpha.shape, np.uint8)
+    raise DataError("a mask must be 8-bit grey labels or a palette, and this one is in colours")
+
+
+def _grey_or_opacity(values: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The one of the two that is a mask. DataError if both are, and not the same one."""
+    shown = values[alpha > 0]
+    if shown.min() == shown.max() or not (np.where(alpha > 0, values, 0) != alpha).any():
+        return alpha
+    raise DataError(
+        "its greys are one mask and its transparency is another: save the right one alone, in grey"
+    )
+
+
+def _wide_values(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """(H, W) uint8 of values of more than 8 bits."""
+    top, whole = float(values.max()), bool((values == np.floor(values.astype(np.float64))).all())
+    if values.min() < 0 or not np.isfinite(top):
+        raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.min()}")
+    if mode == "F" and top <= 1:
+        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    if whole and top <= 255:
+        return values.astype(np.uint8)
+    if mode != "F" and 65535 >= top >= _WIDE_WHITE:  # 16-bit black and white
+        return to_bytes(values, "I;16")
+    raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
 
 
 def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
     """The grey values of an image, (H, W) uint8; of one with colours or alpha its first channel. 16 bits are
     scaled to 8. DataError, in one line without the file's name, if it doesn't decode."""
-    with _open(file) as image:
-        image.load()
+    with loading(file) as (image, _):
         if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            return _to_bytes(np.asarray(image), image.mode)
+            return to_bytes(np.asarray(image), image.mode)
         grey = image.convert("RGB") if image.mode in ("P", "PA", "1") else image
         return np.array(grey.getchannel(0), dtype=np.uint8)
-
-
-@dataclass(frozen=True)
-class MaskRule:
-    """How a mask file becomes labels: `read` gives (H, W) uint8.
-
-    It raises DataError, in one line without the file's name, for a file that can't be a mask. `name` is
-    part of a cache's key and has to change when `read` does.
-    """
-
-    name: str
-    read: Callable[[BinaryIO], NDArray[np.uint8]]
-
-
-LABELS = MaskRule("", decode_label)
-"""The files hold the labels themselves."""
 
 
 def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:
@@ -163,38 +177,24 @@ def _centre(width: int, height: int) -> tuple[int, int, int, int]:
     return left, upper, left + side, upper + side
 
 
-@contextmanager
-def _open(file: BinaryIO | Path) -> Iterator[Image.Image]:
-    """Open an image without decoding it; whatever Pillow raises about it in the block becomes a DataError."""
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            yield image
-    except _UNREADABLE as error:
-        raise DataError(_describe_error(error)) from error
-
-
-def _describe_error(error: BaseException) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image, or damaged from its first bytes on"
-    if isinstance(error, MemoryError):
-        return "too large for this machine's memory"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _turn_upright(image: Image.Image) -> bool:
-    """Turn the image as its EXIF data say; returns whether width and height changed places."""
+def _orientation(image: Image.Image) -> int:
+    """From 1 to 8, as EXIF numbers them; 1 if there is none, or no sound one."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-        ImageOps.exif_transpose(image, in_place=True)
-    except _UNREADABLE:  # only the EXIF data are damaged: the pixels can be used
-        return False
-    return orientation in (5, 6, 7, 8)
+    except UNREADABLE:  # only the EXIF data are damaged: the pixels can be used
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """The image upright, if its EXIF data give this orientation, from 1 to 8."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A decoded image of any mode as RGB, as `decode_image` says; an RGB image is returned as it is."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_to_bytes(np.asarray(image), image.mode)).convert("RGB")
+        return Image.fromarray(to_bytes(np.asarray(image), image.mode)).convert("RGB")
     if image.has_transparency_data:
         shown = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", shown.size, "white")
@@ -203,8 +203,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _to_bytes(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
-    """(H, W) uint8 from grey values of more than 8 bits."""
+def to_bytes(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
+    """(H, W) uint8 from grey values of more than 8 bits, whose mode Pillow calls `mode`."""
     grey = np.nan_to_num(values.astype(np.float32))
     tops = (1.0, 255.0, 65535.0) if mode == "F" else (65535.0,)
     top = next((t for t in tops if grey.max() <= t), float(grey.max()))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
 SPLITS = ("train", "val", "test")
 _MAGIC = {1: 0x00000801, 3: 0x00000803}  # first four bytes of a file of unsigned bytes, by dimensions
@@ -27,7 +28,7 @@ class Digits:
 def load(mnist: Path | None) -> dict[str, Digits]:
     """The digits of the splits 'train', 'val' and 'test', which share none. `mnist` is the folder with
     MNIST's four files; None: scikit-learn's digits. DataError for bad files."""
-    return _from_sklearn() if mnist is None else _from_idx(Path(mnist))
+    return _from_sklearn() if mnist is None else _from_idx(expanded(mnist))
 
 
 def missing_files(folder: Path) -> list[str]:

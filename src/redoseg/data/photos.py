@@ -1,7 +1,6 @@
 """The photos and masks of one source, brought to one size: from a listing of files to splits."""
 
 import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.data import cache
-from redoseg.data.folder import FolderListing, ImageRef, digest, join_names
-from redoseg.data.images import MaskRule, Resize, decoding, fit_image, fit_label
+from redoseg.data.archive import status_stamp
+from redoseg.data.folder import FolderListing, digest
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.images import Resize, decoding, decoding_turned, fit_image, fit_label, turn
 from redoseg.data.labels import UNLABELLED, LabelMap
+from redoseg.data.loading import pillow_silenced
+from redoseg.data.mask_files import MaskRule
+from redoseg.data.mask_notes import WIDTH, find_doubts, find_turns, labels_in, note_mask, say_what_was_read
+from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -36,7 +41,8 @@ class PhotoSet:
 
     def splits(self, n: int) -> dict[str, "PhotoSplit"]:
         """The images that decode, by split, with labels of `n` regions; without a splits.csv all train."""
-        label_map = LabelMap(self._values(), n, self.listing.stem)
+        found = np.zeros(0, np.int64) if self.masks is None else labels_in(self.masks.notes)
+        label_map = LabelMap(found, n, self.listing.stem)
         mask_rows = np.full(len(self.listing.images), -1, np.int64)
         for mask_row, row in enumerate(self.masked):
             if self.masks is not None and mask_row not in self.masks.failed:
@@ -50,13 +56,6 @@ class PhotoSet:
             for name, part in rows.items()
         }
 
-    def _values(self) -> NDArray[np.int64]:
-        """All values that occur in the set's masks at their full size, rising."""
-        if self.masks is None:
-            return np.zeros(0, np.int64)
-        seen = np.bitwise_or.reduce(self.masks.notes, axis=0)
-        return np.flatnonzero(np.unpackbits(seen.view(np.uint8)))
-
 
 class PhotoSplit:
     """The photos of one split of one source; see `redoseg.data.dataset.Split`."""
@@ -68,6 +67,7 @@ class PhotoSplit:
         self.names: Sequence[str] = [photos.listing.images[row].name for row in rows]
         self._photos, self._label_map = photos, label_map
         self._rows, self._mask_rows = rows, mask_rows
+        self._turns = np.zeros(0, np.int64) if photos.masks is None else find_turns(photos.masks.notes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,6 +84,8 @@ class PhotoSplit:
         labels = np.full((len(rows), self._photos.size, self._photos.size), UNLABELLED, np.uint8)
         if self._photos.masks is not None and (rows >= 0).any():
             labels[rows >= 0] = self._label_map(self._photos.masks.rows.take(rows[rows >= 0]))
+            for index in np.flatnonzero((rows >= 0) & (self._turns[rows] > 1)):
+                labels[index] = _turn_labels(labels[index], self._turns[rows[index]])
         return labels
 
     def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -96,28 +98,36 @@ class PhotoSplit:
             if self._mask_rows[index] < 0:
                 return photo, np.full((height, width), UNLABELLED, np.uint8)
             with listing.masks[ref.name].open() as file:
-                labels = self._label_map(listing.rule.read(file))
+                labels = self._label_map(listing.rule.read(file)[0])
+            labels = _turn_labels(labels, self._turns[self._mask_rows[index]])
         except (OSError, DataError) as error:
             raise DataError(f"{ref.entry.path} or its mask can't be read: {error}") from error
         nearest = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
         return photo, np.asarray(nearest, np.uint8)
 
 
+def _turn_labels(labels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    return np.asarray(turn(Image.fromarray(labels), int(orientation)), np.uint8)
+
+
 def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:
     """The cache keys of the images and of the masks; that of the images doesn't depend on the masks."""
     # times within an archive may all be 0, so the archive's own counts here, though not in a fingerprint
     status = listing.path.stat() if listing.path.is_file() else None
-    times = (status.st_size, status.st_mtime_ns) if status else ()
+    times = (status_stamp(status),) if status else ()
     how = () if resize == "antialias" else (resize,)
     images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *how, *times)
-    rule = (listing.rule.name,) if listing.rule.name else ()
-    return images, digest(listing.masks.values(), "masks", images, *rule, *listing.masks)
+    return images, digest(listing.masks.values(), "masks", images, listing.rule.name, *listing.masks)
 
 
-def fingerprint(listing: FolderListing, size: int, resize: Resize) -> str:
-    """32 hex digits of what is trained on: the photos' names, file sizes, splits and way to their size. They
-    are the same for a copy of the files elsewhere, and with or without masks."""
-    return digest(listing.images, cache.FORMAT, size, resize, sorted(listing.splits.items()), times=False)
+def fingerprints(photos: PhotoSet, resize: Resize) -> tuple[str, str]:
+    """32 hex digits of what is trained on: the photos' names, contents, splits and way to their size. They
+    are the same for a copy of the files elsewhere, and with or without masks. Then what stood for the same
+    until redoseg 0.2, which knew sizes instead of contents."""
+    listing = photos.listing
+    how = (photos.size, resize, sorted(listing.splits.items()))
+    former = digest(listing.images, 1, *how, times=False)
+    return digest(listing.images, former, photos.images.contents.tolist(), times=False), former
 
 
 def open_photos(
@@ -127,7 +137,7 @@ def open_photos(
     DataError if no photo decodes. One warning names the photos that are left out, another one the masks."""
     image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
-    photos = cache.Task(image_key, refs, (size, size, 3), 2, partial(_read_photo, size, resize))
+    photos = cache.Task(image_key, refs, (size, size, 3), 3, partial(_read_photo, size, resize))
     images = _load_or_build(folder, photos, progress)
     lost = _describe_failures(refs, images.failed)
     if len(lost) == len(refs):
@@ -140,17 +150,21 @@ def open_photos(
         return PhotoSet(listing, size, images, None, [], lost)
     refs = [listing.masks[refs[row].name] for row in rows]
     work = partial(_read_mask, size, listing.rule, images.notes[rows])
-    masks = _load_or_build(folder, cache.Task(mask_key, refs, (size, size), 4, work), progress)
+    masks = _load_or_build(folder, cache.Task(mask_key, refs, (size, size), WIDTH, work), progress)
     bad = _describe_failures(refs, masks.failed)
     if bad:
         text = "%s: %d masks can't be used, their images count as unlabelled: %s"
         _log.warning(text, listing.path, len(bad), join_names(bad))
+    read = [row for row in range(len(refs)) if row not in masks.failed]
+    if read:
+        _log.info("%s: %s", listing.path, say_what_was_read(masks.notes[read]))
+        for doubt in find_doubts(masks.notes[read], [refs[row].name for row in read]):
+            _log.warning("%s: %s", listing.path, doubt)
     return PhotoSet(listing, size, images, masks, rows, [*lost, *bad])
 
 
 def _load_or_build(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
-    with warnings.catch_warnings():  # Pillow warns of odd files; those that don't decode are named by us
-        warnings.filterwarnings("ignore", module=r"PIL\.")
+    with pillow_silenced():
         return cache.load_or_build(folder, task, progress)
 
 
@@ -159,18 +173,26 @@ def _describe_failures(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> l
 
 
 def _read_photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
-    """The photo at its new size, and its own width and height or, of a JPEG, a fraction of them."""
-    with decoding(file, at_least=_DRAFT * size if resize == "antialias" else None) as image:
-        return fit_image(image, size, resize), np.array(image.size, np.int64)
+    """The photo at its new size; its own width and height or, of a JPEG, a fraction of them; its orientation
+    in the file."""
+    least = _DRAFT * size if resize == "antialias" else None
+    with decoding_turned(file, at_least=least) as (image, _, orientation):
+        return fit_image(image, size, resize), np.array([*image.size, orientation], np.int64)
 
 
 def _read_mask(size: int, rule: MaskRule, photos: NDArray[np.int64], index: int, file: BinaryIO) -> cache.Row:
-    """The labels at their new size, and as bits the values in the file. DataError for another shape."""
-    label = rule.read(file)
-    height, width = label.shape
-    photo_width, photo_height = photos[index].tolist()
-    expected = width * photo_height / photo_width
-    if abs(height - expected) > max(1, 0.01 * expected):
-        raise DataError(f"{width} x {height} is not the shape of its photo, {photo_width} x {photo_height}")
-    seen = np.bincount(label.ravel(), minlength=256) > 0
-    return fit_label(label, size), np.packbits(seen).view(np.int64)
+    """The labels at their new size, and what `note_mask` notes. DataError for another shape."""
+    labels, kind = rule.read(file)
+    width, height, orientation = photos[index].tolist()
+    upright = _has_shape(labels, width, height)
+    lying = _has_shape(labels, height, width) if orientation > 4 else upright
+    if not (upright or lying):
+        size_read = f"{labels.shape[1]} x {labels.shape[0]}"
+        raise DataError(f"{size_read} is not the shape of its photo, {width} x {height}")
+    return fit_label(labels, size), note_mask(labels, kind, orientation, (lying, upright))
+
+
+def _has_shape(labels: NDArray[np.uint8], width: int, height: int) -> bool:
+    """Whether labels have the shape of a photo, whatever the size of both."""
+    expected = labels.shape[1] * height / width
+    return abs(labels.shape[0] - expected) <= max(1, 0.01 * expected)

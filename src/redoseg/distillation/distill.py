@@ -110,7 +110,7 @@ def _open_data(
         dataset = open_everywhere(dataclasses.replace(described, size=size), console, group)
     except DataError as error:
         raise DataError(f"{error} ({run} was trained on it: --data says where it is now)") from error
-    if dataset.fingerprint != RunFolder(run).fingerprint():
+    if not dataset.is_the_one(RunFolder(run).fingerprint()):
         where = " ".join(described.data)
         raise DataError(
             f"{where} isn't what {run} was trained on, or has changed since: bring back the same files, or "

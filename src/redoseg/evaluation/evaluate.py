@@ -28,7 +28,7 @@ from redoseg.evaluation.metrics import (
     per_image,
 )
 from redoseg.evaluation.trivial import disc, fixed_mask
-from redoseg.models.backends.torch import torch_backend
+from redoseg.models.backends.torch import TorchBackend
 from redoseg.models.card import AS_WRITTEN, ROWS, WHOLE
 from redoseg.models.model import Model
 from redoseg.models.source import find_model
@@ -205,7 +205,7 @@ def score_whole(model: Model, starts: tuple[float, ...] | None, split: Split) ->
 
 def _segmenter(model: Model, starts: tuple[float, ...] | None) -> Segmenter:
     refining = Refining() if starts is None else Refining(starts)
-    return Segmenter(torch_backend(model.f), n=model.f.n, size=model.f.size, refine=refining)
+    return Segmenter(TorchBackend(model.f), n=model.f.n, size=model.f.size, refine=refining)
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from redoseg.errors import ConfigError
 from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.exporting.onnx import export_onnx
+from redoseg.files import expanded
 from redoseg.models.card import Card
 from redoseg.models.source import ModelSource, find_model
 
@@ -45,8 +46,8 @@ def export(
     card = difference = None
     if hub_folder is not None:
         card = write_hub_folder(
-            source, Path(hub_folder), subject=subject, data_text=data_text, data_licence=data_licence
+            source, expanded(hub_folder), subject=subject, data_text=data_text, data_licence=data_licence
         )  # fmt: skip
     if onnx is not None:
-        difference = export_onnx(source.load().f, Path(onnx), source.starts())
+        difference = export_onnx(source.load().f, expanded(onnx), source.starts())
     return Exported(card, difference)

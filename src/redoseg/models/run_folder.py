@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
-from redoseg.files import leftovers, read_json, write_aside, write_folder_aside, write_json
+from redoseg.files import asides, expanded, leftovers, read_json, write_aside, write_folder_aside, write_json
 
 _log = logging.getLogger("redoseg.models")
 
@@ -24,7 +25,7 @@ class RunFolder:
     """The folder of a run, with the paths of its files. Nothing is read or written until a method does so."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path = expanded(path)
         self.description = path / "run.json"
         self.metrics = path / "metrics.jsonl"
         self.checkpoints = path / "checkpoints"
@@ -123,6 +124,16 @@ class RunFolder:
         with self._read_description() as description:
             return str(description["data"]["fingerprint"])
 
+    def find_data(self, data: Sequence[str]) -> tuple[str, ...]:
+        """The run's `data`; what isn't there, seen from the working directory, from where run.json has it."""
+        with self._read_description() as description:
+            noted = description.get("data_from_here") or [None] * len(data)
+        here = (None if place is None else os.path.normpath(self.path.absolute() / place) for place in noted)
+        return tuple(
+            place if place is not None and not os.path.exists(source) and os.path.exists(place) else source
+            for source, place in zip(data, here, strict=True)
+        )
+
     def original_config(self) -> TrainConfig | DistillConfig:
         """The options of the command that began the run. Raises as `config`."""
         with self._read_description() as description:
@@ -144,7 +155,7 @@ class RunFolder:
         it holds something else."""
         self.refuse_tries()
         if not self.exists:
-            ignored = {*leftovers(self.path), self.path / ".lock", self.targets}
+            ignored = {*asides(self.path), self.path / ".lock", self.targets}
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
             return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Union
 
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
-from redoseg.files import read_json
+from redoseg.files import expanded, read_json
 from redoseg.models import hub
 from redoseg.models.card import CARD, CONFIG, ONNX, REFINING, WEIGHTS, Card, read_card
 from redoseg.models.run_folder import RunFolder
@@ -173,7 +173,7 @@ def find_model(
     """
     if not isinstance(model, str | Path):
         return model
-    path = Path(model).expanduser()
+    path = expanded(model)
     if (path / "run.json").is_file():
         return _find_checkpoint(RunFolder(path), checkpoint, weights)
     if checkpoint != "last" or weights is not None:
@@ -199,7 +199,7 @@ def find_model(
 
 def absolute(model: str | Path) -> str | Path:
     """MODEL as an absolute path, if it is a path, so that it is valid from any folder; else as it is."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     here = (path / "run.json").is_file() or (path / CONFIG).is_file() or _is_onnx(path)
     return path.absolute() if here else model
 

@@ -13,6 +13,7 @@ from redoseg.config import Box
 from redoseg.data.images import decode_image, fit_image, to_rgb
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.figures.tiles import GridContent, sample_grid
+from redoseg.files import expanded
 from redoseg.method import compositing
 from redoseg.models.model import Model
 from redoseg.models.source import ModelSource, find_model
@@ -50,7 +51,7 @@ def _rgb(photo: str | os.PathLike[str] | Image.Image) -> Image.Image:
     if isinstance(photo, Image.Image):
         return photo if photo.mode == "RGB" else to_rgb(photo)
     try:
-        return decode_image(Path(photo))
+        return decode_image(expanded(os.fspath(photo)))
     except DataError as error:
         raise DataError(f"{photo}: {error}") from error
 

@@ -98,7 +98,7 @@ def load_figure_runs(experiment: Experiment, names: Sequence[str]) -> tuple[list
 
 def _load_run(paper_set: PaperSet, config: TrainConfig) -> FigureRun:
     dataset, folder = open_data(config), RunFolder(config.out)
-    if folder.fingerprint() != dataset.fingerprint:
+    if not dataset.is_the_one(folder.fingerprint()):
         raise DataError(f"the data has changed since {folder.path} was trained: bring back the same files")
     model = load_model(folder.path, checkpoint=RULE, device=pick_device(config.device))
     return FigureRun(paper_set, config, dataset, model, choose_pool(dataset))

@@ -37,7 +37,7 @@ def score_run(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     outcome = {"seed": config.seed, "collapses": collapses, "failed": failed}
     if failed is not None:
         return outcome | {"rules": {}}
-    if run.fingerprint() != dataset.fingerprint:
+    if not dataset.is_the_one(run.fingerprint()):
         raise DataError(f"the data has changed since {run.path} was trained: bring back the same files")
     file = run.path / "scores.json"
     rules = read_json(file) if file.is_file() else {}

@@ -40,6 +40,7 @@ def segment_on_ray(
     workers: int | None = None,
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> SegmentReport:
     """As `segment_files`, with the same masks, but done by the workers of a Ray cluster.
@@ -68,7 +69,7 @@ def segment_on_ray(
 
     try:
         sources = [absolute_source(source) for source in inputs]
-        return segment_jobs(run, sources, out, progress=progress, each=each)
+        return segment_jobs(run, sources, out, progress=progress, each=each, overwrite=overwrite)
     except RayError as error:
         raise _find_cause(error) from error
     finally:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from redoseg.data.images import to_rgb
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
 Photo = Image.Image | NDArray[np.uint8] | str | os.PathLike[str]
 
@@ -32,7 +33,7 @@ def to_rgb_image(photo: object) -> Image.Image:
 def naming_errors(photo: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives the photo's path to a block, and puts its name in front of the DataErrors that the block raises.
     DataError, too, where there is no such file or where it is a folder."""
-    path = Path(photo)
+    path = expanded(os.fspath(photo))
     if path.is_dir():
         raise DataError(
             f"{path} is a folder: `redoseg segment` takes one, a Segmenter takes a list of photos"

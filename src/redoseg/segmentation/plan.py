@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from redoseg.data.folder import FolderListing, ImageRef, join_names
+from redoseg.data.folder import FolderListing
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.naming import find_path, join_names
 from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +58,11 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     sources: dict[tuple[str, str], str | Path] = {}
     for source in inputs:  # two spellings of one input have the same data set's name, or "", and real path
         name, path = parse_native(source) or ("", source)
-        sources[name, os.path.realpath(path)] = source
+        sources[name, os.path.realpath(expanded(path))] = source
     listings, failed = [], []
     for source in sources.values():
         try:
-            if parse_native(source) is None and not (path := Path(source).absolute()).exists():
+            if parse_native(source) is None and not (path := find_path(expanded(source).absolute())).exists():
                 raise DataError(f"there is no {path}: give an image, a folder, a .tar or a .zip of images")
             listings.append(list_source(source, sidecars=False))
         except DataError as error:
@@ -78,12 +81,10 @@ def _check_apart(listing: FolderListing, out: Path) -> None:
     parts = out.relative_to(folder).parts
     first = listing.images[0]
     inside = first.entry.path.removesuffix(_full_name(first))  # "", "top/", "images/" or "top/images/"
-    place = "".join(f"{part}/" for part in parts)
     root = inside.removesuffix("images/") if f"/{inside}".endswith("/images/") else inside
-    masks_folder = place.startswith((f"{root}masks/", "masks/"))
-    beside_images = root != inside and place.startswith(root) and not place.startswith(inside)
+    masks_folder = "".join(f"{part}/" for part in parts).startswith((f"{root}masks/", "masks/"))
     hidden = any(part.startswith(".") for part in parts)
-    if not parts or not (masks_folder or beside_images or hidden):
+    if not parts or not (masks_folder or hidden):
         raise DataError(f"--out {out} is among the photos of {listing.path}: masks would be taken for photos")
 
 

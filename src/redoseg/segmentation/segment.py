@@ -19,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from redoseg.cores import usable_cores
 from redoseg.data.archive import Entry, read_in_order
-from redoseg.data.images import IMAGE_SUFFIXES, decoding
+from redoseg.data.formats import IMAGE_SUFFIXES
+from redoseg.data.images import decoding
 from redoseg.errors import DataError
-from redoseg.files import leftovers_of, write_aside
+from redoseg.figures.own_png import check_replaceable, save_own_png
+from redoseg.files import expanded, leftovers_of, write_aside
 from redoseg.segmentation.plan import MaskJob, plan_jobs
 from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
 
@@ -30,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 16  # photos that the network is given at once
 _AHEAD = 2  # chunks waiting for the network, so that it is never idle; one more chunk is being read
-_THREADS = min(4, os.cpu_count() or 1)  # that decode and write: each holds one whole photo in memory
+_THREADS = min(4, usable_cores())  # that decode and write: each holds one whole photo in memory
 _PNG: dict[str, Any] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
 _BIG = 8_000_000  # pixels: of larger masks one is made at a time, to save memory
 _one_big_mask = threading.Lock()
@@ -95,6 +98,7 @@ def segment_files(
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
     cutouts: str | Path | None = None,
+    overwrite: bool = False,
 ) -> SegmentReport:
     """Write a mask for every photo in `inputs` to the folder `out`, as `out`/<relative path>.png.
 
@@ -103,12 +107,19 @@ def segment_files(
     number of the region. Where two masks would have the same name, the photo's suffix (a.jpg.png) or its
     input's name is added (`plan.py`). A photo that can't be read is reported, and the others are done.
     `cutouts`: another folder, for the photos themselves as PNG of the same names, transparent outside of
-    their objects.
+    their objects. A file that is there already is only replaced if this function wrote it and it hasn't been
+    changed since; with `overwrite` any mask is, but nothing else.
     `progress` is called with (photos done, photos in all), `each` with every mask that was written. Raises
-    DataError without any input, or if `out` lies among the photos or can't be written to.
+    DataError without any input, or if `out` lies among the photos, holds a file that mustn't be replaced or
+    can't be written to.
     """
     return segment_jobs(
-        lambda jobs: run_jobs(segmenter, jobs), inputs, out, progress=progress, each=each, cutouts=cutouts
+        lambda jobs: run_jobs(segmenter, jobs),
+        *(inputs, out),
+        progress=progress,
+        each=each,
+        cutouts=cutouts,
+        overwrite=overwrite,
     )
 
 
@@ -120,11 +131,14 @@ def segment_jobs(
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
     cutouts: str | Path | None = None,
+    overwrite: bool = False,
 ) -> SegmentReport:
     """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
-    out = Path(os.path.realpath(out))
-    apart = None if cutouts is None else Path(os.path.realpath(cutouts))
+    out = Path(os.path.realpath(expanded(out)))
+    apart = None if cutouts is None else Path(os.path.realpath(expanded(cutouts)))
     jobs, failed = plan_jobs(inputs, out, apart)
+    check_replaceable((job.target for job in jobs), overwrite=overwrite)
+    check_replaceable(job.cutout for job in jobs if job.cutout is not None)
     for folder in (out, apart) if jobs else ():
         if folder is not None:
             _make_folder(folder)
@@ -207,7 +221,7 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
         return Failure(job, _error_text(error))
     try:
         for target, picture in reversed(pictures):  # the mask comes last: where it is, all is
-            write_aside(target, partial(picture.save, format="PNG", **_PNG))
+            write_aside(target, partial(save_own_png, picture, **_PNG))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         if isinstance(error, OSError) and error.errno in _FATAL:
             raise DataError(f"masks can't be written to {job.target.parent}: {_error_text(error)}") from error

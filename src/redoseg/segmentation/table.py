@@ -6,7 +6,7 @@ from csv import writer
 from pathlib import Path
 from typing import TextIO
 
-from redoseg.files import leftovers_of
+from redoseg.files import aside_of, leftovers_of
 from redoseg.segmentation.segment import WrittenMask
 
 COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom")
@@ -17,7 +17,7 @@ class MaskTable:
     mask there is none, and what was there stays."""
 
     def __init__(self, file: Path) -> None:
-        self.file, self.aside = file, file.with_name(f".{file.name}.{os.getpid()}")
+        self.file, self.aside = file, aside_of(file)
         self._stream: TextIO | None = None
 
     def write(self, mask: WrittenMask) -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from torch import Tensor
 
 from redoseg.config import TrainConfig
+from redoseg.files import paths_from
 from redoseg.training.distributed import SingleProcess
 from redoseg.version import __version__
 
@@ -25,6 +26,7 @@ def description(config: TrainConfig, data: dict[str, object], device: torch.devi
     """The content of run.json: every option, the data, and what the last bits depend on: versions, device."""
     return {
         "config": config.as_json(),
+        "data_from_here": paths_from(config.out, config.data),
         "data": data,
         "versions": {
             "redoseg": __version__,

@@ -78,7 +78,9 @@ def _resumed_config(path: Path, changed: dict[str, Any]) -> TrainConfig:
     if not folder.exists:
         folder.refuse_tries()
         raise ConfigError(f"{path} holds no run: `redoseg train DATA --out {path}` begins one")
-    return dataclasses.replace(folder.config(), out=path, **changed).resolved()
+    config = folder.config()
+    data = {"data": folder.find_data(config.data)}
+    return dataclasses.replace(config, out=path, **(data | changed)).resolved()
 
 
 def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dataset:

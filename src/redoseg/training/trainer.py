@@ -237,7 +237,7 @@ class Trainer:
     def _check_compatible(self, saved: State) -> None:
         """Raise DataError if the data isn't the checkpoint's, ConfigError if --steps is below its step."""
         out = self.config.out
-        if saved["data"] != self.dataset.fingerprint:
+        if not self.dataset.is_the_one(saved["data"]):
             raise DataError(
                 f"the data of {out} has changed since it was trained on: bring back the "
                 "same files, or train anew with another --out"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath
 
 from redoseg.errors import DataError, first_line
+from redoseg.files import aside_of
 
 _BROKEN = (tarfile.TarError, EOFError, zlib.error)
 
@@ -19,7 +20,7 @@ def unpack(archive: Path, folder: Path, places: Mapping[str, str]) -> None:
     lacks one of them, or holds anything, wanted or not, that could reach outside of the folder: an absolute
     path, `..`, a link or a device.
     """
-    aside = folder / f".{archive.name}.{os.getpid()}"
+    aside = aside_of(folder / archive.name)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)

@@ -12,8 +12,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import ImageRef
-from redoseg.data.images import MaskRule, decode_grey
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.images import decode_grey
+from redoseg.data.mask_files import MaskRule, numbered
 from redoseg.data.native import layout
 from redoseg.errors import DataError
 
@@ -121,4 +122,4 @@ def read_bird(file: BinaryIO) -> NDArray[np.uint8]:
     return (decode_grey(file) > 127).astype(np.uint8)
 
 
-RULE = MaskRule("cub 1", read_bird)
+RULE = MaskRule("cub 1", numbered(read_bird))

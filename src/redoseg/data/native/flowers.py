@@ -10,8 +10,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import ImageRef
-from redoseg.data.images import MaskRule, decode_image
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.images import decode_image
+from redoseg.data.mask_files import MaskRule, numbered
 from redoseg.data.native import layout
 from redoseg.errors import DataError
 
@@ -99,4 +100,4 @@ def read_flower(file: BinaryIO) -> NDArray[np.uint8]:
     return np.asarray(np.square(pixels - _BLUE).sum(axis=2) > _TOLERANCE**2, np.uint8)
 
 
-RULE = MaskRule("flowers 1", read_flower)
+RULE = MaskRule("flowers 1", numbered(read_flower))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from redoseg.data.archive import list_folder
-from redoseg.data.folder import ImageRef, join_names
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.listing import list_folder
+from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -20,7 +21,7 @@ def find_files(folder: Path, pattern: str) -> dict[str, ImageRef]:
     if not folder.is_dir():
         return {}
     try:
-        entries = list_folder(folder)
+        entries = list_folder(folder).entries
     except OSError as error:
         raise DataError(f"{folder} can't be read: {error.strerror or error}") from error
     refs: dict[str, ImageRef] = {}

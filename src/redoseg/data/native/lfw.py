@@ -9,8 +9,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.folder import ImageRef, join_names
-from redoseg.data.images import MaskRule, decode_image
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.images import decode_image
+from redoseg.data.mask_files import MaskRule, numbered
+from redoseg.data.naming import join_names
 from redoseg.data.native import layout
 from redoseg.errors import DataError
 
@@ -149,4 +151,4 @@ def read_parts(file: BinaryIO) -> NDArray[np.uint8]:
     return np.where(background, 0, np.where(red > green, 2, 1)).astype(np.uint8)
 
 
-RULE = MaskRule("lfw 1", read_parts)
+RULE = MaskRule("lfw 1", numbered(read_parts))

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from redoseg.data.folder import FolderListing, ImageRef, scan
-from redoseg.data.images import MaskRule
+from redoseg.data.folder import FolderListing, scan
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.mask_files import MaskRule
 from redoseg.data.native import cub, flowers, lfw
 from redoseg.errors import DataError
+from redoseg.files import expanded
 
 
 class Reader(Protocol):
@@ -48,13 +50,13 @@ def parse_native(source: str | Path) -> tuple[str, Path] | None:
     name, _, folder = str(source).partition(":")
     if isinstance(source, Path) or not folder or name not in _READERS:
         return None
-    return name, Path(folder).expanduser()  # a shell leaves ~ alone after a colon
+    return name, expanded(folder)  # a shell leaves ~ alone after a colon
 
 
 def absolute_source(source: str | Path) -> str | Path:
     """The same DATA for another working directory: an absolute Path, or `lfw:DIR` with an absolute DIR."""
     native = parse_native(source)
-    return Path(source).absolute() if native is None else f"{native[0]}:{native[1].absolute()}"
+    return expanded(source).absolute() if native is None else f"{native[0]}:{native[1].absolute()}"
 
 
 def list_source(source: str | Path, *, sidecars: bool = True, index: Path | None = None) -> FolderListing:
@@ -92,7 +94,7 @@ def find_missing(name: str, root: str | Path) -> list[str]:
 
 
 def _folder(name: str, root: str | Path) -> Path:
-    folder = Path(os.path.abspath(Path(root).expanduser()))
+    folder = Path(os.path.abspath(expanded(root)))
     if folder.is_file():
         raise DataError(f"{name}:{root} is a file: unpack it, and give the folder that it was unpacked to")
     if not folder.is_dir():

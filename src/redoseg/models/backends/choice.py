@@ -72,7 +72,7 @@ def _with_onnx(source: ModelSource, device: str) -> OnnxBackend | None:
 
 def _with_torch(model: str | Path, source: ModelSource, device: str) -> MaskBackend:
     try:
-        from redoseg.models.backends.torch import torch_backend
+        from redoseg.models.backends.torch import TorchBackend
         from redoseg.tensors import pick_device
 
         f = source.load(pick_device(device)).f
@@ -81,7 +81,7 @@ def _with_torch(model: str | Path, source: ModelSource, device: str) -> MaskBack
         if missing is None:
             raise
         raise missing from error
-    return MaskBackend(torch_backend(f), f.n, f.size, source.starts())
+    return MaskBackend(TorchBackend(f), f.n, f.size, source.starts())
 
 
 def _on_cpu(device: str) -> bool:

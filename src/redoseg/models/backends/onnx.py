@@ -1,5 +1,6 @@
 """A mask network in an ONNX file as a function of arrays, with ONNX Runtime."""
 
+import ctypes
 import json
 import os
 from collections.abc import Sequence
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from redoseg.cores import usable_cores
 from redoseg.errors import ConfigError, ModelError
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import: else it writes to the home folder
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 INPUT, OUTPUT, INFO = "images", "masks", "redoseg"
 BATCH, HEIGHT, WIDTH = "batch", "height", "width"
@@ -33,7 +37,7 @@ class OnnxBackend:
     `n` is the number of regions, `size` the side that the network was trained at, `starts` are the thresholds
     from which its masks are refined (None: the file states none), `info` is all that is noted in the file.
     Several images are spread over threads, each on one: threads that share an image wait for one another at
-    every layer. It may be called from several threads at once."""
+    every layer. It may be called from several threads at once, pickled, and used in a forked process."""
 
     def __init__(self, path: Path, *, threads: int | None = None, device: str = "cpu") -> None:
         """`threads`: None for one on each core. `device`: "cpu" or "cuda".
@@ -54,9 +58,24 @@ class OnnxBackend:
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
-        self._sessions = {(self._threads, False): session}
+        self._begin({(self._threads, False): session})
+
+    def _begin(self, sessions: dict[tuple[int, bool], onnxruntime.InferenceSession]) -> None:
+        self._sessions, self._process = sessions, os.getpid()
+        vars(self).pop("_pool", None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_sessions", "_pool")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin({})
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        if os.getpid() != self._process:  # a forked process has its parent's sessions, but not their threads
+            for session in self._sessions.values():  # to end one would be to wait for its threads
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+            self._begin({})
         square = images.shape[2:] == (self.size, self.size)
         if not self._on_cpu or len(images) < self._threads:
             return self._masks(images, self._threads, square)
@@ -91,8 +110,8 @@ class OnnxBackend:
 
 
 def cores() -> int:
-    """How many threads may work at once: what OMP_NUM_THREADS says, else the process's cores."""
+    """How many threads may work at once: what OMP_NUM_THREADS says, but no more than `usable_cores`, since
+    threads that share a core wait for one another."""
     asked = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch reads it, and Ray sets it for its workers
-    if asked.isdecimal() and int(asked) > 0:
-        return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = usable_cores()
+    return min(int(asked), usable) if asked.isdecimal() and int(asked) > 0 else usable

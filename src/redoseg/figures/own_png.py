@@ -1,0 +1,69 @@
+"""PNG files that know who wrote them, so that nothing else is ever written over."""
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from redoseg.data.mask_files import is_mask
+from redoseg.data.naming import join_names
+from redoseg.errors import DataError
+
+_END = b"\0\0\0\0IEND\xaeB`\x82"
+_TEXT = b"Software\0redoseg "
+
+
+def save_own_png(picture: Image.Image, file: Path, **options: Any) -> None:
+    """Write `picture` as a PNG file with a note that redoseg wrote it, of `options` of Pillow. OSError,
+    ValueError."""
+    stream = BytesIO()
+    picture.save(stream, "PNG", **options)
+    content = stream.getvalue().removesuffix(_END)
+    file.write_bytes(content + _note(content) + _END)
+
+
+def _note(content: bytes) -> bytes:
+    """The chunk of text with which a PNG file of this content ends."""
+    data = b"tEXt" + _TEXT + hashlib.blake2b(content, digest_size=8).hexdigest().encode()
+    return struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+
+
+_NOTE_LENGTH = len(_note(b""))
+
+
+def is_own(file: Path) -> bool:
+    """Whether redoseg wrote this PNG file and nobody has changed it since. OSError if it can't be read."""
+    content = file.read_bytes().removesuffix(_END)
+    return content[-_NOTE_LENGTH:] == _note(content[:-_NOTE_LENGTH])
+
+
+def check_replaceable(files: Iterable[Path], *, overwrite: bool = False) -> None:
+    """DataError, which says what to do, if any of the `files` is there and isn't redoseg's as it wrote it.
+    With `overwrite` other masks may be replaced, too; what is no mask never is."""
+    foreign = [file for file in files if os.path.lexists(file) and not _is_replaceable(file, overwrite)]
+    if foreign:
+        one = len(foreign) == 1
+        raise DataError(
+            f"{_named(foreign)} {'is' if one else 'are'} there and {'was' if one else 'were'} not written by "
+            f"redoseg, or {'has' if one else 'have'} been changed since: choose another --out"
+            + ("" if overwrite else ", or let --overwrite replace what is a mask")
+        )
+
+
+def _is_replaceable(file: Path, overwrite: bool) -> bool:
+    try:
+        if file.is_dir():  # that can't be replaced, and is named when it is tried
+            return True
+        return not file.is_symlink() and (is_own(file) or (overwrite and is_mask(file)))
+    except OSError:
+        return False
+
+
+def _named(files: Sequence[Path]) -> str:
+    return join_names([str(file) for file in files])
