@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_segment(folder: Path) -> None:
     done = python(COMMAND, "segment", folder / "model", folder / "photos", "--out", folder / "masks")
-    assert (done.returncode, done.stderr) == (0, f"{folder / 'photos'}: 1 photos, 0 left out\n")
+    assert (done.returncode, done.stderr) == (0, "")
     with Image.open(folder / "masks" / "a.png") as mask:
         expected = Segmenter.from_pretrained(folder / "model", backend="torch", device="cpu")
         assert mask.size == (70, 50)

@@ -175,7 +175,7 @@ def test_the_page_reads_photos_of_a_compressed_archive_too(data, done, tmp_path)
     packed = tmp_path / "photos.tar.gz"
     with tarfile.open(packed, "w:gz") as tar:
         tar.add(data / "images", "images")
-    jobs, _ = plan_jobs([packed], tmp_path / "masks")
+    jobs, _, _ = plan_jobs([packed], tmp_path / "masks")
     refs = {job.name: job.ref for job in jobs}
     masks = [
         WrittenMask(job.name, str(done.masks / job.target.name), 0.1 * index, 0.5, None)

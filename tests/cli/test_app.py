@@ -576,7 +576,7 @@ def test_segment(command, run, tmp_path):
     picture(tmp_path / "photos" / "more" / "b.png", 33, 70)
     picture(tmp_path / "c.png", 20, 20)
     found = command("segment", run.path, tmp_path / "photos", tmp_path / "c.png", "--out", "masks")
-    assert found == (0, "3 masks in masks\n", "")
+    assert found == (0, "3 photos, 0 left out: 3 masks in masks\n", "")
     for name, size in (("a.png", (50, 41)), ("more/b.png", (33, 70)), ("c.png", (20, 20))):
         with Image.open(f"masks/{name}") as mask:
             assert (mask.mode, mask.size) == ("L", size)
@@ -590,7 +590,7 @@ def test_segment_does_the_rest_when_a_photo_fails(command, run, tmp_path):
     code, output, said = command("segment", run.path, tmp_path / "photos", "--out", "masks")
     assert code == 1
     assert sorted(os.listdir("masks")) == ["a.png", "c.png"]
-    assert output == "2 masks in masks; 1 could not be done, they are named above\n"
+    assert output == ("3 photos, 0 left out: 2 masks in masks; 1 could not be done, they are named above\n")
     assert said.startswith(f"redoseg: {tmp_path}/photos/[b].jpg: ")
     assert said.count("\n") == 1
 

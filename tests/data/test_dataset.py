@@ -135,6 +135,7 @@ def test_a_bad_mask_costs_only_the_label(
         ((0, 255), (255,), 2, {0, 1}),  # only 0 and 255 in a file: 255 is the object
         ((0, 255), (0, 1), 2, {0, 1}),  # whatever another file holds
         ((0, 1, 255), (0, 255), 2, {0, 1, 255}),  # beside numbers it is unlabelled
+        ((0, 1), (255,), 2, {0, 1, 255}),  # and all over it is where others have numbers
         ((0, 1), (0, 2), 2, {0, 1}),  # with two regions every label is the object
         ((0, 254), (3, 255), 2, {0, 1, 255}),
         ((0,), (0,), 2, {0}),

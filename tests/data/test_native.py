@@ -220,7 +220,7 @@ def test_the_cache_knows_how_masks_were_read(made: Made) -> None:
 
 
 def test_photos_are_segmented_outside_the_sets_folder(made: Made, tmp_path: Path) -> None:
-    jobs, failed = plan_jobs([made.source, f"{made.name}:{made.root}/."], tmp_path / "out")
+    jobs, failed, _ = plan_jobs([made.source, f"{made.name}:{made.root}/."], tmp_path / "out")
     assert not failed
     assert [job.target for job in jobs] == [tmp_path / "out" / f"{name}.png" for name in sorted(made.photos)]
     with pytest.raises(DataError, match="choose another --out"):
@@ -228,7 +228,7 @@ def test_photos_are_segmented_outside_the_sets_folder(made: Made, tmp_path: Path
 
 
 def test_a_missing_set_is_an_input_that_failed(tmp_path: Path) -> None:
-    jobs, ((name, reason),) = plan_jobs(["lfw:nowhere"], tmp_path / "out")
+    jobs, ((name, reason),), _ = plan_jobs(["lfw:nowhere"], tmp_path / "out")
     assert not jobs
     assert name == "lfw:nowhere"
     assert "no folder" in reason

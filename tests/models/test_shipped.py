@@ -115,7 +115,7 @@ def test_a_small_one_answers_to_the_plain_name_and_says_so_once(root, photo, cap
     assert record.getMessage() == (
         "'squares' is 'squares-small', a smaller model, until a full one comes with redoseg"
     )
-    assert capfd.readouterr().out == "1 masks in masks\n"
+    assert capfd.readouterr().out == "1 photos, 0 left out: 1 masks in masks\n"
     Segmenter.from_pretrained(PLAIN)
     assert len(caplog.records) == 1
 

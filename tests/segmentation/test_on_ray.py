@@ -88,7 +88,8 @@ def test_the_same_masks_as_without_ray_though_workers_die(model, photos, expecte
     assert process.returncode == 1  # the broken photo
     assert "worker died" in said  # Ray says so
     said = said[said.rindex("\n", 0, -1) + 1 :]
-    assert said == f"{PHOTOS} masks in {out}; 1 could not be done, they are named above\n"
+    counts = f"{PHOTOS + 1} photos, 0 left out: {PHOTOS} masks in {out}"
+    assert said == f"{counts}; 1 could not be done, they are named above\n"
     ours = [line for line in complained.splitlines() if line.startswith("redoseg")]  # Ray has remarks, too
     assert ours == [f"redoseg: {photos / 'broken.png'}: not an image, or damaged from its first bytes on"]
     assert contents(out) == expected

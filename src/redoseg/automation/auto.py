@@ -112,7 +112,7 @@ def _said_once() -> Iterator[None]:
 
 
 def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
-    jobs, without = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())
+    jobs, without, _ = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())
     if without:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():

@@ -26,14 +26,20 @@ from redoseg.version import __version__
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
     _never_stumble_over_letters()
-    with lines_on_stderr():
-        return _main([_written_out(word) for word in (sys.argv[1:] if argv is None else argv)])
+    with lines_on_stderr() as to_be_known:
+        code, trouble = _main([_written_out(word) for word in (sys.argv[1:] if argv is None else argv)])
+        if code not in (0, 1) or trouble:
+            to_be_known.clear()
+    if trouble:
+        print(f"redoseg: {' '.join(trouble.split())}", file=sys.stderr)
+    return code
 
 
-def _main(arguments: Sequence[str]) -> int:
+def _main(arguments: Sequence[str]) -> tuple[int, str]:
+    """The exit code, and what has gone wrong, if it isn't said yet."""
     if arguments in (["--version"], ["-V"]):
         print(f"redoseg {__version__}")
-        return 0
+        return 0, ""
     try:
         done = _app(arguments).cli(
             args=arguments,
@@ -41,27 +47,27 @@ def _main(arguments: Sequence[str]) -> int:
             description="Learn to segment the object in a collection of images without a single mask.",
         )
         sys.stdout.flush()
-        return int(done or 0)
+        return int(done or 0), ""
     except ElsewhereError:
-        return 1
+        return 1, ""
     except RedosegError as error:
-        return _fail(str(error))
+        return 1, str(error)
     except KeyboardInterrupt:
-        return 130
+        return 130, ""
     except ModuleNotFoundError as error:
         missing = missing_extra(f"redoseg {arguments[0]}", error)
         if missing is None:
             raise
-        return _fail(str(missing))
+        return 1, str(missing)
     except BrokenPipeError:  # `redoseg ... | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the exit flushes once more
-        return 1
+        return 1, ""
     except OSError as error:  # a folder that can't be written, a full disk
-        return _fail(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return 1, f"{error.filename or 'the system'}: {error.strerror or error}"
     except (RuntimeError, MemoryError) as error:
         if not _out_of_memory(error):
             raise
-        return _fail("out of memory: lower --batch, --size, --width or --g-width")
+        return 1, "out of memory: lower --batch, --size, --width or --g-width"
 
 
 def _never_stumble_over_letters() -> None:
@@ -88,11 +94,6 @@ def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
     for command in (*on_models, data, baseline, reproduce, demo):
         app.command(command)
     return app
-
-
-def _fail(message: str) -> int:
-    print(f"redoseg: {' '.join(message.split())}", file=sys.stderr)
-    return 1
 
 
 def _out_of_memory(error: BaseException) -> bool:

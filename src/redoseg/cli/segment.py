@@ -79,7 +79,8 @@ def segment(
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
-    print(f"{report.written} masks in {out}{failed}", file=sys.stderr if json else sys.stdout)
+    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
+    print(f"{photos}: {report.written} masks in {out}{failed}", file=sys.stderr if json else sys.stdout)
     return 1 if report.failed else 0
 
 

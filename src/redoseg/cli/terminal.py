@@ -28,24 +28,34 @@ output = Console()
 
 
 class _Lines(logging.Handler):
-    """Prints each message on a line of its own to what is standard error at that moment."""
+    """Prints warnings at once, each on a line of its own, and keeps what is only to be known for the end."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.kept: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr)
+        if record.levelno >= logging.WARNING:
+            print(record.getMessage(), file=sys.stderr)  # what standard error is at that moment
+        elif record.getMessage() not in self.kept:
+            self.kept.append(record.getMessage())
 
 
 @contextmanager
-def lines_on_stderr() -> Iterator[None]:
-    """In this context, what the package says about photos and masks is printed, and what Pillow says isn't:
-    it warns of odd files with lines of its source, and those that don't decode are named by us."""
-    log, lines = logging.getLogger("redoseg"), _Lines(logging.INFO)
+def lines_on_stderr() -> Iterator[list[str]]:
+    """In this context what the package says about photos and masks is printed; what is only to be known at
+    its end, unless it has been taken out of the list. What Pillow says isn't: it warns of odd files with
+    lines of its source, and those that don't decode are named by us."""
+    log, lines = logging.getLogger("redoseg"), _Lines()
     level = log.level
     log.addHandler(lines)
     log.setLevel(logging.INFO)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield
+            yield lines.kept
+        for line in lines.kept:
+            print(line, file=sys.stderr)
     finally:
         log.removeHandler(lines)
         log.setLevel(level)

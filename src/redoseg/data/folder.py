@@ -136,9 +136,10 @@ def _describe_left_out(left_out: dict[str, list[str]]) -> str:
 
 
 def _say_what_is_left_out(path: Path, photos: int, left_out: dict[str, list[str]]) -> None:
-    """One line; a warning if there may be photos among it."""
-    level = logging.INFO if left_out.keys() <= {_OTHER} else logging.WARNING
-    _log.log(level, "%s: %d photos, %s", path, photos, _describe_left_out(left_out))
+    """One line, if anything is; a warning if there may be photos among it."""
+    if left_out:
+        level = logging.INFO if left_out.keys() == {_OTHER} else logging.WARNING
+        _log.log(level, "%s: %d photos, %s", path, photos, _describe_left_out(left_out))
 
 
 def _suffix(path: str) -> str:

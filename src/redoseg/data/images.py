@@ -71,11 +71,12 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
 
     They are grey values; of a palette of black and white alone its colours, of any other its indices; 0 and
     255 of one bit; of 16 bits the numbers up to 255, or else the upper 8 bits; of floats up to 1 that many
-    255ths. Where all visible colours are one and the opacity differs, the opacity is the mask. The image is
-    not turned, whatever its EXIF data say. DataError, in one line without the file's name, if it doesn't
+    255ths. Where all visible colours are one and the opacity differs, the opacity is the mask. It is turned
+    as its own EXIF data say, if it has any. DataError, in one line without the file's name, if it doesn't
     decode, is coloured, or has both a mask in its greys and another one in its opacity.
     """
     with loading(file) as (image, _):
+        image = turn(image, _orientation(image))
         alpha = _opacity(image)
         if image.mode in ("P", "PA"):
             values = _palette_values(image)

@@ -25,13 +25,15 @@ class Kind(IntEnum):
     """How a mask file was read."""
 
     BLACK_AND_WHITE = 0
-    """0 is background, 255 the object."""
+    """0 is background, 255 the object; but see `mask_notes.find_unlabelled`."""
     SOFT = 1
     """Greys along the edges, or stray ones: the object is what is at least 128."""
     TRIMAP = 2
     """0 background, 255 the object, areas of 127 or 128 unlabelled."""
     NUMBERS = 3
     """The values are the labels, and 255 is unlabelled."""
+    WHITE = 4
+    """255 all over: an object, or unlabelled; the set's other masks tell (`mask_notes.find_unlabelled`)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def is_mask(file: Path) -> bool:
         labels, kind = read_mask(file)
     except DataError:
         return False
-    return kind == Kind.BLACK_AND_WHITE or (kind == Kind.NUMBERS and int(labels[labels < 255].max()) < _SMALL)
+    numbers = labels[labels < UNLABELLED]
+    few = kind == Kind.NUMBERS and int(numbers.max()) < _SMALL
+    return kind in (Kind.BLACK_AND_WHITE, Kind.WHITE) or few
 
 
 def numbered(
@@ -75,6 +79,8 @@ def to_labels(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Kind]:
     """Labels (H, W) uint8 from the values (H, W) of one mask, and by which rule."""
     counts = np.bincount(values.ravel(), minlength=256)
     between = np.flatnonzero(counts[1:255]) + 1
+    if counts[255] == values.size:
+        return np.ones_like(values), Kind.WHITE
     if not len(between):
         return (values > 0).astype(np.uint8), Kind.BLACK_AND_WHITE
     if _are_numbers(values, counts, between):

@@ -23,6 +23,7 @@ _WORDS = {
     Kind.SOFT: "with greys in between (the object from 128 on)",
     Kind.TRIMAP: "with areas of 128 (unlabelled)",
     Kind.NUMBERS: "of labels by number",
+    Kind.WHITE: "of 255 all over",
 }
 
 
@@ -57,6 +58,20 @@ def find_turns(notes: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(turned, drawn % 10, 1)
 
 
+def find_unlabelled(notes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of which masks, (N,), the 255 means unlabelled although they hold no label by number.
+
+    They mean so in a set of labels by number: where masks with such labels and 255 are more than those of 0
+    and 255 alone, and for a mask that is 255 all over, where most others have labels by number.
+    """
+    kinds = notes[:, _KIND]
+    numbers, plain, white = (kinds == kind for kind in (Kind.NUMBERS, Kind.BLACK_AND_WHITE, Kind.WHITE))
+    last_byte = np.ascontiguousarray(notes[:, :_KIND]).view(np.uint8)[:, 31]  # its last bit is label 255
+    with_unlabelled = numbers & (last_byte % 2 == 1)
+    of_numbers = numbers.any() and 2 * numbers.sum() >= (~white).sum()
+    return (white & of_numbers) | (plain & (with_unlabelled.sum() > plain.sum()))
+
+
 def _fit_both_ways(notes: NDArray[np.int64]) -> NDArray[np.bool_]:
     drawn = notes[:, _DRAWN]
     return (drawn > 0) & (drawn < _LYING)
@@ -64,7 +79,7 @@ def _fit_both_ways(notes: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def say_what_was_read(notes: NDArray[np.int64]) -> str:
     """A line about the masks: how many were read how, the labels found, the object's share."""
-    kinds = notes[:, _KIND]
+    kinds = np.where(find_unlabelled(notes), Kind.NUMBERS, notes[:, _KIND])
     counts = [(int((kinds == kind).sum()), _WORDS[kind]) for kind in Kind]
     read = ", ".join(f"{count} {word}" for count, word in counts if count)
     labels = ", ".join(str(label) for label in labels_in(notes).tolist() if label != UNLABELLED)
@@ -78,7 +93,11 @@ def find_doubts(notes: NDArray[np.int64], names: Sequence[str]) -> Iterator[str]
     """What about the masks may have been understood wrongly, in lines that say what to do."""
     kinds, share, turns = notes[:, _KIND], notes[:, _SHARE], find_turns(notes)
     numbers, count = kinds == Kind.NUMBERS, len(notes)
-    few, word = (numbers, "labels by number") if 2 * numbers.sum() <= count else (~numbers, "black and white")
+    others = ~numbers & (kinds != Kind.WHITE) & ~find_unlabelled(notes)
+    few, word = (
+        (numbers, "labels by number") if numbers.sum() <= others.sum() else (others, "black and white")
+    )
+    few = few & (numbers.any() and others.any())
     doubts = [
         (few, f"of {count} are read as {word}, the others not; if that is wrong, save all alike"),
         (

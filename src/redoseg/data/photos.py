@@ -19,7 +19,15 @@ from redoseg.data.images import Resize, decoding, decoding_turned, fit_image, fi
 from redoseg.data.labels import UNLABELLED, LabelMap
 from redoseg.data.loading import pillow_silenced
 from redoseg.data.mask_files import MaskRule
-from redoseg.data.mask_notes import WIDTH, find_doubts, find_turns, labels_in, note_mask, say_what_was_read
+from redoseg.data.mask_notes import (
+    WIDTH,
+    find_doubts,
+    find_turns,
+    find_unlabelled,
+    labels_in,
+    note_mask,
+    say_what_was_read,
+)
 from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 
@@ -67,7 +75,8 @@ class PhotoSplit:
         self.names: Sequence[str] = [photos.listing.images[row].name for row in rows]
         self._photos, self._label_map = photos, label_map
         self._rows, self._mask_rows = rows, mask_rows
-        self._turns = np.zeros(0, np.int64) if photos.masks is None else find_turns(photos.masks.notes)
+        notes = np.zeros((0, WIDTH), np.int64) if photos.masks is None else photos.masks.notes
+        self._turns, self._unlabelled = find_turns(notes), find_unlabelled(notes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -83,7 +92,9 @@ class PhotoSplit:
         rows = self._mask_rows[np.asarray(indices, np.int64)]
         labels = np.full((len(rows), self._photos.size, self._photos.size), UNLABELLED, np.uint8)
         if self._photos.masks is not None and (rows >= 0).any():
-            labels[rows >= 0] = self._label_map(self._photos.masks.rows.take(rows[rows >= 0]))
+            found = self._photos.masks.rows.take(rows[rows >= 0])
+            found[self._unlabelled[rows[rows >= 0]][:, None, None] & (found == 1)] = UNLABELLED
+            labels[rows >= 0] = self._label_map(found)
             for index in np.flatnonzero((rows >= 0) & (self._turns[rows] > 1)):
                 labels[index] = _turn_labels(labels[index], self._turns[rows[index]])
         return labels
@@ -98,7 +109,10 @@ class PhotoSplit:
             if self._mask_rows[index] < 0:
                 return photo, np.full((height, width), UNLABELLED, np.uint8)
             with listing.masks[ref.name].open() as file:
-                labels = self._label_map(listing.rule.read(file)[0])
+                labels, _ = listing.rule.read(file)
+            if self._unlabelled[self._mask_rows[index]]:
+                labels = np.where(labels == 1, UNLABELLED, labels).astype(np.uint8)
+            labels = self._label_map(labels)
             labels = _turn_labels(labels, self._turns[self._mask_rows[index]])
         except (OSError, DataError) as error:
             raise DataError(f"{ref.entry.path} or its mask can't be read: {error}") from error

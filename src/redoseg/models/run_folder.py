@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
-from redoseg.files import asides, expanded, leftovers, read_json, write_aside, write_folder_aside, write_json
+from redoseg.files import asides, expanded, read_json, write_aside, write_folder_aside, write_json
 
 _log = logging.getLogger("redoseg.models")
 
@@ -111,7 +111,7 @@ class RunFolder:
             self.verdict.unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
         for folder in (self.path, self.checkpoints, self.samples):
-            for left in leftovers(folder):
+            for left in asides(folder):  # nobody else writes here: the run is locked
                 shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
     def config(self) -> TrainConfig:

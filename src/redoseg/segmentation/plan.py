@@ -29,8 +29,9 @@ class MaskJob:
 
 def plan_jobs(
     inputs: Sequence[str | Path], out: Path, cutouts: Path | None = None
-) -> tuple[list[MaskJob], list[tuple[str, str]]]:
-    """A job for every photo in `inputs`, and (input, reason) of each input without a photo. Cut-outs, if they
+) -> tuple[list[MaskJob], list[tuple[str, str]], int]:
+    """A job for every photo in `inputs`, (input, reason) of each input without a photo, and how many files in
+    the inputs are left out. Cut-outs, if they
     are wanted, have the names of the masks. DataError without any input, if `out` or `cutouts` lies among
     the photos, or if two masks would have the same name."""
     listings, failed = _list_inputs(inputs)
@@ -48,7 +49,7 @@ def plan_jobs(
                     f"the cut-out of {job.name} would replace a photo or a mask, {job.cutout}: choose "
                     "another folder for cut-outs"
                 )
-    return jobs, failed
+    return jobs, failed, sum(len(paths) for listing in listings for paths in listing.left_out.values())
 
 
 def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:

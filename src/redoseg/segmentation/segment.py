@@ -44,11 +44,13 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # after these no other mask 
 class SegmentReport:
     """What `segment_files` did: the number of masks `written`, and (name, reason) of each photo that failed.
 
-    An input that doesn't exist or holds no photo is among `failed`, too. All of it is fit to print.
+    An input that doesn't exist or holds no photo is among `failed`, too. `left_out` counts the files in the
+    inputs that are no photos, or can't be taken for some; the log names them. All of it is fit to print.
     """
 
     written: int
     failed: list[tuple[str, str]] = field(default_factory=list)
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ def segment_jobs(
     """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
     out = Path(os.path.realpath(expanded(out)))
     apart = None if cutouts is None else Path(os.path.realpath(expanded(cutouts)))
-    jobs, failed = plan_jobs(inputs, out, apart)
+    jobs, failed, left_out = plan_jobs(inputs, out, apart)
     check_replaceable((job.target for job in jobs), overwrite=overwrite)
     check_replaceable(job.cutout for job in jobs if job.cutout is not None)
     for folder in (out, apart) if jobs else ():
@@ -155,7 +157,7 @@ def segment_jobs(
     made = [file for job in jobs for file in (job.target, job.cutout) if file is not None]
     for file in leftovers_of(made):  # of a worker or an earlier call that was killed
         file.unlink(missing_ok=True)
-    return SegmentReport(written, failed)
+    return SegmentReport(written, failed, left_out)
 
 
 def run_jobs(segmenter: Segmenter, jobs: Sequence[MaskJob]) -> Iterator[Result]:
