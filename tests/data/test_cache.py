@@ -1,17 +1,22 @@
 """The cache: found again, never half-made, never in the way."""
 
+import io
 import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from data_made import picture, write_folder
+from data_made import picture, write_folder, write_tar
 from redoseg.data import cache
+from redoseg.data import photos as photos_module
 from redoseg.data.dataset import Dataset, open_dataset
+from redoseg.data.images import Resize
 from redoseg.errors import DataError
 from refusals import refusal
 
@@ -170,3 +175,94 @@ def test_reading_gives_memory_back(photos: Path, kept: Path, monkeypatch: pytest
     train = open_dataset([str(photos)], size=8, cache=kept).split("train")
     first = train.images(np.arange(6))
     assert all(np.array_equal(train.images(np.arange(6)), first) for _ in range(5))
+
+
+# What a cache is of
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_two_sets_of_equal_names_sizes_and_times_are_two(kept: Path, tmp_path: Path, packed: bool) -> None:
+    """As uncompressed pictures and builds that can be repeated have them."""
+    seen = []
+    for kind, colour in (("cats", 200), ("dogs", 90)):
+        content = {f"{i}.bmp": encoded_bmp(colour + i) for i in range(3)}
+        folder = write_folder(tmp_path / kind, content)
+        for file in folder.iterdir():
+            os.utime(file, (1, 1))
+        if packed:
+            write_tar(tmp_path / f"{kind}.tar", content)
+            os.utime(tmp_path / f"{kind}.tar", (1, 1))
+        data = open_dataset([tmp_path / f"{kind}.tar" if packed else folder], size=8, cache=kept)
+        seen.append((data.split("train").images(np.arange(3))[:, 0, 0, 0].tolist(), data.fingerprint))
+    assert [pixels for pixels, _ in seen] == [[200, 201, 202], [90, 91, 92]]
+    assert seen[0][1] != seen[1][1]
+
+
+def encoded_bmp(grey: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (grey, grey, grey)).save(file, "BMP")
+    return file.getvalue()
+
+
+def test_a_photo_that_is_replaced_in_its_place_is_noticed(kept: Path, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "set", {"a.bmp": encoded_bmp(10)})
+    os.utime(folder / "a.bmp", (1, 1))
+    before = open_dataset([folder], size=8, cache=kept)
+    (folder / "a.bmp").write_bytes(encoded_bmp(20))
+    os.utime(folder / "a.bmp", (1, 1))
+    after = open_dataset([folder], size=8, cache=kept)
+    assert after.split("train").images(np.arange(1)).max() == 20
+    assert not after.is_the_one(before.fingerprint)
+
+
+def test_a_run_from_before_contents_counted_is_recognised(kept: Path, tmp_path: Path) -> None:
+    data = open_dataset([write_folder(tmp_path / "set", {"a.bmp": encoded_bmp(10)})], size=8, cache=kept)
+    assert len(data.former) == len(data.fingerprint) == 32
+    assert data.is_the_one(data.former)
+    assert data.is_the_one(data.fingerprint)
+    assert not data.is_the_one("0" * 32)
+
+
+# What passes
+
+
+@pytest.mark.parametrize(
+    "trouble", [DataError("too large for this machine's memory"), OSError(5, "I/O error")]
+)
+def test_a_trouble_that_passes_is_not_remembered(
+    photos: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    read = photos_module._read_photo
+
+    def fail(*arguments: object) -> cache.Row:
+        raise trouble
+
+    def once(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
+        return fail() if index == 2 else read(size, resize, index, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(photos_module, "_read_photo", once)
+        data = open_dataset([photos], size=8, cache=kept)
+        assert (len(data.split("train")), len(data.skipped)) == (5, 1)
+        assert len(open_dataset([photos], size=8, cache=kept).split("train")) == 5
+    data = open_dataset([photos], size=8, cache=kept)
+    assert (len(data.split("train")), len(data.skipped)) == (6, 0)
+
+
+def test_what_stays_broken_stays_named(photos: Path, kept: Path) -> None:
+    (photos / "7.png").write_bytes(b"no picture")
+    for _ in range(2):
+        (line,) = open_dataset([photos], size=8, cache=kept).skipped
+        assert line == "7.png (not an image, or damaged from its first bytes on)"
+
+
+def test_without_a_home_folder_there_is_a_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def no_home(*arguments: object, **options: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("REDOSEG_CACHE", raising=False)
+    monkeypatch.setattr(cache, "user_cache_path", no_home)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    cache._cache_without_home.cache_clear()
+    assert cache.default_cache().parent == tmp_path
+    cache._cache_without_home.cache_clear()

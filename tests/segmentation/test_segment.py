@@ -540,3 +540,63 @@ def test_a_cut_out_never_replaces_a_photo_or_a_mask(tmp_path: Path, cutouts: str
         segment_files(BRIGHT, [photo], tmp_path / "masks", cutouts=tmp_path / cutouts)
     assert photo.read_bytes() == before
     assert not (tmp_path / "masks").exists()
+
+
+# What is there already
+
+
+def test_again_the_same_masks_replace_themselves(tmp_path: Path) -> None:
+    photos = save(tmp_path / "photos" / "a.png").parent
+    for _ in range(2):
+        assert segment_files(BRIGHT, [photos], tmp_path / "out", cutouts=tmp_path / "cut").written == 1
+
+
+@pytest.mark.parametrize("folder", ["out", "cut"])
+def test_a_photo_that_is_there_is_never_replaced(tmp_path: Path, folder: str) -> None:
+    photos = save(tmp_path / "photos" / "a.jpg").parent
+    other = save(tmp_path / folder / "a.png")
+    before = other.read_bytes()
+    for overwrite in (False, True):
+        with refusal(DataError, match=r"a\.png is there and was not written by redoseg"):
+            segment_files(BRIGHT, [photos], tmp_path / "out", cutouts=tmp_path / "cut", overwrite=overwrite)
+    assert other.read_bytes() == before
+    assert files_in(tmp_path) == [f"{folder}/a.png", "photos/a.jpg"]
+
+
+def test_a_photo_behind_a_link_is_never_replaced(tmp_path: Path) -> None:
+    photo = save(tmp_path / "real" / "rose.png")
+    before = photo.read_bytes()
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "rose.png").symlink_to(photo)
+    with refusal(DataError, match="rose.png is there"):
+        segment_files(BRIGHT, [tmp_path / "links"], tmp_path / "real")
+    assert photo.read_bytes() == before
+
+
+def test_a_mask_corrected_by_hand_is_replaced_on_demand_only(tmp_path: Path) -> None:
+    photos = save(tmp_path / "photos" / "a.png").parent
+    segment_files(BRIGHT, [photos], tmp_path / "out")
+    mask = tmp_path / "out" / "a.png"
+    made = np.asarray(Image.open(mask))
+    Image.fromarray(255 - made).save(mask)
+    with refusal(DataError, match="have been changed since|has been changed since"):
+        segment_files(BRIGHT, [photos], tmp_path / "out")
+    assert np.array_equal(np.asarray(Image.open(mask)), 255 - made)
+    segment_files(BRIGHT, [photos], tmp_path / "out", overwrite=True)
+    assert np.array_equal(np.asarray(Image.open(mask)), made)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(save(tmp_path / "photos" / "a.png").parent)
+    report = segment_files(BRIGHT, ["~/photos"], "~/out", cutouts=Path("~/cut"))
+    assert (report.written, report.failed) == (1, [])
+    assert files_in(tmp_path) == ["cut/a.png", "out/a.png", "photos/a.png"]
+    assert BRIGHT("~/photos/a.png").shape[0] == BRIGHT.n
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    photos = save(tmp_path / "photos" / "a.png").parent
+    (photos / "notes.txt").write_text("none")
+    (photos / "raw.cr2").write_bytes(b"II*\0")
+    assert segment_files(BRIGHT, [photos], tmp_path / "out").left_out == 2

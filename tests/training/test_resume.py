@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from redoseg import resume
 from redoseg.cli import main
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.exporting import onnx
@@ -21,6 +23,7 @@ from redoseg.method.algorithm import ReDO
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.training import checkpoints
+from redoseg.training.interrupts import Interrupts
 from redoseg.training.log import MetricsLog
 from redoseg.training.train import train
 from refusals import refusal
@@ -274,13 +277,37 @@ def test_ctrl_c_in_a_terminal(data, tmp_path):
     assert load_tensors(run.last)[1]["step"] == info["step"] + 1
 
 
-def test_sigterm_is_a_ctrl_c(data, four, tmp_path, monkeypatch):
-    monkeypatch.setattr(signal, "SIGINT", signal.SIGTERM)  # what `interrupted` sends
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_are_a_ctrl_c(data, four, tmp_path, monkeypatch, number):
+    monkeypatch.setattr(signal, "SIGINT", number)  # what `interrupted` sends
     config = tiny(data, tmp_path / "run")
     run = interrupted(config, monkeypatch, 3)
     monkeypatch.undo()
     assert load_tensors(run.last)[1]["step"] == 3
     assert differences(trained(config), four) == []
+
+
+def test_nohup_is_minded(data, tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupts.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_another_folder_of_the_same_name_is_not_trained_on(two, four, tmp_path, monkeypatch):
+    """The data was given as a relative path, and the run goes on from another folder."""
+    description = json.loads(two.out.joinpath("run.json").read_text())
+    assert description["data_from_here"] == [os.path.relpath(two.data[0], os.path.realpath(two.out))]
+    description["config"]["data"] = ["photos"]
+    two.out.joinpath("run.json").write_text(json.dumps(description))
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder(two.out).find_data(["photos"]) == (os.path.realpath(two.data[0]),)
+    photos(tmp_path / "photos", train=4, val=2)
+    with pytest.raises(DataError, match="has changed since it was trained on"):
+        resume(two.out, steps=4)
 
 
 def test_signals_are_given_back(four, data, tmp_path):

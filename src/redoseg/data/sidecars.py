@@ -149,6 +149,6 @@ def _read_splits(path: Path, entry: Entry, index: Path | None) -> dict[str, str]
         if not name or not split:
             raise DataError(f"{path}: splits.csv, row {number}, lacks a name or a split")
         if splits.setdefault(name, split) != split:
-            both = f"{splits[name]}, {split}"
+            both = join_names([splits[name], split])
             raise DataError(f"{path}: splits.csv gives {join_names([name])} two splits: {both}")
     return splits
