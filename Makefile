@@ -1,11 +1,12 @@
 # What people and CI do with a checkout. Needs make and Python 3.11 or later; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-fast coverage demo docs dist clean
+.PHONY: help setup check format test test-fast coverage demo docs dist sbom audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
+SUPPLY_READY := $(VENV)/.supply-ready
 PYTHONS = $(or $(PYTHON),python3.11 python3)
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
@@ -71,10 +72,20 @@ $(DOCS_READY): $(READY)
 	$(call install,docs)
 	@touch $(DOCS_READY)
 
+$(SUPPLY_READY): $(READY)
+	$(call install,supply)
+	@touch $(SUPPLY_READY)
+
+sbom: $(SUPPLY_READY)  ## sbom.json: every package in .venv with its version and licence (CycloneDX)
+	$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.json $(BIN)/python
+
+audit: $(SUPPLY_READY)  ## ask PyPI for known holes in what is in .venv (needs the network)
+	$(BIN)/pip-audit --local --skip-editable
+
 dist: $(READY)  ## a wheel and an sdist of the package, into dist/
 	rm -rf build dist
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## remove .venv, caches and build outputs; runs/ stays
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .coverage src/*.egg-info
+	rm -rf $(VENV) build dist site sbom.json .pytest_cache .mypy_cache .ruff_cache .coverage src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

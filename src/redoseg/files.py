@@ -15,12 +15,16 @@ from typing import Any
 from redoseg.errors import ModelError
 
 _ASIDE = re.compile(r"\.(?P<name>.+)\.(?:(?P<machine>[0-9a-f]{8})-)?(?P<process>\d+)")
+_LONGEST = 200  # bytes of a name to which some are added: most systems allow 255
 _ABANDONED = 3600.0  # seconds after which a file that a process elsewhere has begun counts as left behind
 
 
 def aside_of(path: Path) -> Path:
     """Where this process writes what will become `path`: no other process of any machine writes there."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}")
+    name = path.name
+    if len(name.encode(errors="surrogateescape")) > _LONGEST:
+        name = hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    return path.with_name(f".{name}.{_machine()}-{os.getpid()}")
 
 
 @cache

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from PIL import Image
 from data_made import picture, write_folder, write_tar
 from redoseg.data import cache
 from redoseg.data import photos as photos_module
+from redoseg.data.archive import Entry
 from redoseg.data.dataset import Dataset, open_dataset
 from redoseg.data.images import Resize
 from redoseg.errors import DataError
@@ -266,3 +268,26 @@ def test_without_a_home_folder_there_is_a_cache(monkeypatch: pytest.MonkeyPatch,
     cache._cache_without_home.cache_clear()
     assert cache.default_cache().parent == tmp_path
     cache._cache_without_home.cache_clear()
+
+
+def test_parts_of_others_are_left_alone(photos: Path, kept: Path) -> None:
+    (kept / "mine.part").mkdir(parents=True)
+    (kept / "film.mkv.part").write_bytes(b"half of it")
+    for part in kept.iterdir():
+        os.utime(part, (0, 0))
+    open_dataset([photos], size=8, cache=kept)
+    assert {"mine.part", "film.mkv.part"} <= {path.name for path in kept.iterdir()}
+
+
+def test_a_packed_archive_is_not_unpacked_again_for_what_stays_broken(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tar(tmp_path / "set.tar.gz", {"a.png": picture(), "b.png": b"none", "c.png": b"none"})
+    assert len(open_dataset([tmp_path / "set.tar.gz"], size=8, cache=kept).skipped) == 2
+
+    def only_nothing(entries: Collection[Entry]) -> Iterator[tuple[Entry, bytes]]:
+        assert not entries
+        return iter(())
+
+    monkeypatch.setattr(cache, "read_in_order", only_nothing)
+    assert len(open_dataset([tmp_path / "set.tar.gz"], size=8, cache=kept).skipped) == 2

@@ -262,3 +262,25 @@ def test_what_holds_no_photo_names_what_it_holds(tmp_path: Path) -> None:
     write_folder(tmp_path, {"notes.txt": b"", "b.nef": b""})
     with refusal(DataError, match="holds no images, 2 left out: "):
         scan(tmp_path)
+
+
+def test_a_link_to_the_folder_itself_lists_nothing_twice(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a.jpg": JPEG, "b/c/d.jpg": JPEG})
+    (tmp_path / "self").symlink_to(tmp_path)
+    assert names(scan(tmp_path)) == ["a", "b/c/d"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with refusal(DataError, match="is a device, a pipe or the like"):
+        scan(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("time", ["inf", "nan", "-1e30"])
+def test_a_time_of_change_may_be_nonsense(tmp_path: Path, time: str) -> None:
+    with tarfile.open(tmp_path / "set.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        member = tarfile.TarInfo("a.jpg")
+        member.size, member.pax_headers = len(JPEG), {"mtime": time}
+        tar.addfile(member, io.BytesIO(JPEG))
+    assert names(scan(tmp_path / "set.tar")) == ["a"]

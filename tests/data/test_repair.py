@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from redoseg.data import loading
 from redoseg.data.images import decode_image
 from redoseg.errors import DataError
 
@@ -98,3 +99,26 @@ def test_a_heic_photo_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> Non
     heic = struct.pack(">I", 24) + b"ftypheic" + b"\0\0\0\0" + b"mif1heic" + b"\0" * 64
     with pytest.raises(DataError, match=r"pip install 'redoseg\[heic\]'"):
         decode_image(io.BytesIO(heic))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("filling", [b"\xff", b"\0", b"\xff\0", b""])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_what_fills_up_a_cut_file_is_no_pixels(share: float, filling: bytes, progressive: bool) -> None:
+    """As recovered cards have it, and wherever it was cut: behind a byte of 255, between two scans."""
+    content = jpeg(progressive=progressive)
+    start = content.index(b"\xff\xda")
+    cuts = [start + int(share * (len(content) - start))]
+    cuts += [content.index(b"\xff", cuts[0]) + 1] if b"\xff" in content[cuts[0] : -2] else []
+    scans = [place for place in range(start + 9, len(content)) if content[place : place + 2] == b"\xff\xc4"]
+    for cut in cuts + (scans if share == 0.1 else []):
+        with pytest.raises(DataError):
+            decode_image(io.BytesIO(content[:cut] + filling * 3000))
+
+
+def test_a_large_damaged_photo_waits_for_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the memory that all threads share it takes its part once."""
+    monkeypatch.setattr(loading, "_pixels", loading.Budget(96 * 72))
+    assert decode_image(io.BytesIO(jpeg()[:-2])).size == (96, 72)
+    with pytest.raises(DataError, match="truncated"):
+        decode_image(io.BytesIO(jpeg()[:-900]))

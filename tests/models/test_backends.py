@@ -1,5 +1,6 @@
 """Backends as functions of arrays, and which one a model gets."""
 
+import dataclasses
 import importlib.util
 import shutil
 import sys
@@ -281,3 +282,11 @@ def test_a_hub_that_doesnt_answer_is_asked_once(monkeypatch, tmp_path):
         ):
             open_backend("runs/x", backend=backend)
     assert asked == [("runs/x",)] * 3
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", 2), ("size", 33), ("size", 10**9), ("n", 1)])
+def test_what_no_network_has_is_refused(model, monkeypatch, name, value):
+    sound = open_backend(model, backend="onnx")
+    monkeypatch.setattr(choice, "_open", lambda *arguments: dataclasses.replace(sound, **{name: value}))
+    with refusal(ModelError, match="is damaged: it states"):
+        Segmenter.from_pretrained(model)

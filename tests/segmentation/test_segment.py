@@ -600,3 +600,16 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     (photos / "notes.txt").write_text("none")
     (photos / "raw.cr2").write_bytes(b"II*\0")
     assert segment_files(BRIGHT, [photos], tmp_path / "out").left_out == 2
+
+
+def test_names_that_are_one_on_some_systems_get_two_masks(tmp_path: Path) -> None:
+    for name in ("A.jpg", "a.jpeg"):
+        save(tmp_path / "photos" / name)
+    segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "out")
+    assert files_in(tmp_path / "out") == ["A.jpg.png", "a.jpeg.png"]
+
+
+def test_a_very_long_name(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / f"{'a' * 246}.png")
+    assert segment_files(BRIGHT, [tmp_path / "photos"], tmp_path / "out").written == 1
+    assert len(files_in(tmp_path / "out")) == 1

@@ -19,7 +19,15 @@ from typing import IO, Any, BinaryIO, Literal, Self
 from redoseg.errors import DataError
 
 # What reading a damaged archive raises, apart from OSError
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)
+DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    ValueError,
+    OverflowError,
+)
 _LOCAL_HEADER = 30  # bytes of a zip member's own header before its name
 _STORED, _DEFLATED, _ENCRYPTED = 0, 8, 1
 
@@ -119,6 +127,8 @@ def read_from_zip(entry: Entry) -> bytes:
             raise DataError(f"{entry.source} is damaged")
         flags, method = struct.unpack_from("<HH", header, 6)
         file.seek(sum(struct.unpack_from("<HH", header, 26)), os.SEEK_CUR)
+        if entry.packed > os.fstat(file.fileno()).st_size:
+            raise DataError("damaged in the archive: it would be larger than the archive")
         content = file.read(entry.packed)
     if flags & _ENCRYPTED:
         raise DataError("encrypted: unpack the archive and give the folder")

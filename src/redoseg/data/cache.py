@@ -7,6 +7,7 @@ import logging
 import math
 import mmap
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -34,6 +35,8 @@ _log = logging.getLogger("redoseg.data")
 
 FORMAT = 2  # part of every key: raise it when the files or the pixels in them become others
 _DROP_AFTER = 1 << 28  # bytes to read through a map before its pages are given back
+_MAY_PASS = re.compile(r"^\[Errno|memory|pip install")
+_OWN_PART = re.compile(r"([0-9a-f]{32}\.[0-9a-f]{8}|[0-9a-f]{32}\.index)\.part")
 _ABANDONED = 3600.0  # seconds without a write after which no process is still building a cache
 
 Row = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -171,18 +174,29 @@ def _load(folder: Path, task: Task) -> Store | None:
     """The array in `folder`; None if it is missing or damaged, or if it lacks a file that can be used now."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        failed = [int(index) for index, _ in meta["failed"]]
         rows = Rows(folder / "rows.npy", (len(task.refs), *task.shape))
         notes = np.load(folder / "notes.npy")
         if notes.shape != (len(task.refs), task.note + 1):
             return None
         # What was wrong may have passed: a disk, a file that was being copied, a package that was missing.
-        again = {index: _process(task, index, None) for index in failed}
+        again = _try_again(task, {int(index): str(reason) for index, reason in meta["failed"]})
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None
     if any(isinstance(result, tuple) for result in again.values()):
         return None
     return Store(rows, notes[:, :-1], notes[:, -1], {index: str(reason) for index, reason in again.items()})
+
+
+def _try_again(task: Task, failed: dict[int, str]) -> dict[int, Row | DataError | OSError]:
+    """What becomes of files that couldn't be used. In a compressed tar, which has to be read from its start,
+    only what may be of another opinion now is tried: a disk, the memory, a decoder."""
+    packed = {index for index in failed if task.refs[index].entry.kind == "packed"}
+    hopeless = {index for index in packed if not _MAY_PASS.search(failed[index])}
+    found: dict[int, Row | DataError | OSError] = {index: DataError(failed[index]) for index in hopeless}
+    wanted = [index for index in failed if index not in hopeless]
+    for place, content in _read_contents([task.refs[index] for index in wanted]):
+        found[wanted[place]] = _process(task, wanted[place], content)
+    return dict(sorted(found.items()))
 
 
 def _build(folder: Path, task: Task, progress: Progress) -> None:
@@ -256,6 +270,8 @@ def _publish(part: Path, final: Path, task: Task) -> None:
 def _remove_abandoned(folder: Path) -> None:
     """Remove what killed builds have left."""
     for part in folder.glob("*.part"):
+        if not _OWN_PART.fullmatch(part.name):
+            continue
         rows = part / "rows.npy"
         try:
             idle = time.time() - (rows if rows.exists() else part).stat().st_mtime

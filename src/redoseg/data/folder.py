@@ -103,6 +103,8 @@ def _list_entries(path: Path, index: Path | None) -> Files:
             f"there is no {path}: give a folder, a .tar, a .zip, flowers:DIR, lfw:DIR, cub:DIR, "
             "or `digits` or `digit` (drawn scenes)"
         )
+    if not path.is_file():
+        raise DataError(f"{path} is a device, a pipe or the like: give a folder, an archive or an image")
     entry = file_entry(str(path.parent), path.name, path.stat())
     known = entry.looks or suffix_of(path.name) in IMAGE_SUFFIXES | RAW_SUFFIXES
     return Files([entry]) if known else list_archive(path, index)

@@ -15,6 +15,8 @@ from redoseg.errors import DataError
 
 Resize = Literal["antialias", "nearest"]
 
+_SHADES = 8  # of a grey palette: so many are no classes
+_EDGES = 0.1  # of all pixels: fewer between black and white are its soft edges
 _WIDE_WHITE = 240 << 8  # of 16 bits: from here on white, and no number of a class
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -76,18 +78,22 @@ def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     decode, is coloured, or has both a mask in its greys and another one in its opacity.
     """
     with loading(file) as (image, _):
-        image = turn(image, _orientation(image))
-        alpha = _opacity(image)
-        if image.mode in ("P", "PA"):
-            values = _palette_values(image)
-        elif image.mode in ("L", "1", "LA"):
-            values = np.array(image.convert("L") if image.mode == "1" else image.getchannel(0), np.uint8)
-        elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
-            return _wide_values(np.asarray(image), image.mode)
-        else:
-            colours = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))[..., :3]
-            values = _grey(colours, alpha)
-        return values if alpha is None else _grey_or_opacity(values, alpha)
+        return label_values(turn(image, _orientation(image)))
+
+
+def label_values(image: Image.Image) -> NDArray[np.uint8]:
+    """As `decode_label`, of a decoded image."""
+    alpha = _opacity(image)
+    if image.mode in ("P", "PA"):
+        values = _palette_values(image)
+    elif image.mode in ("L", "1", "LA"):
+        values = np.array(image.convert("L") if image.mode == "1" else image.getchannel(0), np.uint8)
+    elif image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _wide_values(np.asarray(image), image.mode)
+    else:
+        colours = np.asarray(image if image.mode in ("RGB", "RGBA") else image.convert("RGB"))[..., :3]
+        values = _grey(colours, alpha)
+    return values if alpha is None else _grey_or_opacity(values, alpha)
 
 
 def _opacity(image: Image.Image) -> NDArray[np.uint8] | None:
@@ -99,17 +105,17 @@ def _opacity(image: Image.Image) -> NDArray[np.uint8] | None:
 
 
 def _palette_values(image: Image.Image) -> NDArray[np.uint8]:
-    """A palette's indices; grey values where all colours in use are black or white."""
+    """A palette's indices; grey values where all colours in use are greys: black and white, and at most a few
+    pixels or many shades in between, as along soft edges."""
     indices = np.array(image.getchannel(0), np.uint8)
     palette = np.asarray(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
     used = np.unique(indices)
-    if (
-        used[-1] < len(palette)
-        and np.isin(palette[used], (0, 255)).all()
-        and (np.ptp(palette[used], 1) == 0).all()
-    ):
-        return palette[indices, 0]
-    return indices
+    if used[-1] >= len(palette) or np.ptp(palette[used], 1).any():
+        return indices
+    greys = palette[indices, 0]
+    between = (greys > 0) & (greys < 255)
+    soft = len(used) >= _SHADES or between.mean() < _EDGES
+    return greys if soft and np.isin((0, 255), greys).any() else indices
 
 
 def _grey(colours: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
@@ -140,8 +146,12 @@ def _wide_values(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
         return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
     if whole and top <= 255:
         return values.astype(np.uint8)
-    if mode != "F" and 65535 >= top >= _WIDE_WHITE:  # 16-bit black and white
-        return to_bytes(values, "I;16")
+    if mode != "F" and 65535 >= top >= _WIDE_WHITE:  # 16-bit black and white, or labels and 65535
+        rest = np.unique(values[values.astype(np.int64) < 65535]).astype(np.int64)
+        if top == 65535 and len(rest) and 0 < rest[-1] <= 255:
+            return np.minimum(values, 255).astype(np.uint8)
+        if len(rest) > _SHADES or not ((rest > 255) & (rest < _WIDE_WHITE)).any():
+            return to_bytes(values, "I;16")
     raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
 
 

@@ -5,7 +5,7 @@ No more is read of a file than its first bytes, and of those only where the suff
 
 import hashlib
 import json
-import logging
+import math
 import os
 import posixpath
 import stat
@@ -21,8 +21,6 @@ from typing import IO, Literal
 from redoseg.data.archive import DAMAGED, Entry, decompressor, open_tar, read_from_zip, status_stamp
 from redoseg.data.formats import HEAD, IMAGE_SUFFIXES, OTHER_SUFFIXES, RAW_SUFFIXES, sniff
 from redoseg.errors import DataError
-
-_log = logging.getLogger("redoseg.data")
 
 _INDEX_FORMAT = 2
 _LARGEST = 1 << 30  # bytes of a member, which is read whole; a larger one is left out: it is no photo
@@ -52,15 +50,16 @@ def suffix_of(path: str) -> str:
 def list_folder(root: Path) -> Files:
     """All files below `root`, also through links, without hidden ones. OSError if `root` can't be read."""
     files = Files()
-    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    status = os.stat(root)
+    pending = [("", frozenset({(status.st_dev, status.st_ino)}))]
     while pending:
         folder, above = pending.pop()
-        for item in _list_items(root, folder):
-            path = f"{folder}{item.name}"
+        for name in _list_names(root, folder, files):
+            path = f"{folder}{name}"
             if not _is_wanted(path, files):
                 continue
             try:
-                status = item.stat()
+                status = os.stat(root / path)  # that of scandir knows no folder's number on Windows
             except OSError:  # a link to nowhere: listed, so that it is named when it doesn't open
                 files.entries.append(Entry(str(root), path, 0, 0))
                 continue
@@ -90,14 +89,13 @@ def _says_nothing(path: str) -> bool:
     return suffix_of(path) not in IMAGE_SUFFIXES | OTHER_SUFFIXES | RAW_SUFFIXES
 
 
-def _list_items(root: Path, folder: str) -> list[os.DirEntry[str]]:
+def _list_names(root: Path, folder: str, files: Files) -> list[str]:
     try:
-        with os.scandir(root / folder) as found:
-            return list(found)
+        return os.listdir(root / folder)
     except OSError as error:
         if not folder:
             raise
-        _log.warning("%s can't be read and is left out: %s", root / folder, error.strerror)
+        files.leave_out(f"folders that can't be read: {error.strerror}", folder)
         return []
 
 
@@ -185,10 +183,14 @@ def _list_tar(path: Path, files: Files) -> Iterator[Entry]:
             elif member.type not in _FILES or member.issparse():
                 files.leave_out("no regular files", name)
             else:
-                entry = Entry(str(path), name, member.size, int(member.mtime), kind, member.offset_data)
+                entry = Entry(str(path), name, member.size, _whole(member.mtime), kind, member.offset_data)
                 by_name[name] = entry.looking_like(_sniff_member(file, entry))
                 yield by_name[name]
     yield from _follow(links, by_name, files)
+
+
+def _whole(time: float) -> int:
+    return int(time) if math.isfinite(time) else 0
 
 
 def _sniff_member(file: IO[bytes], entry: Entry) -> str | None:

@@ -1,5 +1,6 @@
 """Opens and decodes any image with Pillow: its errors become one line, and damaged notes cost no pixels."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from redoseg.data.formats import HEAD, HEIC, NO_HEIC, UNREADABLE, pillow_formats, reads_heic, sniff
-from redoseg.data.repair import without_notes
+from redoseg.data.repair import has_damaged_pixels, is_filled_up, without_notes
 from redoseg.errors import DataError
 
 _AT_ONCE = 50_000_000  # pixels that all threads together decode at once; one takes 12 bytes at worst
@@ -64,15 +65,21 @@ def _load(
     except UNREADABLE as error:
         if isinstance(error, MemoryError | Image.DecompressionBombError):
             raise
-        readings = []
-        for content in without_notes(_content(file)):
-            try:
-                readings.append(_load_as_it_is(stack, BytesIO(content), at_least))
-            except UNREADABLE:
-                raise error from None
-        if not readings or any(other.tobytes() != readings[0][0].tobytes() for other, _ in readings[1:]):
+        contents = without_notes(_content(file))
+        try:
+            shown = {_fingerprint(content) for content in contents}
+        except UNREADABLE:
+            raise error from None
+        if len(shown) != 1:
             raise
-        return readings[0]
+        return _load_as_it_is(stack, BytesIO(contents[0]), at_least)
+
+
+def _fingerprint(content: bytes) -> bytes:
+    """A number of the pixels at full size, of which nothing is kept."""
+    with ExitStack() as stack:
+        image, _ = _load_as_it_is(stack, BytesIO(content), None)
+        return hashlib.blake2b(image.tobytes()).digest()
 
 
 def _load_as_it_is(
@@ -85,6 +92,10 @@ def _load_as_it_is(
             image.draft(None, (at_least, at_least))
         attempt.enter_context(_pixels.take(image.width * image.height))
         image.load()
+        if image.format == "PNG" and has_damaged_pixels(_content(file)):  # Pillow doesn't look
+            raise DataError("its pixels are damaged: a checksum is wrong")
+        if image.format in ("JPEG", "MPO") and is_filled_up(_tail(file)) and is_filled_up(_content(file)):
+            raise OSError("image file is truncated, and filled up with zeros")
         stack.push(attempt.pop_all())
         return image, size
 
@@ -93,6 +104,15 @@ def _content(file: BinaryIO | Path) -> bytes:
     if isinstance(file, Path):
         return file.read_bytes()
     file.seek(0)
+    return file.read()
+
+
+def _tail(file: BinaryIO | Path) -> bytes:
+    """The last bytes of a file."""
+    if isinstance(file, Path):
+        with open(file, "rb") as opened:
+            return _tail(opened)
+    file.seek(-min(16, file.seek(0, 2)), 2)
     return file.read()
 
 

@@ -9,8 +9,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.images import decode_label
+from redoseg.data.images import decode_label, label_values
 from redoseg.data.labels import UNLABELLED
+from redoseg.data.loading import loading
 from redoseg.errors import DataError
 
 _HALF = 128  # of a soft mask: from here on it is the object
@@ -58,9 +59,13 @@ BY_VALUES = MaskRule("values 1", read_mask)
 
 
 def is_mask(file: Path) -> bool:
-    """Whether a file can be a mask: grey, and black and white or labels by small numbers alone."""
+    """Whether a file can be nothing but a mask: grey, without transparency, and black and white or labels by
+    small numbers alone."""
     try:
-        labels, kind = read_mask(file)
+        with loading(file) as (image, _):
+            if image.mode not in ("1", "L", "I;16"):
+                return False
+            labels, kind = to_labels(label_values(image))
     except DataError:
         return False
     numbers = labels[labels < UNLABELLED]
@@ -95,8 +100,8 @@ def _are_numbers(values: NDArray[np.uint8], counts: NDArray[np.int64], between: 
     pixels = int(counts[between].sum())
     if len(between) == 1 and not counts[255]:
         return True
-    if between.max() < _SMALL:
-        return pixels >= _RARE * counts[255]
+    if between.max() < _SMALL and pixels >= _RARE * counts[255]:
+        return True
     if between.max() >= _WHITE:
         return False
     if not counts[255] and len(between) < _SHADES:

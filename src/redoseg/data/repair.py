@@ -30,8 +30,55 @@ def without_notes(content: bytes) -> list[bytes]:
         return [_mended_png(content)]
     if content.startswith(b"\xff\xd8"):
         plain = _mended_jpeg(content)
-        return [plain] if plain.rstrip(b"\0").endswith(_END) else [plain + _END, plain + _FILLER + _END]
+        if plain.rstrip(b"\0").endswith(_END):
+            return [plain]
+        # Recovered cards are filled up with these bytes, which would pass for pixels.
+        sound = plain.rstrip(b"\0\xff")
+        sound += b"\xff\0" if plain == sound + b"\xff\0" else b""  # these two are a pixel's own
+        return [sound + _END, sound + _FILLER + _END] if _has_all_scans(sound) else []
     return []
+
+
+def is_filled_up(content: bytes) -> bool:
+    """Whether a JPEG has no end, but zeros or bytes of 255, which would pass for pixels, in place of one."""
+    kept = content.rstrip(b"\0\xff")
+    return len(content) - len(kept) > 8 and not kept.endswith(_END)
+
+
+def has_damaged_pixels(content: bytes) -> bool:
+    """Whether the pixels of a PNG file aren't what its checksums say."""
+    return any(
+        kind == b"IDAT" and struct.pack(">I", zlib.crc32(kind + data)) != checksum
+        for kind, data, checksum in _png_chunks(content)
+        if len(checksum) == 4
+    )
+
+
+def _has_all_scans(content: bytes) -> bool:
+    """Whether a JPEG's scans tell all of each of its coefficients, as the last one of a progressive JPEG does
+    and one before it doesn't."""
+    left: dict[int, set[int]] = {}
+    for marker, segment in _jpeg_segments(content):
+        if 0xC0 <= marker <= 0xC2:
+            left = {segment[6 + 3 * k]: set(range(64)) for k in range(segment[5])}
+        elif marker == 0xDA:
+            count = segment[0]
+            first, last, bits = segment[1 + 2 * count], segment[2 + 2 * count], segment[3 + 2 * count] & 15
+            for k in range(count if not bits else 0):
+                left.get(segment[1 + 2 * k], set()).difference_update(range(first, last + 1))
+    return bool(left) and not any(left.values())
+
+
+def _jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of the segments of a JPEG, between its scans, too."""
+    place = 2
+    while found := re.compile(rb"\xff([\xc0-\xc4\xda\xdb\xdd])").search(content, place):
+        length = int.from_bytes(content[found.end() : found.end() + 2], "big")
+        segment = content[found.end() + 2 : found.end() + length]
+        if len(segment) < max(4, length - 2):
+            return
+        yield found[1][0], segment
+        place = found.end() + length
 
 
 def _mended_png(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from redoseg.data.folder import FolderListing
 from redoseg.data.image_ref import ImageRef
-from redoseg.data.naming import find_path, join_names
+from redoseg.data.naming import find_path, folded, join_names
 from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
 from redoseg.files import expanded
@@ -100,12 +100,16 @@ def _make_jobs(listings: Sequence[FolderListing], out: Path) -> list[MaskJob]:
     photos = _index_photos(listings)
     origins = list(photos.values())
     names = [ref.name for _, _, ref in origins]
+    # Where photos differ in capitals alone, the system tells them apart, and so it will their masks.
+    whole = Counter(folded(_full_name(ref)) for _, _, ref in origins)
+    apart = [whole[folded(_full_name(ref))] > 1 for _, _, ref in origins]
     for attempt in range(1, 5):
-        counts = Counter(names)
+        keys = [name if told else folded(name) for name, told in zip(names, apart, strict=True)]
+        counts = Counter(keys)
         if len(counts) == len(names):
             break
         names = [
-            _candidate(attempt, *origins[i]) if counts[name] > 1 else name for i, name in enumerate(names)
+            _candidate(attempt, *origins[i]) if counts[keys[i]] > 1 else name for i, name in enumerate(names)
         ]
     jobs = [MaskJob(ref, _mask_file(out, name)) for (_, _, ref), name in zip(origins, names, strict=True)]
     if len({job.target for job in jobs}) < len(jobs):

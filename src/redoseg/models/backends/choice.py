@@ -16,6 +16,7 @@ from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.source import ModelSource, OnnxFile, find_model
 
 BackendName = Literal["auto", "torch", "onnx"]
+_LARGEST = 4096  # pixels of a side: no network here is trained at more
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,15 @@ def open_backend(
     MissingExtraError where PyTorch is wanted and isn't installed."""
     if backend not in get_args(BackendName):
         raise ConfigError(f"--backend is {backend}: choose from {', '.join(get_args(BackendName))}")
-    source = find_model(model, checkpoint=checkpoint, weights=weights)
+    opened = _open(find_model(model, checkpoint=checkpoint, weights=weights), model, device, backend)
+    if opened.n < 2 or opened.size % 4 or not 32 <= opened.size <= _LARGEST:
+        raise ModelError(
+            f"{model} is damaged: it states {opened.n} regions and images of {opened.size} pixels"
+        )
+    return opened
+
+
+def _open(source: ModelSource, model: str | Path, device: str, backend: BackendName) -> MaskBackend:
     if backend == "onnx" or (backend == "auto" and (isinstance(source, OnnxFile) or _on_cpu(device))):
         onnx = _with_onnx(source, "cpu" if device == "auto" else device)
         if onnx is not None:
