@@ -284,3 +284,14 @@ def test_a_time_of_change_may_be_nonsense(tmp_path: Path, time: str) -> None:
         member.size, member.pax_headers = len(JPEG), {"mtime": time}
         tar.addfile(member, io.BytesIO(JPEG))
     assert names(scan(tmp_path / "set.tar")) == ["a"]
+
+
+@pytest.mark.parametrize("folders", [("Images", "Masks"), ("IMAGES", "masks"), ("images", "MASKS")])
+def test_folders_may_be_written_in_capitals(tmp_path: Path, folders: tuple[str, str]) -> None:
+    images, masks = folders
+    write_folder(
+        tmp_path, {f"{images}/a.jpg": JPEG, f"{images}/x/b.jpg": JPEG, f"{masks}/a.png": mask(0, 255)}
+    )
+    for sidecars in (True, False):
+        assert names(scan(tmp_path, sidecars=sidecars)) == ["a", "x/b"]
+    assert scan(tmp_path).masks.keys() == {"a"}

@@ -13,7 +13,7 @@ from redoseg.data.formats import IMAGE_SUFFIXES, RAW_SUFFIXES
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.listing import Files, file_entry, list_archive, list_folder, suffix_of
 from redoseg.data.mask_files import BY_VALUES, MaskRule
-from redoseg.data.naming import find_path, join_names
+from redoseg.data.naming import find_path, folded, inside_of, join_names
 from redoseg.data.sidecars import find_masks, find_splits, hold_masks
 from redoseg.errors import DataError
 from redoseg.files import expanded
@@ -121,7 +121,7 @@ def _leave_out_the_rest(files: Files, images: Sequence[ImageRef], root: str, sid
         path, suffix = entry.path, suffix_of(entry.path)
         if path in taken or path in (f"{root}splits.csv", "splits.csv"):
             continue
-        in_masks = path.startswith((f"{root}masks/", "masks/"))
+        in_masks = inside_of(path, f"{root}masks/", "masks/") is not None
         if in_masks and (sidecars or _is_photo(entry)):
             continue  # `find_masks` names what is no mask
         if _is_photo(entry):
@@ -153,8 +153,9 @@ def _suffix(path: str) -> str:
 def _top_folder(photos: Sequence[Entry]) -> str:
     """The one folder that holds all images, as "name/", or "" without one. Masks beside it don't count."""
     folders = {top if rest else "" for top, _, rest in (entry.path.partition("/") for entry in photos)}
-    folders.discard("masks")
-    return "" if len(folders) != 1 or folders & {"", "images"} else f"{folders.pop()}/"
+    folders = {folder for folder in folders if folded(folder) != "masks"}
+    folder = folders.pop() if len(folders) == 1 else ""
+    return "" if folded(folder) in ("", "images") else f"{folder}/"
 
 
 def _find_images(
@@ -163,14 +164,15 @@ def _find_images(
     """The images, sorted by name. Those that would have the same name keep their suffixes in it.
     `without_masks`: those in masks/ are none; `images_only`: if some are in images/, the others are none."""
     masks = (f"{root}masks/", "masks/") if without_masks else ()
-    found = [entry for entry in photos if not entry.path.startswith(masks)]
+    found = [entry for entry in photos if inside_of(entry.path, *masks) is None]
     inside = f"{root}images/"
-    in_images = [entry for entry in found if entry.path.startswith(inside)]
+    in_images = [entry for entry in found if inside_of(entry.path, inside) is not None]
     if in_images and images_only:
         found = in_images
     if len(in_images) < len(found):
         inside = root
-    relative = [entry.path.removeprefix(inside) for entry in found]
+    within = ((entry.path, inside_of(entry.path, inside)) for entry in found)
+    relative = [path if rest is None else rest for path, rest in within]
     names = [path.removesuffix(_suffix(path)) for path in relative]
     clashes = [0]
     while clashes:  # repeated, since a name with its suffix may be that of another image

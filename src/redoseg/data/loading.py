@@ -65,8 +65,8 @@ def _load(
     except UNREADABLE as error:
         if isinstance(error, MemoryError | Image.DecompressionBombError):
             raise
-        contents = without_notes(_content(file))
         try:
+            contents = without_notes(_content(file))
             shown = {_fingerprint(content) for content in contents}
         except UNREADABLE:
             raise error from None

@@ -20,6 +20,12 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
+def inside_of(path: str, *folders: str) -> str | None:
+    """The path within the first of the `folders` ("masks/") that it is in, written in capitals or not; None
+    if it is in none of them."""
+    return next((path[len(name) :] for name in folders if folded(path[: len(name)]) == folded(name)), None)
+
+
 def find_path(path: Path) -> Path:
     """The path; where there is none, the one that only writes accents in Unicode's other way, if there is.
     A name that was typed, or copied elsewhere, may not be byte for byte the one on the disk."""

@@ -13,7 +13,7 @@ from redoseg.data.archive import Entry
 from redoseg.data.formats import IMAGE_SUFFIXES, MASK_SUFFIXES
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.listing import indexed, suffix_of
-from redoseg.data.naming import folded, join_names
+from redoseg.data.naming import folded, inside_of, join_names
 from redoseg.errors import DataError
 
 T = TypeVar("T")
@@ -25,14 +25,13 @@ def hold_masks(entries: Sequence[Entry], root: str, photos: Sequence[Entry]) -> 
     places = (f"{root}masks/", "masks/")
     masks = {_key(entry.path, places) for entry in entries if suffix_of(entry.path) in MASK_SUFFIXES}
     names = (f"{root}images/", root)
-    outside = {_key(entry.path, names) for entry in photos if not entry.path.startswith(places)}
+    outside = {_key(entry.path, names) for entry in photos if inside_of(entry.path, *places) is None}
     return bool((masks - {""}) & outside)
 
 
 def _key(path: str, places: Sequence[str]) -> str:
     """The folded name of a file in the first of these folders that it is in; "" if it is in none."""
-    inside = next((path.removeprefix(place) for place in places if path.startswith(place)), "")
-    return _stem(folded(inside))
+    return _stem(folded(inside_of(path, *places) or ""))
 
 
 def _stem(name: str) -> str:
@@ -48,10 +47,10 @@ def find_masks(
     found: dict[str, ImageRef] = {}
     others = []
     for entry in sorted(entries, key=lambda entry: entry.path):
-        inside = next((p for p in (f"{root}masks/", "masks/") if entry.path.startswith(p)), None)
+        inside = inside_of(entry.path, f"{root}masks/", "masks/")
         if inside is None:
             continue
-        name, suffix = posixpath.splitext(entry.path[len(inside) :])
+        name, suffix = posixpath.splitext(inside)
         if suffix.lower() not in MASK_SUFFIXES:
             others.append(entry.path)
         elif name not in found or suffix.lower() == ".png":
