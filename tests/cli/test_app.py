@@ -626,3 +626,15 @@ def test_a_reader_that_has_read_enough_is_no_error():
     with os.fdopen(writing, "wb") as closed:
         done = subprocess.run(command, stdout=closed, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_segment_says_what_was_done_when_it_is_stopped(command, run, tmp_path, monkeypatch):
+    def stopped(*arguments, progress, **options):
+        progress(7, 15)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("redoseg.segmentation.segment.segment_files", stopped)
+    picture(tmp_path / "a.png", 20, 20)
+    code, output, said = command("segment", run.path, tmp_path / "a.png", "--out", "masks")
+    assert (code, output) == (130, "")
+    assert said == "redoseg: stopped: 7 photos are done, the same command begins anew\n"

@@ -70,12 +70,17 @@ def segment(
         Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar,
     ):
         task = bar.add_task("segmenting", total=None)
-        report = run(
-            *(inputs, out),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-            each=each,
-            overwrite=overwrite,
-        )
+        try:
+            report = run(
+                *(inputs, out),
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                each=each,
+                overwrite=overwrite,
+            )
+        except KeyboardInterrupt:
+            done = int(bar.tasks[task].completed)
+            errors.print(f"redoseg: stopped: {done} photos are done, the same command begins anew")
+            raise
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
