@@ -252,3 +252,19 @@ def test_real_faces_in_their_own_folders(shared_cache: Path) -> None:
     assert len(train) == 24
     assert all("/" in name for name in train.names)
     assert train.images(np.arange(24)).std() > 20
+
+
+def test_what_is_scored_without_being_asked(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"a.png": picture(), "b.png": picture(1), "masks/a.png": mask(0, 255)}
+    plain = opened(write_folder(tmp_path / "plain", content))
+    with caplog.at_level(logging.INFO, "redoseg.data"):
+        assert plain.split_to_score()[0] == "train"
+    assert "plain has no split `val`: what is scored is all of it, `train`" in caplog.text
+    with refusal(DataError, match="has no split `val`"):
+        plain.split_to_score("val")
+    table = {"splits.csv": b"name,split\na,val\nb,train\n"}
+    split = opened(write_folder(tmp_path / "split", content | table))
+    assert split.split_to_score()[0] == "val"
+    assert split.split_to_score("train")[0] == "train"

@@ -20,7 +20,7 @@ def baseline(
     name: tyro.conf.Positional[Name],
     data: tyro.conf.Positional[tuple[str, ...]],
     /,
-    split: str = "val",
+    split: str | None = None,
     json_: Json = False,
     size: int = 128,
     most: int | None = None,
@@ -33,7 +33,7 @@ def baseline(
         name: fixed-mask and disc are one answer for all images, CHOSEN WITH LABELS; grabcut, kmeans (colour
             and position) and iem (inpainting error) see one image at a time and no label.
         data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'.
-        split: Which images.
+        split: Which images. None: val, or train where that is all there is.
         size: Bring images to so many pixels a side.
         most: Score at most so many images, evenly spread. None: all that have a mask.
         seed: Decides what is drawn at random.
@@ -50,15 +50,14 @@ def baseline(
             "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
         )
     try:
-        name_of_set, report = _open_and_score(name, data, split, size, most, seed, cache)
+        where, report = _open_and_score(name, data, split, size, most, seed, cache)
     except ModuleNotFoundError as error:
         missing = missing_extra("redoseg baseline", error, "baselines")
         if missing is None:
             raise
         raise missing from error
     if json_:
-        where = {"data": name_of_set, "split": split, "size": size}
-        print(json.dumps({"name": name} | where | report.as_dict(), indent=2))
+        print(json.dumps({"name": name} | where | {"size": size} | report.as_dict(), indent=2))
     else:
         from redoseg.baselines.score import baseline_table
 
@@ -67,8 +66,15 @@ def baseline(
 
 
 def _open_and_score(
-    name: Name, data: tuple[str, ...], split: str, size: int, most: int | None, seed: int, cache: Path | None
-) -> tuple[str, "BaselineReport"]:
+    name: Name,
+    data: tuple[str, ...],
+    split: str | None,
+    size: int,
+    most: int | None,
+    seed: int,
+    cache: Path | None,
+) -> tuple[dict[str, str], "BaselineReport"]:
+    """The names of the data and of the split, and the scores."""
     from rich.progress import Progress
 
     from redoseg.baselines.score import score_baseline
@@ -81,6 +87,7 @@ def _open_and_score(
             bar.update(task, completed=done, total=total)
 
         dataset = open_dataset(data, size=size, cache=cache, progress=progress)
-        images = dataset.split(split)
+        scored, images = dataset.split_to_score(split)
         bar.update(task, description=name, completed=0, total=None)
-        return dataset.name, score_baseline(name, images, most=most, seed=seed, progress=progress)
+        report = score_baseline(name, images, most=most, seed=seed, progress=progress)
+        return {"data": dataset.name, "split": scored}, report

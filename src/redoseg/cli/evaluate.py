@@ -13,7 +13,7 @@ def evaluate(
     model: tyro.conf.Positional[str],
     data: tyro.conf.Positional[tuple[str, ...]],
     /,
-    split: str = "val",
+    split: str | None = None,
     json_: Json = False,
     checkpoint: str = "last",
     weights: Weights | None = None,
@@ -27,7 +27,7 @@ def evaluate(
     Args:
         model: A run's folder, a model's folder, a hub id, or a name from `redoseg models`.
         data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digits' or 'digit'.
-        split: Which images.
+        split: Which images. None: val, or train where that is all there is.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.

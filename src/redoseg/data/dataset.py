@@ -1,6 +1,7 @@
 """Opens DATA, as it is given on the command line: splits of images and labels, all at one size."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from redoseg.data.scenes import REGIONS, open_scenes
 from redoseg.errors import DataError
 from redoseg.files import expanded
 
+_log = logging.getLogger("redoseg.data")
 _USUAL = ("train", "val", "test")
 
 
@@ -77,6 +79,15 @@ class Dataset:
                 "(--split), or say in a splits.csv which images are which (docs/data.md)"
             )
         return self.splits[name]
+
+    def split_to_score(self, asked: str | None = None) -> tuple[str, Split]:
+        """Name and split `asked` for; None: 'val', or 'train' where that is all there is, which is said.
+        DataError as `split`."""
+        if asked is None and [*self.splits] == ["train"]:
+            _log.info("%s has no split `val`: what is scored is all of it, `train`", self.name)
+            return "train", self.splits["train"]
+        name = "val" if asked is None else asked
+        return name, self.split(name)
 
     def is_the_one(self, fingerprint: object) -> bool:
         """Whether a run that states this fingerprint was trained on this data."""

@@ -124,7 +124,7 @@ def evaluate(
     model: str | Path,
     data: str | Path | Sequence[str | Path],
     *,
-    split: str = "val",
+    split: str | None = None,
     checkpoint: str = "last",
     weights: str | None = None,
     device: str = "auto",
@@ -138,7 +138,8 @@ def evaluate(
     `model`, `checkpoint` and `weights` are those of `Segmenter.from_pretrained`, but not an ONNX file. `data`
     is what `redoseg train` takes: folders, archives, data sets. Images are resized to the model's S x S and
     kept in the folder `cache` (None: the user's). `mnist` is the folder of MNIST's files, for `digits`.
-    `whole`: score whole photos at their own size, too, as they lie in the folder.
+    `split`: its name; None: 'val', or 'train' where that is all there is. `whole`: score whole photos at
+    their own size, too, as they lie in the folder.
     `progress` is called with (photos resized, photos in all).
 
     Images that the model was trained on with their masks are left out: scoring them would inflate the scores.
@@ -161,10 +162,11 @@ def evaluate(
             resize=config.resize if config else "antialias",
             progress=progress,
         )
-        held_out = hold_out((split, dataset.split(split)), loaded.supervision)
+        name, images = dataset.split_to_score(split)
+        held_out = hold_out((name, images), loaded.supervision)
         if held_out is None:
             raise DataError(
-                f"{model} was trained with the masks of every labelled image of the split {split}, or it has "
+                f"{model} was trained with the masks of every labelled image of the split {name}, or it has "
                 "none"
             )
         return held_out[1]
