@@ -58,35 +58,33 @@ def segment(
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
     """
-    from rich.progress import Progress
-
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
     run = _on_ray(ray, model, options) if ray else _here(model, options)
-    with (
-        _listing(json, csv) as each,
-        Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar,
-    ):
-        task = bar.add_task("segmenting", total=None)
-        try:
-            report = run(
-                *(inputs, out),
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-                each=each,
-                overwrite=overwrite,
-            )
-        except KeyboardInterrupt:
-            done = int(bar.tasks[task].completed)
-            errors.print(f"redoseg: stopped: {done} photos are done, the same command begins anew")
-            raise
+    with _listing(json, csv) as each:
+        report = _run(partial(run, inputs, out, each=each, overwrite=overwrite))
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
     print(f"{photos}: {report.written} masks in {out}{failed}", file=sys.stderr if json else sys.stdout)
     return 1 if report.failed else 0
+
+
+def _run(run: Callable[..., "SegmentReport"]) -> "SegmentReport":
+    """What `run` reports, with a bar of its progress; after Ctrl-C a line says how far it came."""
+    from rich.progress import Progress
+
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=None)
+        try:
+            return run(progress=lambda done, total: bar.update(task, completed=done, total=total))
+        except KeyboardInterrupt:
+            done = int(bar.tasks[task].completed)
+            errors.print(f"redoseg: stopped: {done} photos are done, the same command begins anew")
+            raise
 
 
 @contextmanager
