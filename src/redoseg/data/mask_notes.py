@@ -14,10 +14,8 @@ WIDTH = 7
 whether the mask is drawn on the photo upright or as its pixels lie in the file."""
 
 _KIND, _SHARE, _DRAWN = 4, 5, 6
-_LYING, _UPRIGHT = (
-    10,
-    20,
-)  # added to the photo's orientation: only so the shape fits; alone: it fits both ways
+# Added to the photo's orientation where the mask's shape fits only so; alone, it fits both ways.
+_LYING, _UPRIGHT = 10, 20
 _WORDS = {
     Kind.BLACK_AND_WHITE: "black and white",
     Kind.SOFT: "with greys in between (the object from 128 on)",
