@@ -46,6 +46,8 @@ def test_only_its_own_is_replaced_and_with_overwrite_masks(tmp_path: Path) -> No
     with refusal(
         DataError, match="mask.png is there and was not written by redoseg.*let --overwrite replace"
     ):
+        check_replaceable([tmp_path / "mask.png"], overwrite=False)
+    with refusal(DataError, match=r"has been changed since: choose another --out$"):
         check_replaceable([tmp_path / "mask.png"])
     for overwrite in (False, True):
         with refusal(DataError, match="photo.png is there and was not written by redoseg"):

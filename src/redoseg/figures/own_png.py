@@ -43,24 +43,24 @@ def is_own(file: Path) -> bool:
     return content[-_NOTE_LENGTH:] == _note(content[:-_NOTE_LENGTH])
 
 
-def check_replaceable(files: Iterable[Path], *, overwrite: bool = False) -> None:
+def check_replaceable(files: Iterable[Path], *, overwrite: bool | None = None) -> None:
     """DataError, which says what to do, if any of the `files` is there and isn't redoseg's as it wrote it.
-    With `overwrite` other masks may be replaced, too; what is no mask never is."""
+    With `overwrite` other masks may be replaced, too, but never what is no mask; None: it can't be asked for."""
     foreign = [file for file in files if os.path.lexists(file) and not _is_replaceable(file, overwrite)]
     if foreign:
         one = len(foreign) == 1
         raise DataError(
             f"{_named(foreign)} {'is' if one else 'are'} there and {'was' if one else 'were'} not written by "
             f"redoseg, or {'has' if one else 'have'} been changed since: choose another --out"
-            + ("" if overwrite else ", or let --overwrite replace what is a mask")
+            + (", or let --overwrite replace what is a mask" if overwrite is False else "")
         )
 
 
-def _is_replaceable(file: Path, overwrite: bool) -> bool:
+def _is_replaceable(file: Path, overwrite: bool | None) -> bool:
     try:
         if file.is_dir():  # that can't be replaced, and is named when it is tried
             return True
-        return not file.is_symlink() and (is_own(file) or (overwrite and is_mask(file)))
+        return not file.is_symlink() and (is_own(file) or (bool(overwrite) and is_mask(file)))
     except OSError:
         return False
 
