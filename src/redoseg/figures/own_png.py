@@ -45,7 +45,7 @@ def is_own(file: Path) -> bool:
 
 def check_replaceable(files: Iterable[Path], *, overwrite: bool | None = None) -> None:
     """DataError, which says what to do, if any of the `files` is there and isn't redoseg's as it wrote it.
-    With `overwrite` other masks may be replaced, too, but never what is no mask; None: it can't be asked for."""
+    With `overwrite` other masks may be replaced, too, never what is no mask; None: it can't be asked for."""
     foreign = [file for file in files if os.path.lexists(file) and not _is_replaceable(file, overwrite)]
     if foreign:
         one = len(foreign) == 1
