@@ -96,14 +96,15 @@ def leftovers(folder: Path) -> list[Path]:
 
 def _is_left(aside: Path) -> bool:
     found = _ASIDE.fullmatch(aside.name)
-    process = int(found["process"]) if found else os.getpid()
-    here = found is not None and found["machine"] == _machine()
-    if found is None or (process == os.getpid() and (here or not found["machine"])):
+    if found is None:
         return False
-    if os.name == "posix" and (here or not found["machine"]) and _is_alive(process):
-        return False
+    if os.name == "posix" and found["machine"] in (None, _machine()):
+        if _is_alive(int(found["process"])):
+            return False
+        if found["machine"]:
+            return True
     try:
-        return (here and os.name == "posix") or time.time() - aside.stat().st_mtime > _ABANDONED
+        return time.time() - aside.stat().st_mtime > _ABANDONED
     except OSError:  # it is gone by now
         return False
 

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
+
+from redoseg.data.quiet import pillow_silenced
 
 if TYPE_CHECKING:
     from redoseg.evaluation.evaluate import Evaluation
@@ -44,15 +45,13 @@ class _Lines(logging.Handler):
 @contextmanager
 def lines_on_stderr() -> Iterator[list[str]]:
     """In this context what the package says about photos and masks is printed; what is only to be known at
-    its end, unless it has been taken out of the list. What Pillow says isn't: it warns of odd files with
-    lines of its source, and those that don't decode are named by us."""
+    its end, unless it has been taken out of the list. What Pillow says isn't."""
     log, lines = logging.getLogger("redoseg"), _Lines()
     level = log.level
     log.addHandler(lines)
     log.setLevel(logging.INFO)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+        with pillow_silenced():
             yield lines.kept
         for line in lines.kept:
             print(line, file=sys.stderr)

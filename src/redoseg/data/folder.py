@@ -70,7 +70,7 @@ def scan(path: str | Path, *, sidecars: bool = True, index: Path | None = None) 
     photos = [entry for entry in files.entries if _is_photo(entry)]
     root = _top_folder(photos)
     masks = hold_masks(files.entries, root, photos)
-    images = _find_images(photos, root, sidecars or masks, sidecars)
+    images = _find_images(photos, root, without_masks=sidecars or masks, images_only=sidecars)
     _leave_out_the_rest(files, images, root, sidecars)
     if not images:
         raise DataError(f"{path} holds no images, {_describe_left_out(files.left_out)}")
@@ -159,7 +159,7 @@ def _top_folder(photos: Sequence[Entry]) -> str:
 
 
 def _find_images(
-    photos: Sequence[Entry], root: str, without_masks: bool, images_only: bool
+    photos: Sequence[Entry], root: str, *, without_masks: bool, images_only: bool
 ) -> list[ImageRef]:
     """The images, sorted by name. Those that would have the same name keep their suffixes in it.
     `without_masks`: those in masks/ are none; `images_only`: if some are in images/, the others are none."""

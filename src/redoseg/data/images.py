@@ -15,7 +15,9 @@ from redoseg.errors import DataError
 
 Resize = Literal["antialias", "nearest"]
 
-_SHADES = 8  # of a grey palette: so many are no classes
+SHADES = 8
+"""So many different greys of a mask are soft edges, and no classes."""
+
 _EDGES = 0.1  # of all pixels: fewer between black and white are its soft edges
 _WIDE_WHITE = 240 << 8  # of 16 bits: from here on white, and no number of a class
 _TURNS = {
@@ -71,11 +73,12 @@ def decoding_turned(
 def decode_label(file: BinaryIO | Path) -> NDArray[np.uint8]:
     """The values in a mask file, (H, W) uint8.
 
-    They are grey values; of a palette of black and white alone its colours, of any other its indices; 0 and
-    255 of one bit; of 16 bits the numbers up to 255, or else the upper 8 bits; of floats up to 1 that many
-    255ths. Where all visible colours are one and the opacity differs, the opacity is the mask. It is turned
-    as its own EXIF data say, if it has any. DataError, in one line without the file's name, if it doesn't
-    decode, is coloured, or has both a mask in its greys and another one in its opacity.
+    They are grey values; of a palette of greys its colours, if they are black and white and at most soft
+    edges in between, of any other its indices; 0 and 255 of one bit; of 16 bits the numbers up to 255, with
+    65535 as 255, or else the upper 8 bits; of floats up to 1 that many 255ths. Where all visible colours are
+    one and the opacity differs, the opacity is the mask. It is turned as its own EXIF data say, if it has
+    any. DataError, in one line without the file's name, if it doesn't decode, is coloured, or has both a mask
+    in its greys and another one in its opacity.
     """
     with loading(file) as (image, _):
         return label_values(turn(image, _orientation(image)))
@@ -114,7 +117,7 @@ def _palette_values(image: Image.Image) -> NDArray[np.uint8]:
         return indices
     greys = palette[indices, 0]
     between = (greys > 0) & (greys < 255)
-    soft = len(used) >= _SHADES or between.mean() < _EDGES
+    soft = len(used) >= SHADES or between.mean() < _EDGES
     return greys if soft and np.isin((0, 255), greys).any() else indices
 
 
@@ -150,7 +153,7 @@ def _wide_values(values: NDArray[np.generic], mode: str) -> NDArray[np.uint8]:
         rest = np.unique(values[values.astype(np.int64) < 65535]).astype(np.int64)
         if top == 65535 and len(rest) and 0 < rest[-1] <= 255:
             return np.minimum(values, 255).astype(np.uint8)
-        if len(rest) > _SHADES or not ((rest > 255) & (rest < _WIDE_WHITE)).any():
+        if len(rest) > SHADES or not ((rest > 255) & (rest < _WIDE_WHITE)).any():
             return to_bytes(values, "I;16")
     raise DataError(f"labels must be whole numbers from 0 to 255, and here one is {values.max()}")
 

@@ -27,7 +27,7 @@ _LARGEST = 1 << 30  # bytes of a member, which is read whole; a larger one is le
 _UNICODE_NAME = 0x7075  # the extra field of a zip in which a name stands in UTF-8
 _JUNK = {"thumbs.db", "desktop.ini", "ehthumbs.db"}  # what Windows puts into folders
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
-_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE)
+_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
@@ -67,7 +66,7 @@ def _load(
             raise
         try:
             contents = without_notes(_content(file))
-            shown = {_fingerprint(content) for content in contents}
+            shown = {_digest_pixels(content) for content in contents}
         except UNREADABLE:
             raise error from None
         if len(shown) != 1:
@@ -75,7 +74,7 @@ def _load(
         return _load_as_it_is(stack, BytesIO(contents[0]), at_least)
 
 
-def _fingerprint(content: bytes) -> bytes:
+def _digest_pixels(content: bytes) -> bytes:
     """A number of the pixels at full size, of which nothing is kept."""
     with ExitStack() as stack:
         image, _ = _load_as_it_is(stack, BytesIO(content), None)
@@ -114,14 +113,6 @@ def _tail(file: BinaryIO | Path) -> bytes:
             return _tail(opened)
     file.seek(-min(16, file.seek(0, 2)), 2)
     return file.read()
-
-
-@contextmanager
-def pillow_silenced() -> Iterator[None]:
-    """Pillow warns of odd files, with lines of its source: those that don't decode are named by us."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
 
 
 def _describe_error(error: BaseException, file: BinaryIO | Path) -> str:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.data.images import decode_label, label_values
+from redoseg.data.images import SHADES, decode_label, label_values
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.loading import loading
 from redoseg.errors import DataError
@@ -19,7 +19,6 @@ _UNKNOWN = (127, 128)  # in a trimap of 0, one of these and 255
 _SMALL = 32  # values below it are numbers of classes, unless they are rare beside 255
 _RARE = 0.05
 _WHITE = 240  # no class has a number from here to 254: such values are a white that was stored with loss
-_SHADES = 8  # different greys between black and white that make a mask a soft one
 
 
 class Kind(IntEnum):
@@ -104,7 +103,7 @@ def _are_numbers(values: NDArray[np.uint8], counts: NDArray[np.int64], between: 
         return True
     if between.max() >= _WHITE:
         return False
-    if not counts[255] and len(between) < _SHADES:
+    if not counts[255] and len(between) < SHADES:
         return True
     inner = values[:-1, :-1]
     flat = (inner == values[:-1, 1:]) & (inner == values[1:, :-1]) & (inner > 0) & (inner < 255)

@@ -17,7 +17,6 @@ from redoseg.data.folder import FolderListing, digest
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.images import Resize, decoding, decoding_turned, fit_image, fit_label, turn
 from redoseg.data.labels import UNLABELLED, LabelMap
-from redoseg.data.loading import pillow_silenced
 from redoseg.data.mask_files import MaskRule
 from redoseg.data.mask_notes import (
     WIDTH,
@@ -29,6 +28,7 @@ from redoseg.data.mask_notes import (
     say_what_was_read,
 )
 from redoseg.data.naming import join_names
+from redoseg.data.quiet import pillow_silenced
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
@@ -92,12 +92,18 @@ class PhotoSplit:
         rows = self._mask_rows[np.asarray(indices, np.int64)]
         labels = np.full((len(rows), self._photos.size, self._photos.size), UNLABELLED, np.uint8)
         if self._photos.masks is not None and (rows >= 0).any():
-            found = self._photos.masks.rows.take(rows[rows >= 0])
-            found[self._unlabelled[rows[rows >= 0]][:, None, None] & (found == 1)] = UNLABELLED
-            labels[rows >= 0] = self._label_map(found)
-            for index in np.flatnonzero((rows >= 0) & (self._turns[rows] > 1)):
-                labels[index] = _turn_labels(labels[index], self._turns[rows[index]])
+            masked = np.flatnonzero(rows >= 0)
+            found = self._photos.masks.rows.take(rows[masked])
+            for index, row, mask in zip(masked, rows[masked], found, strict=True):
+                labels[index] = self._understood(mask, row)
         return labels
+
+    def _understood(self, labels: NDArray[np.uint8], mask_row: int) -> NDArray[np.uint8]:
+        """The labels (H, W) of one mask file as those of n regions, on the photo upright."""
+        if self._unlabelled[mask_row]:
+            labels = np.where(labels == 1, UNLABELLED, labels).astype(np.uint8)
+        regions = Image.fromarray(self._label_map(labels))
+        return np.asarray(turn(regions, int(self._turns[mask_row])), np.uint8)
 
     def whole(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         listing = self._photos.listing
@@ -110,18 +116,11 @@ class PhotoSplit:
                 return photo, np.full((height, width), UNLABELLED, np.uint8)
             with listing.masks[ref.name].open() as file:
                 labels, _ = listing.rule.read(file)
-            if self._unlabelled[self._mask_rows[index]]:
-                labels = np.where(labels == 1, UNLABELLED, labels).astype(np.uint8)
-            labels = self._label_map(labels)
-            labels = _turn_labels(labels, self._turns[self._mask_rows[index]])
+            labels = self._understood(labels, self._mask_rows[index])
         except (OSError, DataError) as error:
             raise DataError(f"{ref.entry.path} or its mask can't be read: {error}") from error
         nearest = Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST)
         return photo, np.asarray(nearest, np.uint8)
-
-
-def _turn_labels(labels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    return np.asarray(turn(Image.fromarray(labels), int(orientation)), np.uint8)
 
 
 def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,10 @@ def check_replaceable(files: Iterable[Path], *, overwrite: bool | None = None) -
     With `overwrite` other masks may be replaced, too, never what is no mask; None: it can't be asked for."""
     foreign = [file for file in files if os.path.lexists(file) and not _is_replaceable(file, overwrite)]
     if foreign:
-        one = len(foreign) == 1
+        is_, was, has = ("is", "was", "has") if len(foreign) == 1 else ("are", "were", "have")
         raise DataError(
-            f"{_named(foreign)} {'is' if one else 'are'} there and {'was' if one else 'were'} not written by "
-            f"redoseg, or {'has' if one else 'have'} been changed since: choose another --out"
+            f"{join_names([str(file) for file in foreign])} {is_} there and {was} not written by redoseg, "
+            f"or {has} been changed since: choose another --out"
             + (", or let --overwrite replace what is a mask" if overwrite is False else "")
         )
 
@@ -63,7 +63,3 @@ def _is_replaceable(file: Path, overwrite: bool | None) -> bool:
         return not file.is_symlink() and (is_own(file) or (bool(overwrite) and is_mask(file)))
     except OSError:
         return False
-
-
-def _named(files: Sequence[Path]) -> str:
-    return join_names([str(file) for file in files])
