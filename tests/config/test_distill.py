@@ -17,7 +17,7 @@ REDO_ONLY = {
     "delta_input", "fakes", "attention", "delta_attention", "g_norm", "init", "init_gain", "centred_start",
     "lambda_z", "lr", "d_updates", "min_region", "min_region_weight", "mask_noise", "binarise",
     "binarise_from", "f_jitter", "f_jitter_hue", "f_jitter_fade", "shift", "diffaugment", "r1", "r1_every",
-    "max_restarts",
+    "max_restarts", "start", "f_frozen",
 }  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def test_a_student_begun_before_it_had_minutes_goes_on(teacher):
     ("option", "said"),
     [
         ({"minutes": float("nan")}, "--minutes is nan: it must be a finite number"),
-        ({"compile": "maybe"}, "--compile is maybe: choose from auto, on, off"),
+        ({"compile": "maybe"}, "--compile is maybe: choose from auto, graphs, on, off"),
         ({"seed": -1}, "--seed is -1: it must be at least 0"),
         ({"f_blocks": -1}, "--f-blocks is -1: it must be at least 0"),
         ({"weight_decay": -1.0}, "--weight-decay is -1.0: it must be at least 0"),

@@ -98,8 +98,9 @@ class DistillConfig(Config):
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32. None: as
     RUN's, or float32 on a processor without instructions for bfloat16."""
     compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
-    """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
-    only, where Triton is installed; on a CPU it measured no gain."""
+    """'graphs': record each update's kernels once and replay them (CUDA, one process). 'on': compile the
+    updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': graphs on CUDA (with
+    several processes 'on', if Triton is installed), else 'off': on a CPU compiling measured no gain."""
     threads: Annotated[int | None, at_least(1), Group.MACHINE, MAY_CHANGE] = None
     """Number of CPU threads. None: PyTorch's choice."""
 

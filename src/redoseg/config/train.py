@@ -22,7 +22,7 @@ Recipe = Literal["default", "paper", "authors"]
 Settings = Literal["none", "lfw", "flowers", "cub", "digits"]
 DiffAugment = Literal["off", "colour", "translation", "cutout", "colour-translation", "all"]
 Precision = Literal["float32", "bfloat16"]
-Compile = Literal["auto", "on", "off"]
+Compile = Literal["auto", "graphs", "on", "off"]
 Box = tuple[float, float, float, float]
 
 SIZE = Bound("use 32, 64, 128 or 256", (32, 64, 128, 256).__contains__)
@@ -112,6 +112,9 @@ class TrainConfig(Config):
     """Adam's learning rate of the mask network."""
     lr_f_warmup: Annotated[int, at_least(0), Group.LOSSES] = 800
     """Steps over which the mask network's learning rate grows from 0 to --lr-f."""
+    f_frozen: Annotated[int, at_least(0), Group.LOSSES] = 0
+    """Steps at the beginning in which f stays as it is, while G, D and delta learn to redraw its regions.
+    Then --lr-f-warmup begins. For a run with --start."""
     weight_decay_f: Annotated[float, NOT_NEGATIVE, Group.LOSSES] = 1e-4
     """Weight decay of the mask network, added to the gradient (Adam, not AdamW)."""
     d_updates: Annotated[int, at_least(1), Group.GAME] = 1
@@ -143,6 +146,10 @@ class TrainConfig(Config):
     where colour tells the object, as with flowers."""
     f_jitter_fade: Annotated[int, at_least(0), Group.SEEN] = 0
     """Step at which --f-jitter has faded to 0, linearly from the start. 0: it doesn't fade."""
+
+    start: Annotated[str | None, Group.GAME] = None
+    """A warm start: f begins as the mask network of this run or model (a folder or a name), whose --n,
+    --size, --f-width and --f-blocks this run has to have. None: it begins with random weights."""
 
     shift: Annotated[float, from_0_to(0.5), Group.GAME] = 0.0
     """Largest random shift of the redrawn region, 0 to 0.5, as a share of the side (with --redraw one). 0:
@@ -183,8 +190,9 @@ class TrainConfig(Config):
     precision: Annotated[Precision, Group.MACHINE] = "float32"
     """Precision of the networks' inner layers; masks, norms' statistics and losses stay float32."""
     compile: Annotated[Compile, Group.MACHINE, MAY_CHANGE] = "auto"
-    """Compile the updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': on CUDA
-    only, where Triton is installed; on a CPU it measured no gain."""
+    """'graphs': record each update's kernels once and replay them (CUDA, one process). 'on': compile the
+    updates, which takes minutes at the start and, on a CPU, a C++ compiler. 'auto': graphs on CUDA (with
+    several processes 'on', if Triton is installed), else 'off': on a CPU compiling measured no gain."""
     threads: Annotated[int | None, at_least(1), Group.MACHINE, MAY_CHANGE] = None
     """Number of CPU threads. None: PyTorch's choice."""
 

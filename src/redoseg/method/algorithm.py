@@ -15,6 +15,7 @@ from redoseg.method.augmentation import augment
 from redoseg.method.compiling import compiling, should_compile
 from redoseg.method.drawing import RandomDraws, redraw_batch, warmup
 from redoseg.method.losses import LabelledBatch
+from redoseg.method.recording import RecordedLoss, should_record
 from redoseg.networks.build import build_networks
 from redoseg.networks.layers import frozen, iterate_spectrum
 from redoseg.tensors import working_precision
@@ -48,13 +49,19 @@ class ReDO:
         seed: int,
         device: torch.device,
         average_gradients: Callable[[Iterable[nn.Parameter]], None] = lambda parameters: None,
+        *,
+        alone: bool = True,
     ) -> None:
-        """`average_gradients` averages gradients over processes, between a backward pass and its step."""
+        """`average_gradients` averages gradients over processes, between a backward pass and its step.
+        `alone`: there is one process."""
         self.config, self.device, self.average_gradients = config, device, average_gradients
         self.networks = net = build_networks(config, seed, device)
         self.asynchronous = device.type == "cuda"
         self._losses = self._generators_loss, self._discriminator_loss
-        if should_compile(config.compile, device):
+        self._recorded: dict[str, RecordedLoss] = {}
+        if should_record(config.compile, device, alone=alone):
+            self._prepare_recording()
+        elif should_compile(config.compile, device):
             self.compile()
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self.optimizers = {
@@ -69,6 +76,26 @@ class ReDO:
         return torch.optim.Adam(
             network.parameters(), lr, betas=(0.0, 0.9), weight_decay=weight_decay, fused=fused
         )
+
+    def _prepare_recording(self) -> None:
+        """Replay both losses with their gradients as CUDA graphs, from the second step on."""
+        net = self.networks
+
+        def generators(*inputs: Any) -> tuple[Tensor, Metrics]:
+            iterate_spectrum(net.G, net.delta)
+            with frozen(net.D):
+                return self._generators_loss(*inputs)
+
+        def discriminator(*inputs: Any) -> tuple[Tensor, Metrics]:
+            iterate_spectrum(net.D)
+            return self._discriminator_loss(*inputs), {}
+
+        everything = [net.f, net.G, net.D, net.delta]
+        learned = [p for network in (net.f, net.G, net.delta) for p in network.parameters()]
+        self._recorded = {
+            "generators": RecordedLoss(generators, learned, everything),
+            "discriminator": RecordedLoss(discriminator, net.D.parameters(), everything),
+        }
 
     def compile(self, **options: Any) -> None:
         """Compile both losses into one graph each. `options` go to `torch.compile`.
@@ -92,11 +119,16 @@ class ReDO:
         Returns L_G, delta's mean squared error of a code's entry (1 if it knows nothing), and with a labelled
         batch L_sup, its cross-entropy in nats per pixel."""
         net, draws = self.networks, draws.to(self.device)
-        iterate_spectrum(net.G, net.delta)
-        with frozen(net.D):
-            with compiling():
-                loss, logged = self._losses[0](I, draws, self._binarise_weight(step), labelled)
-            self._update_weights(loss, ("f", "G", "delta"), step)
+        inputs, names = (I, draws, self._binarise_weight(step), labelled), ("f", "G", "delta")
+        if self._recorded:
+            loss, logged = self._recorded["generators"](*inputs)
+            self._step_optimizers(loss, names, step)
+        else:
+            iterate_spectrum(net.G, net.delta)
+            with frozen(net.D):
+                with compiling():
+                    loss, logged = self._losses[0](*inputs)
+                self._update_weights(loss, names, step)
         if net.f_ema is not None:
             update_ema(net.f_ema, net.f, self.config.ema_half_life, self.config.batch, step)
         return {name: value.detach() for name, value in logged.items()}
@@ -104,12 +136,19 @@ class ReDO:
     def discriminator_update(self, I_real: Tensor, I_input: Tensor, draws: RandomDraws, step: int) -> Metrics:
         """Lines 10-16: update D on real images and on redrawn `I_input`; both (B, 3, S, S) in [-1, 1]."""
         draws = draws.to(self.device)
+        penalised = self.config.r1 > 0 and step % self.config.r1_every == 0
+        if self._recorded:
+            L_D, _ = self._recorded["discriminator"](I_real, I_input, draws)
+            penalty = self._gradient_penalty(I_real, draws) if penalised else L_D.new_zeros(())
+            if penalised:
+                penalty.backward()  # type: ignore[no-untyped-call]
+            self._step_optimizers(L_D + penalty.detach(), ("D",), step)
+            return {"L_D": L_D}
         iterate_spectrum(self.networks.D)
         with compiling():
             L_D = self._losses[1](I_real, I_input, draws)
-        penalised = self.config.r1 > 0 and step % self.config.r1_every == 0
-        penalty = self._gradient_penalty(I_real, draws) if penalised else 0.0
-        self._update_weights(L_D + penalty, ("D",), step)
+        added = self._gradient_penalty(I_real, draws) if penalised else 0.0
+        self._update_weights(L_D + added, ("D",), step)
         return {"L_D": L_D.detach()}
 
     def _generators_loss(
@@ -169,6 +208,7 @@ class ReDO:
         return torch.full((), config.binarise * share, device=self.device)
 
     def _update_weights(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+        """The gradients of the loss, and a step of the named networks' optimizers."""
         optimizers = [self.optimizers[name] for name in names]
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -176,10 +216,23 @@ class ReDO:
         with compiling():  # the backward graph
             loss.backward()  # type: ignore[no-untyped-call]
         self.average_gradients(p for o in optimizers for p in o.param_groups[0]["params"])
-        for name, optimizer in zip(names, optimizers, strict=True):
+        self._step(names, step)
+
+    def _step_optimizers(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
+        """A step of the named networks' optimizers, whose gradients a replay has written."""
+        self._check_loss(loss, names, step)
+        self._step(names, step)
+
+    def _step(self, names: tuple[str, ...], step: int) -> None:
+        for name, optimizer in ((name, self.optimizers[name]) for name in names):
             if name == "f":
-                optimizer.param_groups[0]["lr"] = self.config.lr_f * warmup(step, self.config.lr_f_warmup)
+                optimizer.param_groups[0]["lr"] = self._rate_of_f(step)
             optimizer.step()
+
+    def _rate_of_f(self, step: int) -> float:
+        """f's learning rate: 0 while it is frozen, then growing to --lr-f."""
+        since = step - self.config.f_frozen
+        return self.config.lr_f * warmup(since, self.config.lr_f_warmup) if since >= 0 else 0.0
 
     def _check_loss(self, loss: Tensor, names: tuple[str, ...], step: int) -> None:
         """Keep a loss that isn't finite from changing a weight. DivergenceError is raised here or, on CUDA,

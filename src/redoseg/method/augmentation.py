@@ -39,7 +39,7 @@ def rotate_hue(colour: Tensor, angle: Tensor) -> Tensor:
 def shift_pixels(pictures: Tensor, share: Tensor) -> Tensor:
     """Shift pictures (B, C, H, W) by whole pixels, and fill the border with zeros.
     share (B, 2): how far downwards and to the right, as shares of the height and the width."""
-    side = share.new_tensor(pictures.shape[2:])
+    side = torch.stack([share.new_full((), length) for length in pictures.shape[2:]])  # no copy to wait for
     pixels = (share * side).round()
     theta = torch.zeros(len(pictures), 2, 3, device=pictures.device)
     theta[:, 0, 0] = theta[:, 1, 1] = 1

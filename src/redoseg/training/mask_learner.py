@@ -9,6 +9,7 @@ from redoseg.config import TrainConfig
 from redoseg.method.algorithm import Metrics, divergence, update_ema
 from redoseg.method.compiling import compiling, should_compile
 from redoseg.method.losses import masked_cross_entropy
+from redoseg.method.recording import RecordedLoss, should_record
 from redoseg.networks.build import build_mask_network
 from redoseg.networks.mask import MaskNetwork
 from redoseg.tensors import working_precision
@@ -41,7 +42,12 @@ class MaskLearner:
             )
         }
         self._loss = self._cross_entropy
-        if should_compile(config.compile, device):
+        self._recorded: RecordedLoss | None = None
+        if should_record(config.compile, device, alone=self.group.world == 1):
+            self._recorded = RecordedLoss(
+                lambda *inputs: (self._cross_entropy(*inputs), {}), raw.parameters(), [raw]
+            )
+        elif should_compile(config.compile, device):
             self._loss = torch.compile(self._cross_entropy, fullgraph=True, dynamic=False)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
 
@@ -55,13 +61,17 @@ class MaskLearner:
         images (B, 3, S, S) in [-1, 1]; targets (B, n, S, S) and counted (B, 1, S, S), a pixel's weight, in
         [0, 1]; step counts from 0."""
         f, optimizer = self.networks["f"], self.optimizers["f"]
-        with compiling():
-            loss = self._loss(images, targets, counted, self._mean_counted(counted))
+        inputs = images, targets, counted, self._mean_counted(counted)
+        if self._recorded is not None:
+            loss, _ = self._recorded(*inputs)
+        else:
+            with compiling():
+                loss = self._loss(*inputs)
+            optimizer.zero_grad(set_to_none=True)
+            with compiling():  # the backward graph
+                loss.backward()  # type: ignore[no-untyped-call]
+            self.group.all_reduce_mean_gradients(f.parameters())
         self._finite &= torch.isfinite(loss.detach())
-        optimizer.zero_grad(set_to_none=True)
-        with compiling():  # the backward graph
-            loss.backward()  # type: ignore[no-untyped-call]
-        self.group.all_reduce_mean_gradients(f.parameters())
         optimizer.step()
         if "f_ema" in self.networks:
             update_ema(self.networks["f_ema"], f, self.config.ema_half_life, self.config.batch, step)

@@ -1,5 +1,7 @@
 """Trains ReDO: Algorithm 1 on new images and new random draws in each step, restarted after a collapse."""
 
+from typing import Any
+
 import torch
 
 from redoseg.config import TrainConfig
@@ -13,6 +15,7 @@ from redoseg.training.batches import Batches, open_source
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.labelled import open_labelled
 from redoseg.training.learner import Learner
+from redoseg.training.warm_start import WarmStart
 
 
 class ReDOLearner(Learner):
@@ -29,18 +32,50 @@ class ReDOLearner(Learner):
         self.supervision = None if self.labelled is None else self.labelled.supervision
         self.images = dataset.split("train")
         self.source = open_source(self.images, self.device)
+        self.started_from = ""  # the digest of --start
         self.restart(0)
 
     def restart(self, attempt: int) -> None:
-        """Build new networks and optimizers from a seed that depends on the run's seed and the attempt."""
+        """Build new networks and optimizers from a seed that depends on the run's seed and the attempt. With
+        --start, f then gets that model's weights: for attempt 0 in `begin`, if nothing is resumed."""
         config, group = self.config, self.group
         seed = derive_seed(config.seed, attempt)
         self.attempt = attempt
-        self.redo = ReDO(config, seed, self.device, group.all_reduce_mean_gradients)
+        alone = group.world == 1
+        self.redo = ReDO(config, seed, self.device, group.all_reduce_mean_gradients, alone=alone)
         self.networks, self.optimizers = self.redo.networks.items(), self.redo.optimizers
         group.sync_batch_norm(self.redo.networks.G)
         stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
+        if attempt:
+            self._start_warm()
+
+    def begin(self, saved: dict[str, Any] | None) -> None:
+        """Give f the weights of --start, unless a checkpoint has brought its own."""
+        if saved is None:
+            self._start_warm()
+        else:
+            self.started_from = saved.get("start", "")
+
+    def _start_warm(self) -> None:
+        """ConfigError if --start isn't what it was when the run began."""
+        if self.config.start is None:
+            return
+        start = WarmStart(self.config)
+        if self.started_from and start.digest != self.started_from:
+            raise ConfigError(f"--start {self.config.start} has changed since {self.config.out} was begun")
+        self.started_from = start.digest
+        averaged = [] if self.redo.networks.f_ema is None else [self.redo.networks.f_ema]
+        start.copy_to(self.redo.networks.f, *averaged)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The digest of --start, if there is one."""
+        return {"start": self.started_from} if self.config.start is not None else {}
+
+    def describe(self) -> dict[str, Any]:
+        """For run.json: the model from which f started."""
+        return {"start": {"model": self.config.start, "weights": self.started_from}} if self.state else {}
 
     @property
     def monitored(self) -> MaskNetwork:

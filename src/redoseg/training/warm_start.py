@@ -1,0 +1,52 @@
+"""A warm start (--start): the game goes on from a mask network that has found the object already."""
+
+from torch import nn
+
+from redoseg.config import TrainConfig
+from redoseg.errors import ConfigError
+from redoseg.models.model import Model
+from redoseg.models.source import find_model
+
+_ARCHITECTURE = {"n": "n", "size": "size", "f_width": "f-width", "f_blocks": "f-blocks"}
+"""Options that f's weights depend on, and their flags. So does the pyramid, which has no number."""
+
+
+class WarmStart:
+    """The mask network that `config.start` names, to be copied into a run's f.
+
+    digest: SHA-256 of its weights, "" where only the hub knows them."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Raises ModelError if there is no such model; ConfigError if its f is another network than the
+        run's, or if masks were read in its training, which this run would hide."""
+        assert config.start is not None
+        source = find_model(config.start)
+        model = source.load("cpu")
+        self.digest, self._weights = source.digest or "", model.f.state_dict()
+        if model.supervision is not None:
+            raise ConfigError(
+                f"--start {config.start} was trained with masks: --labelled is the way to read masks openly"
+            )
+        _check_same_network(config, model)
+
+    def copy_to(self, *networks: nn.Module) -> None:
+        """Give each network these weights."""
+        for network in networks:
+            network.load_state_dict(self._weights)
+
+
+def _check_same_network(config: TrainConfig, model: Model) -> None:
+    if model.config is None:
+        raise ConfigError(
+            f"--start {config.start} has no card that says what network it is: name the run it comes from"
+        )
+    wanted = {flag: getattr(model.config, name) for name, flag in _ARCHITECTURE.items()}
+    pyramid = model.config.f_pyramid
+    if wanted != {flag: getattr(config, name) for name, flag in _ARCHITECTURE.items()} or (
+        pyramid != config.f_pyramid
+    ):
+        flags = " ".join(f"--{flag} {value}" for flag, value in wanted.items())
+        raise ConfigError(
+            f"--start {config.start} is another network than this run's: add {flags}"
+            f" --{'' if pyramid else 'no-'}f-pyramid"
+        )
