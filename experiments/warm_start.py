@@ -2,9 +2,9 @@
 
     python experiments/warm_start.py RUN... --json FILE
 
-Each RUN is one of `redoseg train DATA --start MODEL --f-frozen N` (docs/method.md has the command). Until step
-N, G, D and delta learn to redraw the regions of the start as it is: how far D is fooled then, is its opinion of
-the start. What comes after it is what the game makes of f.
+Each RUN is one of `redoseg train DATA --start MODEL --f-frozen N` (docs/method.md has the command). Until
+step N, G, D and delta learn to redraw the regions of the start as it is: how far D is fooled then, is its
+opinion of the start. What comes after it is what the game makes of f.
 """
 
 import argparse

@@ -401,9 +401,9 @@ def test_a_collapse_starts_everything_anew(data, tmp_path, monkeypatch):
     collapse_at(monkeypatch, (0, 3))
     seeds = []
 
-    def redo(config, seed, device, average):
+    def redo(config, seed, device, average, *, alone):
         seeds.append(seed)
-        return ReDO(config, seed, device, average)
+        return ReDO(config, seed, device, average, alone=alone)
 
     def step(self, t):
         if self.attempt:
