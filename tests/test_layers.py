@@ -22,8 +22,8 @@ LEVELS = {
     5: "exporting segmentation redrawing label_free",
     6: "evaluation",
     7: "training baselines serving reporting",
-    8: "distillation reproduction",
-    9: "automation",
+    8: "distillation",
+    9: "automation reproduction",
     10: "cli",
 }
 """A package (or module) imports only from levels below its own, never from a neighbour on its level."""

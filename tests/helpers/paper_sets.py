@@ -20,6 +20,7 @@ SCALE = dataclasses.replace(
     fit_steps=4,
     few=(2,),
     digits={"batch": 4},
+    student={"steps": 2, "f_width": 4, "f_blocks": 1, "batch": 4, "size": 32},
     shipped={},
 )
 

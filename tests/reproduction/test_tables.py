@@ -342,3 +342,29 @@ def test_mistakes_are_one_line(command, words, cure, tmp_path):
     assert (code, out) == (1, "")
     assert cure in err
     assert len(err.splitlines()) == 1
+
+
+def test_table_1_has_a_student_and_what_is_written_beside_the_game(made, root):
+    out, folder = made
+    students = json.loads((folder / "result.json").read_text())["sets"]["lfw"]["students"]
+    games = [evaluate(run, root / "lfw32.tar") for run in runs(out)]
+    taught = [evaluate(run / "student", root / "lfw32.tar") for run in runs(out)]
+    for row, matching, wanted in (
+        ("refined", "as_labelled", [game.as_written for game in games]),
+        ("student", "per_dataset", [student.per_dataset for student in taught]),
+        ("student", "per_image", [student.per_image for student in taught]),
+        ("student_refined", "as_labelled", [student.as_written for student in taught]),
+    ):
+        told = students[row]["val"][matching]["iou"]["values"]
+        assert told == pytest.approx([score.iou for score in wanted], abs=1e-9)
+    table = (folder / "table.md").read_text()
+    assert "| LFW | its student | last (no masks) | per data set | 2 |" in table
+
+
+def test_a_student_that_cannot_be_is_said_and_left_out(root, tmp_path, said):
+    scale = dataclasses.replace(SCALE, student={**SCALE.student, "batch": 8, "doubtful": 0.9})
+    asked = experiment(root, tmp_path, said, sets=("lfw",), seeds=1, scale=scale)
+    for _ in range(2):
+        result = json.loads((table1(asked) / "result.json").read_text())
+        assert result["sets"]["lfw"]["students"].keys() == {"refined"}
+    assert said.file.getvalue().count("--doubtful 0.9 leaves 1 of 8 images") == 1

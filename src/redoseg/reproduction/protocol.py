@@ -78,6 +78,8 @@ class Scale:
     """Numbers of labelled images in the semi-supervised table, each of them in `labels`."""
     digits: Mapping[str, Any] = field(default_factory=dict)
     """Options that differ for colored-2-MNIST."""
+    student: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the student of each of Table 1's runs, as `DistillConfig` has them."""
     shipped: Mapping[str, str] = field(default_factory=dict)
     """By set a distilled model of this size that comes with the package: a second level in Figure 4."""
 
@@ -102,6 +104,14 @@ SCALES: dict[str, Scale] = {
         fit_steps=600,
         labelled_sets=("lfw",),
         digits={"f_jitter": 0.0, "flip": False, "f_width": 8, "steps": 3_000},
+        student={  # that of `redoseg auto`
+            "steps": 500,
+            "f_width": 8,
+            "f_blocks": 4,
+            "batch": 32,
+            "lr": 2e-3,
+            "ema_half_life": 3_000.0,
+        },
         shipped={"lfw": "faces-small", "flowers": "flowers-small"},
     ),
     "paper": Scale(

@@ -11,10 +11,12 @@ from redoseg.reproduction.plots import plot_table1
 from redoseg.reproduction.protocol import SETS, Experiment, PaperSet, Reported
 from redoseg.reproduction.runs import train_all
 from redoseg.reproduction.scoring import RULES, labelled_splits, score_run
+from redoseg.reproduction.students import ROWS, distill_all, score_students
 from redoseg.reproduction.tables import score_cells, summarize, summarize_scores, to_markdown, write_results
 
 SPLITS = ("train", "val", "test")
 MATCHINGS = {"per_image": "per image (the paper's)", "per_dataset": "per data set"}
+AS_LABELLED = "as labelled"
 TRIVIAL = {"fixed_mask": "one fixed mask", "disc": "one centred disc"}
 
 _RULE_LABELS = {
@@ -33,7 +35,11 @@ def table1(experiment: Experiment) -> Path:
     runs = {name: base_runs(experiment, SETS[name]) for name in experiment.sets or SETS}
     seed_by_seed = list(chain.from_iterable(zip(*runs.values(), strict=True)))
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
-    sets = {name: score_runs(SETS[name].title, SETS[name].paper, runs[name]) for name in runs}
+    student = experiment.scale.student
+    for name in runs:  # data that has changed is refused here; what is scored is kept
+        score_runs(SETS[name].title, SETS[name].paper, runs[name])
+    distill_all(seed_by_seed, student, experiment.console)
+    sets = {name: score_runs(SETS[name].title, SETS[name].paper, runs[name], student) for name in runs}
     folder = write_results(experiment, "table1", {"sets": sets}, make_table(sets))
     plot_table1(sets, folder / "figure.png")
     return folder
@@ -44,8 +50,11 @@ def base_runs(experiment: Experiment, paper_set: PaperSet) -> list[TrainConfig]:
     return [experiment.run_config(paper_set, "base", seed) for seed in range(experiment.seeds)]
 
 
-def score_runs(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict[str, Any]:
-    """Score every run of a data set: by rule, split, matching and metric a summary over the seeds."""
+def score_runs(
+    title: str, paper: Reported, runs: Sequence[TrainConfig], student: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Score every run of a data set: by rule, split, matching and metric a summary over the seeds. With the
+    options of their students: those, too, and the masks as they are written."""
     dataset = open_data(runs[0])
     scores = [score_run(run, dataset) for run in runs]
     splits = labelled_splits(dataset)
@@ -59,6 +68,7 @@ def score_runs(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict
         "failed": [score["seed"] for score in scores if score["failed"]],
         "label_free": summarize([rule["checkpoint"]["score"] for rule in label_free]),
         "rules": {rule: _summarize_rule(scores, rule, splits) for rule in RULES},
+        "students": {} if student is None else _summarize_students(runs, scores, student, splits),
         # The trivial rows are the same for all runs: the first that was scored has them.
         "trivial": {split: {name: scored[0][split][name] for name in TRIVIAL} for split in splits if scored},
         "paper": {name: list(values) for name, values in paper.items()},
@@ -76,11 +86,34 @@ def _summarize_rule(scores: Sequence[dict[str, Any]], rule: str, splits: Sequenc
     }
 
 
+def _summarize_students(
+    runs: Sequence[TrainConfig],
+    scores: Sequence[dict[str, Any]],
+    options: Mapping[str, Any],
+    splits: Sequence[str],
+) -> dict[str, Any]:
+    """By row, split and matching summaries over the seeds that lived."""
+    lived = [run for run, score in zip(runs, scores, strict=True) if not score["failed"]]
+    found = [score_students(run, options, splits) for run in lived]
+    return {
+        row: {
+            split: {
+                matching: summarize_scores([rows[row][split][matching] for rows in found if rows[row]])
+                for matching in next(rows[row][split] for rows in found if rows[row])
+            }
+            for split in splits
+        }
+        for row in ROWS
+        if any(rows[row] for rows in found)
+    }
+
+
 def make_table(sets: Mapping[str, dict[str, Any]]) -> str:
     """Markdown: for each set the paper's row, ours by rule and matching, the trivial ones."""
     records: list[dict[str, Any]] = []
     for result in sets.values():
-        rows = [*_paper_records(result), *_our_records(result), *_trivial_records(result)]
+        ours = [*_our_records(result), *_student_records(result)]
+        rows = [*_paper_records(result), *ours, *_trivial_records(result)]
         records += [{"set": result["title"]} | row for row in rows]
     return to_markdown(records, _COLUMNS) + "\n" + _NOTES
 
@@ -131,13 +164,24 @@ def _our_records(result: dict[str, Any]) -> list[dict[str, Any]]:
     return records or [common]
 
 
+def _student_records(result: dict[str, Any]) -> list[dict[str, Any]]:
+    matchings = MATCHINGS | {"as_labelled": AS_LABELLED}
+    return [
+        {"row": ROWS[row], "checkpoint": _RULE_LABELS["last"], "matching": matchings[matching]}
+        | {"seeds": len(scores["iou"]["values"])}
+        | _split_cells({split: by_matching[matching] for split, by_matching in by_split.items()})
+        for row, by_split in result.get("students", {}).items()  # results of 0.2 have none
+        for matching, scores in next(iter(by_split.values())).items()
+    ]
+
+
 def _trivial_records(result: dict[str, Any]) -> list[dict[str, Any]]:
     rows = {
         text: {split: trivial[name] for split, trivial in result["trivial"].items() if trivial[name]}
         for name, text in TRIVIAL.items()
     }
     return [
-        {"row": f"trivial: {text}", "matching": "as labelled"} | _split_cells(by_split)
+        {"row": f"trivial: {text}", "matching": AS_LABELLED} | _split_cells(by_split)
         for text, by_split in rows.items()
         if by_split
     ]
