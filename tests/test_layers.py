@@ -34,6 +34,7 @@ BLIND = ("method", "label_free", "distillation")  # what learns, or judges witho
 TORCH_FREE = [
     *("config/**/*.py", "data/**/*.py", "segmentation/**/*.py", "cli/**/*.py"),
     *("models/source.py", "models/card.py", "models/shipped.py", "models/run_folder.py"),
+    "automation/folder.py",
     *("models/backends/onnx.py", "models/backends/choice.py", "exporting/readme.py"),
     *("evaluation/metrics.py", "evaluation/trivial.py"),
     *("cores.py", "errors.py", "version.py", "files.py"),
@@ -204,6 +205,37 @@ def _import_without(unwanted: str, modules: list[str]) -> subprocess.CompletedPr
         "    if sys.argv[1] in sys.modules: sys.exit(f'importing {name} imports {sys.argv[1]}')\n"
     )
     return _python(script, unwanted, *modules)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train nowhere --out run",
+        "train nowhere --out run --dry-run",
+        "auto nowhere --out run",
+        "resume nowhere",
+        "distill nowhere --out run",
+        "evaluate nowhere digit",
+        "evaluate faces-small nowhere",
+        "export nowhere --onnx a.onnx",
+        "export faces",
+        "redraw nowhere a.png --out b.png",
+        "baseline disc nowhere",
+    ],
+)
+def test_what_is_not_there_is_refused_without_waiting_for_libraries(line: str, tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from redoseg.cli import main\n"
+        "os.chdir(sys.argv[1])\n"
+        "code = main(sys.argv[2:])\n"
+        "late = {'torch', 'scipy', 'sklearn', 'onnxruntime'} & {*sys.modules}\n"
+        "print(code, *late, *os.listdir())\n"
+    )
+    done = _python(script, str(tmp_path), *line.split())
+    assert done.stdout == "1\n"
+    assert done.stderr.startswith("redoseg: ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("option", "shown"), [("--help", "segment"), ("--version", r"\d+\.\d+\.\d+")])

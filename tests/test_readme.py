@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from native_made import flowers as make_flowers
-from redoseg.automation.plan import Plan
+from redoseg.automation.folder import Plan
 from redoseg.cli import main
 from redoseg.reproduction.protocol import SETS, Experiment, locate
 

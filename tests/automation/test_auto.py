@@ -17,9 +17,10 @@ from rich.console import Console
 
 import redoseg
 from redoseg.automation import auto as automation
-from redoseg.automation.auto import AutoFolder, auto
+from redoseg.automation.auto import auto
+from redoseg.automation.folder import AutoFolder, Plan
 from redoseg.automation.page import masks_page
-from redoseg.automation.plan import Plan, make_plan, student_options
+from redoseg.automation.plan import make_plan, student_options
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill

@@ -9,22 +9,21 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.page import masks_page
-from redoseg.automation.plan import Plan, make_plan, student_options
+from redoseg.automation.plan import make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
-from redoseg.config.checks import free_to_change
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
-from redoseg.errors import ConfigError, DataError, DivergenceError
-from redoseg.files import asides, read_json, write_aside, write_json
+from redoseg.errors import DataError, DivergenceError
+from redoseg.files import read_json, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import plan_jobs
@@ -40,44 +39,6 @@ FEWEST = 20
 """Photos below which nothing is begun."""
 
 
-class AutoFolder:
-    """RUN, with the paths of what `auto` leaves there, beside a run's own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.run = path, RunFolder(path)
-        self.report = self.run.automatic
-        self.masks, self.cutouts = path / "masks", path / "cutouts"
-        self.table, self.page = path / "photos.csv", path / "page.png"
-
-    def student(self, name: str) -> Path:
-        """The folder of a student: of first labels, by their name, or of a round, by its number."""
-        return self.path / "students" / name
-
-
-@dataclass(frozen=True)
-class Found:
-    """What `auto` did, as auto.json has it: the label-free scores of its `students`, by name, in order; which
-    one was `kept` as the model; how many `masks` it wrote, (name, reason) of each photo that `failed`; the
-    `verdict`."""
-
-    students: dict[str, float]
-    kept: str
-    masks: int
-    failed: list[tuple[str, str]]
-    verdict: Verdict
-
-    def as_json(self) -> dict[str, Any]:
-        failed = [list(pair) for pair in self.failed]
-        return vars(self) | {"failed": failed, "verdict": self.verdict.as_json()}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        """From what `as_json` gave, among other entries."""
-        failed = [(name, reason) for name, reason in fields["failed"]]
-        verdict = Verdict.from_json(fields["verdict"])
-        return cls(fields["students"], fields["kept"], fields["masks"], failed, verdict)
-
-
 def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
     """Find the object in a folder of photos; leave a model, masks, cut-outs, a table, a page and a verdict in
     `config.out`. Called again after it was stopped, it goes on, and ends as if it had not been.
@@ -87,7 +48,7 @@ def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
     """
     folder, console = AutoFolder(config.out), console or Console(stderr=True)
     limit_threads(config.threads)
-    _check_folder(config, folder)
+    folder.check(config)
     with _said_once():
         return _auto(config, folder, console)
 
@@ -132,21 +93,6 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
         write_json(folder.report, report | found.as_json())
     return found
-
-
-def _check_folder(config: AutoConfig, folder: AutoFolder) -> None:
-    """ConfigError for a folder that holds something else, or was begun with other options."""
-    if folder.report.is_file():
-        begun, free = AutoConfig.from_json(read_json(folder.report)["config"]), free_to_change(AutoConfig)
-        now = config.as_json()
-        for name, value in begun.as_json().items():
-            if name not in free and value != now[name]:
-                said = f"{folder.path} was begun with --{name} {value}, not {now[name]}"
-                raise ConfigError(f"{said}: use that, or another --out")
-        return
-    ignored = {*asides(folder.path), folder.path / ".lock"}
-    if folder.path.exists() and (not folder.path.is_dir() or {*folder.path.iterdir()} - ignored):
-        raise ConfigError(f"{folder.path} is there and wasn't made by `redoseg auto`: choose another --out")
 
 
 def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:

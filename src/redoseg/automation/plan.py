@@ -1,13 +1,13 @@
 """How long to learn from a folder on this machine, and with which first labels to begin."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from redoseg.automation.folder import Plan
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Split, open_data
@@ -27,29 +27,6 @@ _LEAST = 60  # steps of a student, however little time there is
 _OVERHEAD = 1.25  # of the time that steps and refining take: scores, pictures, files
 _TRIED, _SEEN = 3, 64  # steps that are timed; photos on which a shipped model is judged
 _KNOWS = 0.2  # label-free score from which a shipped model is worth a try
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`starts`: what teaches the first students, by name. `first_images` and `first_steps`: how many photos
-    they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
-    so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
-    of it should take."""
-
-    starts: dict[str, str]
-    first_images: int
-    first_steps: int
-    steps: int
-    rounds: int
-    batch: int
-    minutes: float
-
-    def as_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Plan":
-        return cls(**fields)
 
 
 def student_options() -> dict[str, Any]:

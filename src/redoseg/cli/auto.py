@@ -4,6 +4,7 @@ import shlex
 import sys
 from typing import Annotated
 
+from redoseg.cli.early import check_auto
 from redoseg.cli.options import by_group
 from redoseg.cli.terminal import errors
 from redoseg.config.auto import AutoConfig
@@ -11,7 +12,9 @@ from redoseg.config.auto import AutoConfig
 
 def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     """Find the object in a folder of photos: model, masks, cut-outs, and whether to trust them."""
-    from redoseg.automation.auto import AutoFolder
+    from redoseg.automation.folder import AutoFolder
+
+    check_auto(config)
     from redoseg.automation.auto import auto as run
 
     folder = AutoFolder(config.out)

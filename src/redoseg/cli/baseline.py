@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
+from redoseg.cli.early import check_data
 from redoseg.cli.terminal import Cache, Json, errors, output
 from redoseg.errors import ConfigError, missing_extra
 
@@ -49,6 +50,7 @@ def baseline(
         raise ConfigError(
             "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
         )
+    check_data(data)
     try:
         where, report = _open_and_score(name, data, split, size, most, seed, cache)
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from redoseg.cli.early import check_teacher
 from redoseg.cli.options import by_group
 from redoseg.cli.terminal import errors
 from redoseg.cli.train import trained
@@ -18,6 +19,7 @@ def distill(
         rounds: At most so many students, each taught by the one before it, as long as their label-free score
             rises; the best one is kept. 'auto': 4.
     """
+    check_teacher(config.run)
     return trained(lambda: _distill(config, rounds), config.out)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tyro
 
+from redoseg.cli.early import check_data, find_source
 from redoseg.cli.terminal import Cache, Device, Json, Weights, errors, print_scores
 from redoseg.errors import ConfigError
 
@@ -33,14 +34,15 @@ def evaluate(
         mnist: Folder with MNIST's IDX files, from which to draw 'digits' and 'digit'.
         whole: Score whole photos at their own size, too; the other rows are of centred squares.
     """
-    from redoseg.evaluation.evaluate import evaluate as run
-
     if not data:
         raise ConfigError("no data to score on: name a folder, an archive, 'digits' or 'digit'")
+    source = find_source(model, checkpoint, weights)
+    check_data(data)
+    from redoseg.evaluation.evaluate import evaluate as run
+
     with errors.status("scoring") as status:
         evaluation = run(
-            model, data, split=split, checkpoint=checkpoint, weights=weights, device=device,
-            cache=cache, mnist=mnist, whole=whole,
+            source, data, split=split, device=device, cache=cache, mnist=mnist, whole=whole,
             progress=lambda done, files: status.update(f"bringing photos to size: {done} of {files}"),
         )  # fmt: skip
     if json_:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from redoseg.cli.early import find_source
 from redoseg.cli.terminal import Weights, errors
+from redoseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from redoseg.models.card import Card
@@ -36,13 +38,15 @@ def export(
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
+    if onnx is None and hub_folder is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
+    source = find_source(model, checkpoint, weights)
     from redoseg.exporting.export import export as write
 
     with errors.status("exporting"):
         done = write(
-            model, onnx=onnx, hub_folder=hub_folder,
+            source, onnx=onnx, hub_folder=hub_folder,
             subject=subject, data_text=data_text, data_licence=data_licence,
-            checkpoint=checkpoint, weights=weights,
         )  # fmt: skip
     if hub_folder is not None and done.card is not None:
         _say_what_is_missing(done.card, hub_folder)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import tyro
 
+from redoseg.cli.early import find_source
 from redoseg.cli.terminal import Device, Weights
 
 
@@ -33,13 +34,12 @@ def redraw(
     """
     from redoseg.figures.own_png import check_replaceable, save_own_png
     from redoseg.files import write_aside
-    from redoseg.redrawing.redraw import redraw as draw
 
     check_replaceable([out])
-    picture = draw(
-        model, image, region=region, count=count, seed=seed,
-        checkpoint=checkpoint, weights=weights, device=device,
-    )  # fmt: skip
+    source = find_source(model, checkpoint, weights)
+    from redoseg.redrawing.redraw import redraw as draw
+
+    picture = draw(source, image, region=region, count=count, seed=seed, device=device)
     write_aside(out, lambda aside: save_own_png(picture, aside))
     print(out)
     return 0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 
 import tyro
 
+from redoseg.cli.early import check_begun, check_data
 from redoseg.cli.options import by_group
 from redoseg.cli.terminal import Device, errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
@@ -41,6 +42,7 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
                 score highest without labels.
             try_steps: Steps of each try, a multiple of --eval-every. None: 1500.
         """
+        check_data(config.data)
         if dry_run:
             return _describe(config, tries, try_steps)
         return _train(config, tries, try_steps)
@@ -76,6 +78,7 @@ def resume(
         device: Go on on this device instead.
         threads: Go on with so many CPU threads instead.
     """
+    check_begun(run)
     from redoseg.distillation.resume import resume as go_on
 
     given: dict[str, Any] = {"steps": steps, "minutes": minutes, "device": device, "threads": threads}

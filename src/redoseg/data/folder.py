@@ -93,16 +93,22 @@ def digest(refs: Iterable[ImageRef], *options: object, times: bool = True) -> st
     return key.hexdigest()[:32]
 
 
-def _list_entries(path: Path, index: Path | None) -> Files:
-    """All files in `path`. Their places are absolute, because the working directory may change."""
-    path = path.absolute()
-    if path.is_dir():
-        return list_folder(path)
+def check_exists(path: str | Path) -> None:
+    """DataError if there is no such file or folder, nor one whose name is only written otherwise."""
+    path = find_path(expanded(path)).absolute()
     if not path.exists():
         raise DataError(
             f"there is no {path}: give a folder, a .tar, a .zip, flowers:DIR, lfw:DIR, cub:DIR, "
             "or `digits` or `digit` (drawn scenes)"
         )
+
+
+def _list_entries(path: Path, index: Path | None) -> Files:
+    """All files in `path`. Their places are absolute, because the working directory may change."""
+    path = path.absolute()
+    if path.is_dir():
+        return list_folder(path)
+    check_exists(path)
     if not path.is_file():
         raise DataError(f"{path} is a device, a pipe or the like: give a folder, an archive or an image")
     entry = file_entry(str(path.parent), path.name, path.stat())

@@ -7,7 +7,6 @@ from rich.console import Console
 
 from redoseg.distillation.distill import resume as resume_student
 from redoseg.distillation.rounds import resume_rounds
-from redoseg.errors import ConfigError
 from redoseg.models.run_folder import RunFolder
 from redoseg.training.train import resume as resume_run
 from redoseg.training.tries import resume_tries
@@ -20,8 +19,7 @@ def resume(path: str | Path, *, console: Console | None = None, **changed: Any) 
     folder holds no run, or for a changed option that must stay the same.
     """
     folder = RunFolder(Path(path))
-    if folder.automatic.is_file():
-        raise ConfigError(f"{path} was begun by `redoseg auto`: the same command goes on with it")
+    folder.check_begun()
     if folder.rounds.is_file():
         return resume_rounds(folder.path, console=console, **changed)
     if folder.distilled:

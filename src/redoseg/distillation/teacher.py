@@ -10,14 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ConfigError, ModelError
+from redoseg.errors import ModelError
 from redoseg.label_free.calibration import apply_threshold, find_starts, find_threshold
 from redoseg.method.compositing import choose_regions
 from redoseg.method.drawing import RandomDraws, redraw_batch
-from redoseg.models.card import CONFIG
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.shipped import shipped_folder
-from redoseg.models.source import find_model
+from redoseg.models.source import check_teacher, find_model
 from redoseg.networks.mask import MaskNetwork
 
 
@@ -67,10 +65,7 @@ class NetworkTeacher(Teacher):
         """Raises ConfigError if `run` holds no run and is no model, ModelError if its checkpoint or files
         can't be read, or if it has no card."""
         self.is_run = RunFolder(run).exists
-        if not (self.is_run or (run / CONFIG).is_file() or shipped_folder(str(run))):
-            raise ConfigError(
-                f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one"
-            )
+        check_teacher(run)
         source = find_model(run if run.exists() else str(run), checkpoint=checkpoint, weights=weights)
         model = source.load(device)
         if model.config is None:

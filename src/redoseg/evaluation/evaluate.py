@@ -31,7 +31,7 @@ from redoseg.evaluation.trivial import disc, fixed_mask
 from redoseg.models.backends.torch import TorchBackend
 from redoseg.models.card import AS_WRITTEN, ROWS, WHOLE
 from redoseg.models.model import Model
-from redoseg.models.source import find_model
+from redoseg.models.source import ModelSource, find_model
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segmenter import Segmenter
@@ -121,7 +121,7 @@ def score(model: Model, split: Split) -> Evaluation:
 
 
 def evaluate(
-    model: str | Path,
+    model: str | Path | ModelSource,
     data: str | Path | Sequence[str | Path],
     *,
     split: str | None = None,

@@ -170,6 +170,13 @@ class RunFolder:
             )
         self.refuse_changes(original.as_json(), config.as_json(), free_to_change(type(config)))
 
+    def check_begun(self) -> None:
+        """Raise ConfigError if it holds nothing that `redoseg resume` could go on with."""
+        if self.automatic.is_file():
+            raise ConfigError(f"{self.path} was begun by `redoseg auto`: the same command goes on with it")
+        if not (self.exists or self.tries.is_file() or self.rounds.is_file()):
+            raise ConfigError(f"{self.path} holds no run: `redoseg train DATA --out {self.path}` begins one")
+
     def refuse_tries(self) -> None:
         """Raise ConfigError if the folder holds tries or rounds, but no run yet."""
         if self.trying or self.in_rounds:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Union
 
 from redoseg.config import TrainConfig
-from redoseg.errors import ModelError
+from redoseg.errors import ConfigError, ModelError
 from redoseg.files import expanded, read_json
 from redoseg.models import hub
 from redoseg.models.card import CARD, CONFIG, ONNX, REFINING, WEIGHTS, Card, read_card
@@ -195,6 +195,12 @@ def find_model(
         f"no model '{model}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a name "
         "from `redoseg models`"
     )
+
+
+def check_teacher(run: Path) -> None:
+    """Raise ConfigError if `run` holds no run and is no model: nothing that a student could learn from."""
+    if not (RunFolder(run).exists or (run / CONFIG).is_file() or shipped_folder(str(run))):
+        raise ConfigError(f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one")
 
 
 def absolute(model: str | Path) -> str | Path:

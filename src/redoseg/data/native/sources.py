@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from redoseg.data.folder import FolderListing, scan
+from redoseg.data.folder import FolderListing, check_exists, scan
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.mask_files import MaskRule
 from redoseg.data.native import cub, flowers, lfw
@@ -65,6 +65,15 @@ def list_source(source: str | Path, *, sidecars: bool = True, index: Path | None
     if native is None:
         return scan(source, sidecars=sidecars, index=index)
     return list_images(*native, sidecars=sidecars)
+
+
+def check_source(source: str | Path) -> None:
+    """DataError if there is no such DATA on the disk. Nothing of it is read."""
+    native = parse_native(source)
+    if native is None:
+        check_exists(source)
+    else:
+        _folder(*native)
 
 
 def list_images(name: str, root: str | Path, *, sidecars: bool = True) -> FolderListing:

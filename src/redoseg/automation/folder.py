@@ -1,0 +1,87 @@
+"""RUN: what `auto` leaves there. Imports no PyTorch: what is refused is refused at once."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from redoseg.config.auto import AutoConfig
+from redoseg.config.checks import free_to_change
+from redoseg.errors import ConfigError
+from redoseg.files import asides, read_json
+from redoseg.label_free.verdict import Verdict
+from redoseg.models.run_folder import RunFolder
+
+
+class AutoFolder:
+    """RUN, with the paths of what `auto` leaves there, beside a run's own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, RunFolder(path)
+        self.report = self.run.automatic
+        self.masks, self.cutouts = path / "masks", path / "cutouts"
+        self.table, self.page = path / "photos.csv", path / "page.png"
+
+    def student(self, name: str) -> Path:
+        """The folder of a student: of first labels, by their name, or of a round, by its number."""
+        return self.path / "students" / name
+
+    def check(self, config: AutoConfig) -> None:
+        """ConfigError for a folder that holds something else, or was begun with other options."""
+        if self.report.is_file():
+            begun, free = AutoConfig.from_json(read_json(self.report)["config"]), free_to_change(AutoConfig)
+            now = config.as_json()
+            for name, value in begun.as_json().items():
+                if name not in free and value != now[name]:
+                    said = f"{self.path} was begun with --{name} {value}, not {now[name]}"
+                    raise ConfigError(f"{said}: use that, or another --out")
+            return
+        ignored = {*asides(self.path), self.path / ".lock"}
+        if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
+            raise ConfigError(f"{self.path} is there and wasn't made by `redoseg auto`: choose another --out")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What `auto` did, as auto.json has it: the label-free scores of its `students`, by name, in order; which
+    one was `kept` as the model; how many `masks` it wrote, (name, reason) of each photo that `failed`; the
+    `verdict`."""
+
+    students: dict[str, float]
+    kept: str
+    masks: int
+    failed: list[tuple[str, str]]
+    verdict: Verdict
+
+    def as_json(self) -> dict[str, Any]:
+        failed = [list(pair) for pair in self.failed]
+        return vars(self) | {"failed": failed, "verdict": self.verdict.as_json()}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """From what `as_json` gave, among other entries."""
+        failed = [(name, reason) for name, reason in fields["failed"]]
+        verdict = Verdict.from_json(fields["verdict"])
+        return cls(fields["students"], fields["kept"], fields["masks"], failed, verdict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`starts`: what teaches the first students, by name. `first_images` and `first_steps`: how many photos
+    they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
+    so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
+    of it should take."""
+
+    starts: dict[str, str]
+    first_images: int
+    first_steps: int
+    steps: int
+    rounds: int
+    batch: int
+    minutes: float
+
+    def as_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Plan":
+        return cls(**fields)
