@@ -116,7 +116,7 @@ def test_masks_cut_outs_and_table_belong_together(data, done):
         rows = list(csv.DictReader(file))
     assert len(rows) == 25
     for row in rows:
-        with Image.open(row["photo"]) as photo, Image.open(row["mask"]) as mask:
+        with Image.open(data / row["photo"]) as photo, Image.open(done.path / row["mask"]) as mask:
             assert photo.size == mask.size
             objects = np.asarray(mask) > 0
             pixels = np.asarray(photo.convert("RGB"))
@@ -130,11 +130,83 @@ def test_masks_cut_outs_and_table_belong_together(data, done):
         assert not found[~objects].any()
 
 
+def test_the_table_names_photos_so_that_folders_can_be_moved(tmp_path):
+    for name in ("a/x.png", "b/deep/x.png", "other/b/y.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+
+    def names(*sources):
+        jobs, _, _ = plan_jobs([tmp_path / source for source in sources], tmp_path / "masks")
+        return [*automation._names_in_table(jobs).values()]
+
+    assert names("b") == ["deep/x.png"]
+    assert names("a", "b") == ["a/x.png", "b/deep/x.png"]
+    assert names("a", "b", "other/b") == ["a/x.png", f"{tmp_path}/b/deep/x.png", f"{tmp_path}/other/b/y.png"]
+
+
 def test_the_page_shows_every_photo_of_a_few(done):
     with Image.open(done.page) as page:
         assert page.mode == "RGB"
         assert page.width > 10 * 128
         assert page.height > 5 * 128
+
+
+def test_the_page_has_the_names_of_files(data, done, tmp_path):
+    """The pictures are the same, and what differs lies beneath those whose names do."""
+
+    def page(*names):
+        folder, masks = tmp_path / names[0], []
+        folder.mkdir()
+        for index, name in enumerate(names):
+            shutil.copy(data / "images" / f"{index:03}.png", folder / name)
+        refs = {job.name: job.ref for job in plan_jobs([folder], tmp_path / "masks")[0]}
+        for index, name in enumerate(refs):
+            masks.append(WrittenMask(name, str(done.masks / f"{index:03}.png"), 0.1 * index, 0.5, None))
+        return np.asarray(masks_page(masks, refs))
+
+    first, other = page("a.png", "b.png"), page("a long name " * 10 + ".png", "b.png")
+    rows, columns = np.nonzero((first != other).any(2))
+    assert first.shape == other.shape
+    assert rows.max() - rows.min() < 20
+    assert rows.min() > 128 + 8
+    assert columns.max() < 2 * 128 + 2 + 8
+    assert (first[rows.min() : rows.max(), columns.max() :] < 128).any()  # the other one's name
+
+
+@pytest.mark.parametrize("trouble", ["lost", "damaged", "of another kind"])
+def test_without_its_report_nothing_is_made_and_nothing_lost(data, done, tmp_path, command, trouble):
+    begun = AutoFolder(shutil.copytree(done.path, tmp_path / "run"))
+    content = read_json(begun.report)
+    begun.report.unlink()
+    if trouble == "damaged":
+        begun.report.write_text(json.dumps(content)[:-80])
+    elif trouble == "of another kind":
+        begun.report.write_text(json.dumps(content | {"plan": {}}))
+    before = {path for path in begun.path.rglob("*") if path.name != ".lock"}
+    said = "auto.json is lost" if trouble == "lost" else "auto.json is damaged"
+    cure = f"put it back, or begin anew with another --out; `redoseg segment {begun.path} PHOTOS --out MASKS`"
+    refused_command(command, said, "auto", data, "--out", begun.path)
+    refused_command(command, cure, "auto", data, "--out", begun.path)
+    shutil.rmtree(begun.run.checkpoints)
+    begun.run.description.unlink()
+    refused_command(command, f"what was trained stays in {begun.students}", "auto", data, "--out", begun.path)
+    assert {path for path in before if path.exists()} == {
+        path for path in before if begun.run.checkpoints not in (path, *path.parents)
+    } - {begun.run.description}
+
+
+def test_it_says_first_which_photos_work_and_that_few_are_few(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(automation, "_teach", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    said = io.StringIO()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            auto(config_of(data, tmp_path / "run"), console=Console(file=said, width=500))
+    assert said.getvalue().count("one thing of one kind in each photo, large enough") == 1
+    assert said.getvalue().count("warning: 25 photos are few to learn from: some hundreds are better") == 1
+    monkeypatch.setattr(automation, "FEW", 25)
+    with pytest.raises(KeyboardInterrupt):
+        auto(config_of(data, tmp_path / "other"), console=Console(file=(enough := io.StringIO()), width=500))
+    assert "are few" not in enough.getvalue()
 
 
 def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, tmp_path, monkeypatch):

@@ -6,9 +6,12 @@ as that helps. No mask takes part in learning or in a choice; where photos have 
 """
 
 import logging
+import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,10 @@ from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
 from redoseg.errors import DataError, DivergenceError
-from redoseg.files import read_json, write_aside, write_json
+from redoseg.files import write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
-from redoseg.segmentation.plan import plan_jobs
+from redoseg.segmentation.plan import MaskJob, plan_jobs
 from redoseg.segmentation.segment import WrittenMask, segment_files
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.segmentation.table import MaskTable
@@ -37,6 +40,12 @@ from redoseg.version import __version__
 
 FEWEST = 20
 """Photos below which nothing is begun."""
+FEW = 200
+"""Photos below which a warning says that more are better."""
+WHAT_WORKS = (
+    "what can be found: one thing of one kind in each photo, large enough (a tenth of the photo or more), not "
+    "touching all four borders"
+)
 
 
 def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
@@ -85,7 +94,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         kept = max(students, key=lambda name: students[name])
         say(console, f"{kept} has the highest label-free score: it becomes the model")
         _keep(folder, kept, students)
-        masks, failed = _segment(config, folder, console)
+        masks, failed = _segment(config, folder, jobs, console)
         refs = {job.name: job.ref for job in jobs}
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
@@ -100,20 +109,23 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
     described = TrainConfig.of(data=config.data, out=config.out, size=config.size, cache=config.cache)
     dataset = open_for_run(described, console)
     photos, data = dataset.split("train"), dataset.describe()
-    if folder.report.is_file():
-        report: dict[str, Any] = read_json(folder.report)
-        if not dataset.is_the_one(report["data"]["fingerprint"]):
+    begun = folder.read()
+    if begun is not None:
+        if not dataset.is_the_one(begun["data"]["fingerprint"]):
             raise DataError(
                 f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
                 f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"
             )
-        if "verdict" not in report:
-            say(console, f"going on with {folder.path}: {len(report['students'])} students are trained")
-        return report
+        if "verdict" not in begun:
+            say(console, f"going on with {folder.path}: {len(begun['students'])} students are trained")
+        return begun
     if len(photos) < FEWEST:
         raise DataError(
             f"photos to learn from: {len(photos)}, too few. {FEWEST} at least, some hundreds are better"
         )
+    say(console, WHAT_WORKS)
+    if len(photos) < FEW:
+        say(console, f"warning: {len(photos)} photos are few to learn from: some hundreds are better")
     with console.status("timing this machine"):
         plan = make_plan(config, photos, pick_device(config.device))
     say(
@@ -192,7 +204,7 @@ def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:
 
 
 def _segment(
-    config: AutoConfig, folder: AutoFolder, console: Console
+    config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
 ) -> tuple[list[WrittenMask], list[tuple[str, str]]]:
     """Masks, cut-outs and the table of all photos; the masks, and what failed."""
     masks: list[WrittenMask] = []
@@ -203,8 +215,20 @@ def _segment(
             segmenter, config.data, folder.masks, cutouts=folder.cutouts, each=masks.append,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
-    table = MaskTable(folder.table)
+    table, shown = MaskTable(folder.table), _names_in_table(jobs)
     for mask in masks:
-        table.write(mask)
+        inside = Path(os.path.relpath(mask.mask, os.path.realpath(folder.path))).as_posix()
+        table.write(replace(mask, photo=shown[mask.photo], mask=inside))
     table.close()
     return masks, report.failed
+
+
+def _names_in_table(jobs: Sequence[MaskJob]) -> dict[str, str]:
+    """What photos.csv calls a photo, by its job's name: its path within its folder or archive, so that both
+    can be moved. Of several sources, the name of its own comes first, or the whole path if two share one."""
+    sources = dict.fromkeys(job.ref.entry.source for job in jobs)
+    counts = Counter(Path(source).name for source in sources)
+    heads = {source: source if counts[Path(source).name] > 1 else Path(source).name for source in sources}
+    if len(sources) == 1:
+        return {job.name: job.ref.entry.path for job in jobs}
+    return {job.name: f"{heads[job.ref.entry.source]}/{job.ref.entry.path}" for job in jobs}

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from redoseg.config.auto import AutoConfig
 from redoseg.config.checks import free_to_change
-from redoseg.errors import ConfigError
+from redoseg.errors import ConfigError, ModelError
 from redoseg.files import asides, read_json
 from redoseg.label_free.verdict import Verdict
 from redoseg.models.run_folder import RunFolder
@@ -18,17 +18,46 @@ class AutoFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, RunFolder(path)
         self.report = self.run.automatic
+        self.students = path / "students"
         self.masks, self.cutouts = path / "masks", path / "cutouts"
         self.table, self.page = path / "photos.csv", path / "page.png"
 
     def student(self, name: str) -> Path:
         """The folder of a student: of first labels, by their name, or of a round, by its number."""
-        return self.path / "students" / name
+        return self.students / name
+
+    def read(self) -> dict[str, Any] | None:
+        """What auto.json says; None if nothing was begun. ModelError if it is damaged, or lost."""
+        if not self.report.is_file():
+            if self.students.is_dir():
+                raise self._unreadable("is lost")
+            return None
+        try:
+            report: dict[str, Any] = read_json(self.report)
+            AutoConfig.from_json(report["config"])
+            Plan.from_json(report["plan"])
+            str(report["data"]["fingerprint"]), dict(report["students"])
+            if "verdict" in report:
+                Found.from_json(report)
+        except (ModelError, ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._unreadable("is damaged") from error
+        return report
+
+    def _unreadable(self, trouble: str) -> ModelError:
+        kept = f"what was trained stays in {self.students}"
+        if self.run.exists:
+            kept = f"`redoseg segment {self.path} PHOTOS --out MASKS` works without it"
+        return ModelError(
+            f"{self.report} {trouble}, and without it nothing goes on: put it back, or begin anew with "
+            f"another --out; {kept}"
+        )
 
     def check(self, config: AutoConfig) -> None:
-        """ConfigError for a folder that holds something else, or was begun with other options."""
-        if self.report.is_file():
-            begun, free = AutoConfig.from_json(read_json(self.report)["config"]), free_to_change(AutoConfig)
+        """ConfigError for a folder that holds something else, or was begun with other options; ModelError as
+        `read`."""
+        report = self.read()
+        if report is not None:
+            begun, free = AutoConfig.from_json(report["config"]), free_to_change(AutoConfig)
             now = config.as_json()
             for name, value in begun.as_json().items():
                 if name not in free and value != now[name]:

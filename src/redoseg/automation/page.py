@@ -1,23 +1,27 @@
-"""A page of a folder's masks: the surest and the most doubtful ones, each photo beside its cut-out."""
+"""A page of a folder's masks: the surest and the most doubtful ones, each photo beside its cut-out, above the
+name of its file."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.images import decoding
+from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks
-from redoseg.figures.tiles import Picture, tile
+from redoseg.figures.tiles import Picture, fit_square, sheet
 from redoseg.segmentation.segment import WrittenMask, cut_out
 
 SHOWN = 40  # photos of either kind
 _SIDE = 128  # pixels of a tile
-_COLUMNS = 10  # tiles: five photos and five cut-outs a row
+_COLUMNS = 5  # photos with their cut-outs
+_GAP = 2  # pixels between a photo and its cut-out
+_LETTERS = 11  # size of the font of names
 
 
 def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> Image.Image:
@@ -32,8 +36,8 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
     packed = _read_packed([photos[mask.photo] for shown in groups.values() for mask in shown])
     blocks = []
     for title, shown in groups.items():
-        pictures = [picture for mask in shown for picture in _pair(mask, photos[mask.photo], packed)]
-        blocks.append((title, tile(pictures, columns=_COLUMNS, side=_SIDE)))
+        found = (_pair(mask, photos[mask.photo], packed) for mask in shown)
+        blocks.append((title, _rows([pair for pair in found if pair is not None])))
     return stack_blocks(blocks)
 
 
@@ -45,8 +49,19 @@ def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
     return {entry: content for part in parts for entry, content in read_in_order(part)}
 
 
-def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> tuple[Picture, ...]:
-    """The photo and its cut-out on light grey, both small; nothing if either can't be read any more."""
+def _rows(pairs: Sequence[Picture]) -> Image.Image:
+    """Pictures of one size in rows. ValueError without any."""
+    if not pairs:
+        raise ValueError("no pictures to put on a page")
+    columns = min(_COLUMNS, len(pairs))
+    empty = np.full_like(pairs[0], 255)
+    cells = [*pairs, *[empty] * (-len(pairs) % columns)]
+    return sheet([cells[start : start + columns] for start in range(0, len(cells), columns)], [("", columns)])
+
+
+def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> Picture | None:
+    """The photo, its cut-out on light grey, both small, and beneath them the file's name; None if either
+    can't be read any more."""
     try:
         content = packed.get(photo.entry)
         opened = photo.open() if content is None else BytesIO(content)
@@ -55,8 +70,23 @@ def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> 
             small = image.convert("RGB")
         objects = np.asarray(Image.open(Path(mask.mask)).convert("L").resize(small.size)) > 127
     except (OSError, DataError):
-        return ()
+        return None
     ground = Image.new("RGB", small.size, (225, 225, 225))
     cut = cut_out(small, objects)
     ground.paste(cut, mask=cut.getchannel("A"))
-    return np.asarray(small), np.asarray(ground)
+    both = np.full((_SIDE + 2 * _LETTERS, 2 * _SIDE + _GAP, 3), 255, np.uint8)
+    both[:_SIDE, :_SIDE], both[:_SIDE, -_SIDE:] = (
+        fit_square(np.asarray(picture), _SIDE) for picture in (small, ground)
+    )
+    picture = Image.fromarray(both)
+    _write_name(picture, join_names([photo.entry.path.rpartition("/")[2]]))
+    return np.asarray(picture)
+
+
+def _write_name(picture: Image.Image, name: str) -> None:
+    """Write the name at the foot of the picture; of one that is too long, its end."""
+    font, shown = ImageFont.load_default(_LETTERS), name
+    while font.getlength(shown) > picture.width:
+        name = name[1:]
+        shown = f"...{name}"
+    ImageDraw.Draw(picture).text((picture.width / 2, _SIDE + 1), shown, "black", font, anchor="ma")

@@ -156,7 +156,7 @@ def tile(pictures: Sequence[Picture], *, columns: int = 8, side: int = 128) -> I
     """A white page of pictures of any size, each fitted into a square of `side` pixels."""
     if not pictures:
         raise ValueError("no pictures to put on a page")
-    cells = [_fit_square(picture, side) for picture in pictures]
+    cells = [fit_square(picture, side) for picture in pictures]
     columns = min(columns, len(cells))
     empty = np.full((side, side, 3), 255, np.uint8)
     cells += [empty] * (-len(cells) % columns)
@@ -182,7 +182,9 @@ def _find_outline(region: NDArray[np.intp], thickness: int) -> NDArray[np.bool_]
     return edge & (region > 0)
 
 
-def _fit_square(picture: Picture, side: int) -> Picture:
+def fit_square(picture: Picture, side: int) -> Picture:
+    """The picture in the middle of a white square of `side` pixels, as large as it fits in; enlarged by whole
+    numbers."""
     image = Image.fromarray(np.ascontiguousarray(picture))
     share = side / max(image.size)
     whole = int(share) if share >= 1 else share
