@@ -252,6 +252,46 @@ def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
         assert (report.images, report.labelled) == (COUNT - 1, COUNT)
 
 
+# Masks
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_masks_are_written_at_the_photos_own_size(name: str, command: Command, tmp_path: Path) -> None:
+    """No photo needs a mask; a square one of --size pixels gets exactly what is scored."""
+    (tmp_path / "photos").mkdir()
+    for index in range(2):
+        Image.fromarray(drawn(index)[0]).save(tmp_path / "photos" / f"{index}.png")
+    Image.fromarray(drawn(2)[0]).resize((150, 100)).save(tmp_path / "photos" / "wide.png")
+    (tmp_path / "photos" / "broken.png").write_text("no photo")
+    line = ["baseline", name, tmp_path / "photos", "--size", S, "--out", tmp_path / "masks"]
+    code, output, said = command(*line)
+    named = "1 could not be done, they are named above"
+    assert (code, output) == (1, f"4 photos, 0 left out: 3 masks in {tmp_path / 'masks'}; {named}\n")
+    assert "broken.png: not an image" in said
+    for index in range(2):
+        written = np.asarray(Image.open(tmp_path / "masks" / f"{index}.png"))
+        assert np.array_equal(written, METHODS[name](drawn(index)[0], 0) * 255)
+    wide = np.asarray(Image.open(tmp_path / "masks" / "wide.png").resize((S, S), Image.Resampling.NEAREST))
+    truth = drawn(2)[1] * 255
+    assert wide.shape == (S, S)
+    assert (wide & truth).astype(bool).sum() / (wide | truth).astype(bool).sum() > 0.8
+
+
+def test_masks_replace_only_what_was_written_here(command: Command, photos: Path, tmp_path: Path) -> None:
+    line = ["baseline", "kmeans", photos / "images", "--size", S, "--out", tmp_path / "masks"]
+    assert command(*line)[0] == 0
+    assert command(*line)[0] == 0
+    theirs = Image.new("L", (S, S), 255)
+    theirs.save(tmp_path / "masks" / "3.png")
+    before = (tmp_path / "masks" / "3.png").read_bytes()
+    code, _, said = command(*line)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "3.png" in said
+    assert (tmp_path / "masks" / "3.png").read_bytes() == before
+    assert command(*line, "--overwrite")[0] == 0
+    assert (tmp_path / "masks" / "3.png").read_bytes() != before
+
+
 # What can't be
 
 
@@ -265,6 +305,12 @@ def test_images_that_label_no_pixel_are_left_out(val: Split) -> None:
         ("kmeans DATA --seed -1", "the seed from 0"),
         ("iem digits", "`digits` has 3 regions"),
         ("iem", "no data to score on"),
+        ("disc DATA --out masks", "disc is chosen with labels and sees no photo"),
+        ("iem DATA --out masks --size 30", "with --out it must be a multiple of 4, at least 32"),
+        ("iem DATA --out masks --json", "--json is for scores, and --out writes masks"),
+        ("iem DATA --out masks --most 3", "--most is for scores"),
+        ("iem DATA --overwrite", "--overwrite is for masks"),
+        ("iem DATA --out DATA", "masks would be taken for photos"),
     ],
 )
 def test_mistakes_are_one_line(line: str, says: str, command: Command, photos: Path) -> None:

@@ -1,6 +1,8 @@
 """Action baseline: other ways to find the object, scored as a model is."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,8 +29,10 @@ def baseline(
     most: int | None = None,
     seed: int = 0,
     cache: Cache = None,
+    out: Path | None = None,
+    overwrite: bool = False,
 ) -> int:
-    """Score a method that trains no network against the masks of a data set, as `evaluate` scores a model.
+    """Score a method that trains no network, as `evaluate` scores a model, or write its masks (--out).
 
     Args:
         name: fixed-mask and disc are one answer for all images, CHOSEN WITH LABELS; grabcut, kmeans (colour
@@ -38,9 +42,13 @@ def baseline(
         size: Bring images to so many pixels a side.
         most: Score at most so many images, evenly spread. None: all that have a mask.
         seed: Decides what is drawn at random.
+        out: Do not score: write a mask for every photo into this folder, as `segment` does.
+        overwrite: With --out, replace masks that redoseg did not write, or that were changed since.
     """
     if not data:
         raise ConfigError("no data to score on: name a folder or an archive with masks/")
+    if out is None and overwrite:
+        raise ConfigError("--overwrite is for masks, which are written with --out MASKS")
     if size < _SMALLEST or (most is not None and most < 1) or not 0 <= seed < 1 << 31:
         raise ConfigError(
             f"--size is {size}, --most {most}, --seed {seed}: the size must be at least {_SMALLEST}, "
@@ -51,13 +59,11 @@ def baseline(
             "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
         )
     check_data(data)
-    try:
+    with _extra_named():
+        if out is not None:
+            _check_writing(name, size, split=split, most=most, json=json_)
+            return _write(name, data, out, size, seed, overwrite)
         where, report = _open_and_score(name, data, split, size, most, seed, cache)
-    except ModuleNotFoundError as error:
-        missing = missing_extra("redoseg baseline", error, "baselines")
-        if missing is None:
-            raise
-        raise missing from error
     if json_:
         print(json.dumps({"name": name} | where | {"size": size} | report.as_dict(), indent=2))
     else:
@@ -65,6 +71,49 @@ def baseline(
 
         output.print(baseline_table(report))
     return 0
+
+
+@contextmanager
+def _extra_named() -> Iterator[None]:
+    """In this context, which extra brings a package that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = missing_extra("redoseg baseline", error, "baselines")
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def _check_writing(name: Name, size: int, **scoring: object) -> None:
+    """ConfigError for what can't go with --out."""
+    if name in ("fixed-mask", "disc"):
+        raise ConfigError(f"--out: {name} is chosen with labels and sees no photo; grabcut, kmeans or iem do")
+    if size < 32 or size % 4:
+        raise ConfigError(f"--size is {size}: with --out it must be a multiple of 4, at least 32")
+    given = [f"--{option}" for option, value in scoring.items() if value]
+    if given:
+        raise ConfigError(f"{given[0]} is for scores, and --out writes masks of all photos: leave one out")
+
+
+def _write(name: Name, data: tuple[str, ...], out: Path, size: int, seed: int, overwrite: bool) -> int:
+    """Write the masks; the exit code."""
+    from rich.progress import Progress
+
+    from redoseg.baselines.write import write_masks
+
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(name, total=None)
+        report = write_masks(
+            name, data, out, size=size, seed=seed, overwrite=overwrite,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    for photo, reason in report.failed:
+        errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
+    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
+    print(f"{photos}: {report.written} masks in {out}{failed}")
+    return 1 if report.failed else 0
 
 
 def _open_and_score(
