@@ -79,7 +79,7 @@ def test_trains_help_names_every_option(command):
     text = " ".join(command("train", "--help")[1].replace("│", " ").split())
     for name in vars(tiny_config()):
         assert name == "data" or f"--{name.replace('_', '-')}" in text
-    assert "Print the resolved options and what was found in the data, then stop." in text
+    assert "Print what was found in the data and the options that matter, then stop." in text
     assert "Updates of the generators; each is followed by one of the discriminator. (default: 30000)" in text
 
 
@@ -118,6 +118,7 @@ def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch
     assert list(found) == ["positional arguments", "options", *titles]
     own = (
         "--dry-run",
+        "--json",
         "--tries",
         "--try-steps",
         "--rounds",
@@ -212,6 +213,32 @@ def test_bad_usage(command, tmp_path, line, said):
     assert said in " ".join(error.replace("│", " ").split())
     assert output == ""
     assert list((tmp_path / "here").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train digit --out run --minuts 1", "train has no option --minuts, the nearest is --minutes: "),
+        ("train digit --out run --lr_g=1", "train has no option --lr_g, the nearest is --lr"),
+        ("segment run photos --out masks --overwrit", "no option --overwrit, the nearest is --overwrite: "),
+        ("segment run photos --out masks --qqqq", "segment has no option --qqqq: "),
+        ("distill run --out run2 --rond 3", "distill has no option --rond, the nearest is --rounds: "),
+        ("demo digit", "demo can't take digit: "),
+    ],
+)
+def test_an_unknown_option_is_one_line_with_the_nearest_and_its_own_help(command, line, said):
+    found = command(*line.split())
+    assert_one_line(found, said, code=2)
+    assert f"`redoseg {line.split()[0]} --help` lists what it takes" in found[2]
+
+
+def test_an_unknown_command_is_one_line_with_the_nearest(command):
+    found = command("segmnt", "run", "photos")
+    assert_one_line(found, "there is no command segmnt, the nearest is segment: `redoseg --help`", code=2)
+
+
+def test_a_value_that_cannot_be_points_to_its_own_help(command):
+    assert "redoseg train --help" in command(*["train", "digit", "--out", "run", "--steps", "many"])[2]
 
 
 # Mistakes: 1, one line
@@ -431,7 +458,7 @@ def test_a_home_folder_is_written_out_wherever_it_stands(command, data, tmp_path
 
 
 def dry_run(command, *arguments):
-    code, output, said = command("train", "digit", "--out", "run", "--dry-run", *arguments)
+    code, output, said = command("train", "digit", "--out", "run", "--dry-run", "--json", *arguments)
     assert (code, said) == (0, "")
     assert not os.path.exists("run")
     return json.loads(output)
@@ -449,14 +476,31 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(command, tmp_path, dat
     }
     assert list((tmp_path / "here").iterdir()) == []
 
-    code, output, _ = command("train", data, data, "--dry-run", "--out", "run", *options())
+    code, output, _ = command("train", data, data, "--dry-run", "--json", "--out", "run", *options())
     assert code == 0
     assert json.loads(output)["data"]["splits"]["train"] == {"images": 20, "labelled": 20}
 
 
+def test_a_dry_run_is_short(command, data):
+    line = [*options(steps=9, recipe="paper"), "--minutes", 3, "--cache", data.parent / "cache"]
+    code, output, _ = command("train", data, "--out", "run", "--dry-run", *line)
+    assert code == 0
+    lines = dict(line.split(maxsplit=1) for line in output.splitlines())
+    assert lines["data"] == "photos: 10 train (10 with masks), 5 val (5 with masks)"
+    assert lines["networks"] == "32 x 32 pixels, 2 regions; width 4 of f, 4 of G, 4 of D"
+    first = "--recipe paper --settings none --n 2 --size 32 --batch 4 --steps 9 --minutes 3.0 --seed 0"
+    assert lines["options"] == f"--out run {first}"
+    assert "--lr-f 0.005" in lines["and"]
+    assert "--lambda-z" not in lines["and"]  # it is the recipe's
+    assert lines["time"].startswith("it ends after 3 minutes")
+    assert not os.path.exists("run")
+    assert "--dry-run --json" in lines["all"]
+    assert_one_line(command("train", data, "--out", "run", "--json"), "--json is for --dry-run")
+
+
 def test_dry_run_of_a_run_that_is_there(command, data, run):
     before = {file: file.stat().st_mtime_ns for file in run.path.rglob("*")}
-    code, output, _ = command("train", data, "--out", run.path, *options(steps=9), "--dry-run")
+    code, output, _ = command("train", data, "--out", run.path, *options(steps=9), "--dry-run", "--json")
     assert code == 0
     assert json.loads(output)["config"]["steps"] == 9
     assert {file: file.stat().st_mtime_ns for file in run.path.rglob("*")} == before

@@ -417,7 +417,10 @@ def test_a_run_without_says_that(done):
 
 def test_the_dry_run_says_so(data, capsys):
     line = ["train", str(data), "--out", "nowhere", "--size", str(S), "--cache", str(data.parent / "cache")]
-    assert main([*line, "--batch", "4", "--labelled", "3", "--dry-run"]) == 0
+    line += ["--batch", "4", "--labelled", "3", "--dry-run"]
+    assert main(line) == 0
+    assert "masks     SEMI-SUPERVISED: those of 3 images\n" in capsys.readouterr().out
+    assert main([*line, "--json"]) == 0
     output = capsys.readouterr()
     found = json.loads(output.out)
     assert found["config"]["labelled"] == "3"

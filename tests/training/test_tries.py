@@ -412,9 +412,10 @@ def typed(data, **changed):
 def test_through_the_command_line(data, tmp_path, monkeypatch, command, alone):
     monkeypatch.chdir(tmp_path)
     line = typed(data, tries=2, try_steps=2)
-    found = json.loads(command(*line, "--dry-run")[1])
+    found = json.loads(command(*line, "--dry-run", "--json")[1])
     assert found["tries"] == {"seeds": [3, 4], "steps": 2, "scores": [], "chosen": None}
     assert found["config"]["seed"] == 3
+    assert "tries     seeds 3, 4, 2 steps each\n" in command(*line, "--dry-run")[1]
     assert not (tmp_path / "run").exists()
 
     with monkeypatch.context() as patch:
@@ -427,7 +428,7 @@ def test_through_the_command_line(data, tmp_path, monkeypatch, command, alone):
     assert "run/samples/step-0000004.png" in output
     assert unlike(RunFolder(tmp_path / "run"), alone) == []
 
-    found = json.loads(command(*line, "--dry-run")[1])
+    found = json.loads(command(*line, "--dry-run", "--json")[1])
     assert found["tries"] == {"seeds": [3, 4], "steps": 2, "scores": [0.2, 0.6], "chosen": 4}
     assert found["config"]["seed"] == 4
     assert command("segment", "run", data / "images" / "000.png", "--out", "masks")[0] == 0

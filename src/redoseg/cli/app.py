@@ -3,9 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Sequence
-
-import tyro
+from collections.abc import Callable, Sequence
 
 from redoseg.cli.auto import auto
 from redoseg.cli.baseline import baseline
@@ -19,6 +17,7 @@ from redoseg.cli.reproduce import reproduce
 from redoseg.cli.segment import segment
 from redoseg.cli.terminal import lines_on_stderr
 from redoseg.cli.train import demo, resume, train_command
+from redoseg.cli.usage import parse
 from redoseg.errors import ElsewhereError, RedosegError, missing_extra
 from redoseg.version import __version__
 
@@ -41,11 +40,7 @@ def _main(arguments: Sequence[str]) -> tuple[int, str]:
         print(f"redoseg {__version__}")
         return 0, ""
     try:
-        done = _app(arguments).cli(
-            args=arguments,
-            prog="redoseg",
-            description="Learn to segment the object in a collection of images without a single mask.",
-        )
+        done = parse(_commands(arguments), arguments)()
         sys.stdout.flush()
         return int(done or 0), ""
     except ElsewhereError:
@@ -87,13 +82,10 @@ def _written_out(word: str) -> str:
     return word
 
 
-def _app(arguments: Sequence[str]) -> tyro.extras.SubcommandApp:
-    app = tyro.extras.SubcommandApp()
+def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
     on_models = (auto, train, resume, distill, evaluate, segment, redraw, export, models)
-    for command in (*on_models, data, baseline, reproduce, demo):
-        app.command(command)
-    return app
+    return (*on_models, data, baseline, reproduce, demo)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -15,6 +15,11 @@ from redoseg.cli.options import by_group
 from redoseg.cli.terminal import Device, errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.config.recipes import DEMO
+from redoseg.errors import ConfigError
+
+DryRunJson = Annotated[
+    bool, tyro.conf.arg(name="json", help="With --dry-run: print every option and all of the data as JSON.")
+]
 
 
 def train_command(arguments: Sequence[str]) -> Callable[..., int]:
@@ -33,31 +38,35 @@ def train_command(arguments: Sequence[str]) -> Callable[..., int]:
         dry_run: bool = False,
         tries: int = 1,
         try_steps: int | None = None,
+        json_: DryRunJson = False,
     ) -> int:
         """Learn masks from images alone; with --labelled, from a few masks, too (SEMI-SUPERVISED).
 
         Args:
-            dry_run: Print the resolved options and what was found in the data, then stop.
+            dry_run: Print what was found in the data and the options that matter, then stop.
             tries: Train so many seeds, from --seed on, for --try-steps each; go on with the one whose masks
                 score highest without labels.
             try_steps: Steps of each try, a multiple of --eval-every. None: 1500.
         """
         check_data(config.data)
         if dry_run:
-            return _describe(config, tries, try_steps)
+            return _describe(config, tries, try_steps, json_)
+        if json_:
+            raise ConfigError("--json is for --dry-run: a run writes run.json and metrics.jsonl")
         return _train(config, tries, try_steps)
 
     return train
 
 
-def _describe(config: TrainConfig, tries: int, try_steps: int | None) -> int:
-    """What would be trained."""
+def _describe(config: TrainConfig, tries: int, try_steps: int | None, whole: bool) -> int:
+    """What would be trained; the `whole` of it as JSON."""
+    from redoseg.cli import dry_run
     from redoseg.training.distributed import is_main_process
     from redoseg.training.tries import check_tries
 
-    found = dry_run(*check_tries(config, errors, tries=tries, try_steps=try_steps))
+    found = check_tries(config, errors, tries=tries, try_steps=try_steps)
     if is_main_process():
-        print(found)
+        print(dry_run.as_json(*found) if whole else dry_run.as_lines(*found))
     return 0
 
 
@@ -148,12 +157,3 @@ def trained(train: Callable[[], Path], out: Path) -> int:
     print(f"{drawn} {pictures[-1]}")
     print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
     return 0
-
-
-def dry_run(config: TrainConfig, data: dict[str, Any], tries: dict[str, Any] | None = None) -> str:
-    """The resolved options, what was found in the data, with --labelled the masks that would be learned from
-    and, if there are several, the tries, as JSON."""
-    masks = {"supervision": data["supervision"]} if "supervision" in data else {}
-    found = {name: value for name, value in data.items() if name not in masks}
-    several = {} if tries is None else {"tries": tries}
-    return json.dumps({"config": config.as_json(), "data": found} | masks | several, indent=2)
