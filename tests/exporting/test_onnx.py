@@ -1,7 +1,10 @@
 """ONNX files: the same masks as PyTorch's at any size, whole or not there, with a note of what they are."""
 
 import json
+import os
+import signal
 import sys
+import time
 
 import numpy as np
 import onnx
@@ -164,3 +167,37 @@ def test_the_exporters_notes_are_left_out(tmp_path):
     graph = onnx.load(tmp_path / "mask.onnx").graph
     assert not graph.metadata_props
     assert not any(node.metadata_props or node.doc_string for node in graph.node)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError, AttributeError])
+def test_interrupted_an_export_is_one_line_and_no_file(tmp_path, capsys, monkeypatch, raised):
+    """Whatever the exporter makes of Ctrl-C: a torch that was cut off in its import lacks attributes."""
+
+    def cut_off(*arguments, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt as stop:
+            raise raised("the exporter's own words") from stop
+
+    network().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(exporting, "_graphs", {})
+    monkeypatch.setattr(torch.onnx, "export", cut_off)
+    line = ["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "new" / "a.onnx")]
+    assert main(line) == 130
+    output, said = capsys.readouterr()
+    assert (output, said) == ("", "redoseg: stopped: nothing is written, the same command begins anew\n")
+    assert list(tmp_path.rglob("*.onnx*")) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_error_of_the_exporter_alone_is_not_taken_for_an_interruption(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("the exporter's own words")
+
+    network().save_pretrained(tmp_path / "model")
+    monkeypatch.setattr(exporting, "_graphs", {})
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(RuntimeError, match="own words"):
+        main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "a.onnx")])
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

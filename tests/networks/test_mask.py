@@ -98,3 +98,15 @@ def test_f_from_pretrained_is_the_f_saved(tmp_path, monkeypatch):
     with torch.no_grad():
         assert torch.equal(loaded(x), f.eval()(x))
         assert torch.equal(loaded.ordered_masks(x), f(x)[:, [2, 0, 1]])
+
+
+def test_a_models_readme_says_what_the_folder_is_and_claims_nothing(tmp_path):
+    MaskNetwork(width=4, blocks=1, size=32).save_pretrained(tmp_path)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    front, body = text.removeprefix("---\n").split("\n---\n", 1)
+    assert "library_name: redoseg" in front.splitlines()
+    assert "- unsupervised" in front.splitlines()
+    assert "redoseg segment THIS-FOLDER PHOTOS --out MASKS" in body
+    assert "pushed" not in body
+    assert "{{" not in text
+    assert all(f"`{name}`" in body for name in ("config.json", "model.safetensors", "mask.onnx"))

@@ -15,7 +15,7 @@ from redoseg.cli.models import models
 from redoseg.cli.redraw import redraw
 from redoseg.cli.reproduce import reproduce
 from redoseg.cli.segment import segment
-from redoseg.cli.terminal import lines_on_stderr
+from redoseg.cli.terminal import interrupts_noted, lines_on_stderr, was_interrupted
 from redoseg.cli.train import demo, resume, train_command
 from redoseg.cli.usage import parse
 from redoseg.errors import ElsewhereError, RedosegError, missing_extra
@@ -25,8 +25,16 @@ from redoseg.version import __version__
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
     _never_stumble_over_letters()
-    with lines_on_stderr() as to_be_known:
-        code, trouble = _main([_written_out(word) for word in (sys.argv[1:] if argv is None else argv)])
+    arguments = [_written_out(word) for word in (sys.argv[1:] if argv is None else argv)]
+    with interrupts_noted(), lines_on_stderr() as to_be_known:
+        try:
+            code, trouble = _main(arguments)
+        except Exception:
+            if not was_interrupted():
+                raise
+            code, trouble = 1, ""
+        if code and was_interrupted():
+            code, trouble = 130, ""
         if code not in (0, 1) or trouble:
             to_be_known.clear()
     if trouble:

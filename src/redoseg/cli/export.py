@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from redoseg.cli.early import find_source
-from redoseg.cli.terminal import Weights, errors
+from redoseg.cli.terminal import Weights, errors, was_interrupted
 from redoseg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,14 +40,18 @@ def export(
     """
     if onnx is None and hub_folder is None:
         raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
-    source = find_source(model, checkpoint, weights)
-    from redoseg.exporting.export import export as write
+    source, done = find_source(model, checkpoint, weights), None
+    try:
+        from redoseg.exporting.export import export as write
 
-    with errors.status("exporting"):
-        done = write(
-            source, onnx=onnx, hub_folder=hub_folder,
-            subject=subject, data_text=data_text, data_licence=data_licence,
-        )  # fmt: skip
+        with errors.status("exporting"):
+            done = write(
+                source, onnx=onnx, hub_folder=hub_folder,
+                subject=subject, data_text=data_text, data_licence=data_licence,
+            )  # fmt: skip
+    finally:
+        if done is None and was_interrupted():
+            print("redoseg: stopped: nothing is written, the same command begins anew", file=sys.stderr)
     if hub_folder is not None and done.card is not None:
         _say_what_is_missing(done.card, hub_folder)
         print(f"{hub_folder}: ready for a hub, README.md is its card")

@@ -1,10 +1,13 @@
 """What actions print with: errors and progress to stderr, results to stdout."""
 
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -58,6 +61,35 @@ def lines_on_stderr() -> Iterator[list[str]]:
     finally:
         log.removeHandler(lines)
         log.setLevel(level)
+
+
+_interrupts: list[int] = []  # that this command line has had
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[None]:
+    """In this context Ctrl-C does what it does, and `was_interrupted` knows of it. A library that is cut off
+    by it, while it is imported or exports a network, may raise an error of its own instead."""
+    _interrupts.clear()
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    if before is not signal.default_int_handler or threading.current_thread() is not threading.main_thread():
+        yield  # it is ignored, as in a shell's background, or someone else's, or never comes here
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def was_interrupted() -> bool:
+    """Whether Ctrl-C has been pressed since this command line was begun."""
+    return bool(_interrupts)
 
 
 def print_scores(evaluation: "Evaluation") -> None:

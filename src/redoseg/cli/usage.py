@@ -12,6 +12,7 @@ from typing import Any
 import tyro
 
 _BOX = str.maketrans(dict.fromkeys("╭╮╰╯│─|+", " "))
+_UNKNOWN = re.compile(r"Unrecognized options: (.+?) *(?:-{4,}|Perhaps you meant|For full)")
 
 Commands = Sequence[Callable[..., int]]
 
@@ -25,7 +26,7 @@ def parse(commands: Commands, arguments: Sequence[str]) -> Callable[[], int]:
             return _parsed(commands, arguments)
     except SystemExit:
         text = complaint.getvalue()
-        unknown = re.search(r"Unrecognized options: (.+?) *(?:-{4,}|Perhaps you meant|For full)", _plain(text))
+        unknown = _UNKNOWN.search(_plain(text))
         if unknown and arguments:
             text = f"redoseg: {_say_unknown(commands, arguments[0], unknown[1].split(', '))}\n"
         elif arguments:

@@ -9,6 +9,31 @@ from redoseg.networks.layers import UpsampleConv, instance_norm
 
 PYRAMID_LEVELS = (1, 2, 3, 6)
 
+README = """---
+{{ card_data }}
+---
+
+# A mask network of redoseg
+
+This folder is a model: it finds the object in a photo. In a run of `redoseg train` or `redoseg distill` it
+is the network that the run has learned, in its last checkpoint.
+
+    redoseg segment THIS-FOLDER PHOTOS --out MASKS
+
+or in Python `redoseg.Segmenter.from_pretrained("THIS-FOLDER")("photo.jpg")`, which gives (n, H, W) float32,
+background first.
+
+| file | |
+| --- | --- |
+| `config.json`, `model.safetensors` | the network, for PyTorch |
+| `mask.onnx`, where it is there | the same for ONNX Runtime: segmenting needs no PyTorch |
+| `refining.json`, where it is there | the thresholds from which masks are refined along a photo's outlines |
+
+It has no card: `redoseg export RUN --hub-folder DIR` writes the same with one, which says what it was trained
+on and how good it is.
+"""
+"""README.md of a model's folder. The hub's own would say that the model was pushed there."""
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a skip, normalised after the sum: (B, C, H, W) -> the same shape."""
@@ -72,6 +97,7 @@ class MaskNetwork(
     paper_url="https://arxiv.org/abs/1905.13539",
     license="apache-2.0",
     tags=["image-segmentation", "unsupervised", "redo"],
+    model_card_template=README,
 ):
     """The mask network f: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W) in [0, 1] that sum to one.
 
