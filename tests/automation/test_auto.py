@@ -290,6 +290,10 @@ def test_photos_that_are_broken_are_counted_and_named(data, tmp_path, command, c
     code, output, said = command(*line, "--cache", data.parent / "cache")
     assert code == 1
     assert "broken.jpg: not an image" in said
+    with open(tmp_path / "run" / "photos.csv", newline="", encoding="utf-8") as file:
+        *rows, last = csv.DictReader(file)
+    assert (last["photo"], last["mask"], last["error"][:12]) == ("images/broken.jpg", "", "not an image")
+    assert {row["error"] for row in rows} == {""}
     assert caplog.text.count("1 images don't decode and are left out") == 1
     assert "25 in " in output
     assert "1 photos left out, they are named above" in output

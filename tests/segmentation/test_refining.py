@@ -188,6 +188,14 @@ def test_doubt_without_refining_is_that_of_the_networks_mask() -> None:
     [
         ({"refine": "always"}, "--refine is always: choose from auto, off"),
         ({"refine_size": 32}, "--refine-size is 32: use 64 to 1024"),
+        (
+            {"refine": "off", "refine_size": 256},
+            "--refine-size is for refined masks, and --refine off refines",
+        ),
+        (
+            {"edges": "guided", "refine_size": 64},
+            "--refine-size is for refined masks, and --edges refines none",
+        ),
         ({"refine": Refining(), "edges": "guided"}, "refined masks follow the photo's edges"),
     ],
 )
@@ -266,17 +274,32 @@ def test_json_and_csv_say_the_same_of_each_mask(
     line = ["segment", str(tmp_path / "model"), str(photos), "--out", str(tmp_path / "out"), "--json"]
     assert main([*line, "--csv", str(tmp_path / "new" / "masks.csv")]) == 1  # the broken photo
     printed, complained = capsys.readouterr()
-    lines = [json.loads(text) for text in printed.splitlines()]
+    *lines, failed = [json.loads(text) for text in printed.splitlines()]
+    broken = str(photos / "broken.png")
+    assert failed == {"photo": broken, "error": "not an image, or damaged from its first bytes on"}
     assert [Path(one["photo"]).name for one in lines] == ["0.png", "1.png", "plain.png"]
     assert all(list(one) == ["photo", "mask", "doubt", "area", "box"] for one in lines)
     assert "3 masks in" in complained
     with (tmp_path / "new" / "masks.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+        *rows, last = csv.DictReader(file)
+    assert {name: value for name, value in last.items() if value} == failed
     for row, one in zip(rows, lines, strict=True):
         assert (row["photo"], row["mask"]) == (one["photo"], one["mask"])
         assert [float(row["doubt"]), float(row["area"])] == [one["doubt"], one["area"]]
         box = [row[side] for side in ("left", "top", "right", "bottom")]
         assert box == ([""] * 4 if one["box"] is None else [str(side) for side in one["box"]])
+        assert row["error"] == ""
+
+
+def test_where_every_photo_fails_a_new_table_says_so(photos: Path, tmp_path: Path) -> None:
+    save_model(network(), tmp_path / "model")
+    (tmp_path / "broken.png").write_bytes(b"no photo")
+    line = ["segment", str(tmp_path / "model"), str(tmp_path / "broken.png"), "--out", str(tmp_path / "out")]
+    assert main([*line, "--csv", str(tmp_path / "masks.csv")]) == 1
+    with (tmp_path / "masks.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["photo"], row["mask"]) == (str(tmp_path / "broken.png"), "")
+    assert row["error"].startswith("not an image")
 
 
 @pytest.mark.parametrize("table", ["photos/0.png", "photos", "config.json", "a.csv"])

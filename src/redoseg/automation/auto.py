@@ -219,6 +219,8 @@ def _segment(
     for mask in masks:
         inside = Path(os.path.relpath(mask.mask, os.path.realpath(folder.path))).as_posix()
         table.write(replace(mask, photo=shown[mask.photo], mask=inside))
+    for name, reason in report.failed:
+        table.write_failure(shown.get(name, name), reason)
     table.close()
     return masks, report.failed
 

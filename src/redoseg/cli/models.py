@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
     """List the models that come with it: what they were trained on, their scores, their files.
 
+    NAME-small is a smaller model, which is found as NAME, too, until a full one of that name comes.
+
     Args:
         json_: Print a JSON list of their cards instead of a table.
     """
@@ -26,6 +28,9 @@ def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
     elif cards:
         output.print(_make_table(cards))
         print(*map(_summary, cards), sep="\n")
+        small = [card.name for card in cards if len(answers_to(card.name)) > 1]
+        if small:
+            print("(also NAME): NAME is this smaller model until a full one comes with redoseg")
     else:
         print("no model comes with this version: redoseg train makes one")
     return 0

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Backend = Literal["auto", "torch", "onnx"]
 Edges = Literal["none", "guided"]
 Refine = Literal["auto", "off"]
-JSON_HELP = "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box."
+JSON_HELP = (
+    "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box; for a photo "
+    "that failed: photo, error."
+)
 
 
 def segment(
@@ -32,7 +35,7 @@ def segment(
     device: Device = "auto",
     backend: Backend = "auto",
     refine: Refine = "auto",
-    refine_size: int = 256,
+    refine_size: int | None = None,
     edges: Edges = "none",
     json: Annotated[bool, tyro.conf.arg(help=JSON_HELP)] = False,
     csv: Path | None = None,
@@ -50,9 +53,10 @@ def segment(
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
         refine: auto: find the photo's own outlines, from what the network sees. off: its masks, enlarged.
         refine_size: Short side, in pixels, up to which a photo is refined; beyond, borders follow its edges.
+            None: 256.
         edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
-        csv: File for a table of the masks: photo, mask, doubt, area, left, top, right, bottom.
+        csv: File for a table of the masks: photo, mask, doubt, area, left, top, right, bottom, error.
         overwrite: Replace masks in OUT that redoseg did not write, or that were changed since. Without it
             only unchanged ones of its own are; what is no mask never is.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
@@ -63,8 +67,10 @@ def segment(
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
     run = _on_ray(ray, model, options) if ray else _here(model, options)
-    with _listing(json, csv) as each:
+    with _listing(json, csv) as (each, failure):
         report = _run(partial(run, inputs, out, each=each, overwrite=overwrite))
+        for name, reason in report.failed:
+            failure(name, reason)
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
@@ -88,9 +94,12 @@ def _run(run: Callable[..., "SegmentReport"]) -> "SegmentReport":
 
 
 @contextmanager
-def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMask"], None]]:
-    """In this context, what to do with each mask: print it, put it into a table, or neither. A table that is
-    there already is replaced once there is a mask to put into a new one."""
+def _listing(
+    as_json: bool, table: Path | None
+) -> Iterator[tuple[Callable[["WrittenMask"], None], Callable[[str, str], None]]]:
+    """In this context, what to do with each mask, and with each photo that failed and its reason: print it,
+    put it into a table, or neither. A table that is there already is replaced once there is a mask to put
+    into a new one."""
     from redoseg.segmentation.table import MaskTable
 
     if table is not None and (table.suffix.lower() != ".csv" or table.is_dir()):
@@ -104,8 +113,14 @@ def _listing(as_json: bool, table: Path | None) -> Iterator[Callable[["WrittenMa
         if rows is not None:
             rows.write(mask)
 
+    def failure(photo: str, error: str) -> None:
+        if as_json:
+            print(dumps({"photo": photo, "error": error}, ensure_ascii=False), flush=True)
+        if rows is not None:
+            rows.write_failure(photo, error)
+
     try:
-        yield each
+        yield each, failure
     finally:  # after Ctrl-C the table holds the masks that were written
         if rows is not None:
             rows.close()

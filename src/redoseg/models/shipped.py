@@ -42,7 +42,7 @@ def file_sizes(card: Card) -> dict[str, int]:
 
 def shipped_folder(name: str) -> Path | None:
     """The folder of the shipped model that is found as `name`, None without one. ModelError if a file of it
-    has changed. Warns, once, of a smaller model in its place, or of another folder of that name."""
+    has changed. Warns, once, of another folder of that name."""
     model = next((own for own in shipped_names() if name in answers_to(own)), None)
     if model is None:
         return None
@@ -50,8 +50,6 @@ def shipped_folder(name: str) -> Path | None:
         path = ROOT / model / file
         if not path.is_file() or sha256_of(path) != digest:
             raise _damaged(model, file)
-    if model != name:
-        _warn_once(f"'{name}' is '{model}', a smaller model, until a full one comes with redoseg")
     if Path(name).exists():
         _warn_once(f"'{name}' is the model that comes with redoseg: ./{name} here is no model")
     return ROOT / model

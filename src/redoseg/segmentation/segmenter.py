@@ -96,7 +96,7 @@ class Segmenter:
         backend: BackendName = "auto",
         edges: Edges | GuidedEdges = "none",
         refine: Refine | Refining = "auto",
-        refine_size: int = Refining.size,
+        refine_size: int | None = None,
     ) -> Self:
         """A segmenter with a trained model.
 
@@ -107,12 +107,17 @@ class Segmenter:
         `checkpoint` and `weights` choose within a run: "last", "label-free", "best" or a step; "ema" or "raw"
         (None: the moving average if one is kept). `backend="onnx"` needs no PyTorch; "auto" is the fastest
         one available. `refine="auto"` refines masks from the starts that were chosen without labels when the
-        model was trained, up to a short side of `refine_size` pixels; not where `edges` are asked for, which
-        are those of `Segmenter`. Raises ModelError for a model that can't be used, ConfigError for such an
+        model was trained, up to a short side of `refine_size` pixels (None: 256); not where `edges` are asked
+        for, which are those of `Segmenter`. Raises ModelError for a model that can't be used, ConfigError for such an
         option or device, MissingExtraError where PyTorch is needed and not installed.
         """
         edges = open_edges(edges) or "none"  # first: a model may have to be downloaded
-        refining = open_refining(refine, refine_size) if edges == "none" or refine != "auto" else None
+        refining = None
+        if edges == "none" or refine != "auto":
+            refining = open_refining(refine, Refining.size if refine_size is None else refine_size)
+        if refining is None and refine_size is not None:
+            cause = "--refine off" if refine == "off" else "--edges"
+            raise ConfigError(f"--refine-size is for refined masks, and {cause} refines none: leave one out")
         opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
         if refining is not None and refine == "auto" and opened.starts is not None:
             refining = Refining(opened.starts, refining.size)

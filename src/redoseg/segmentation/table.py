@@ -9,20 +9,25 @@ from typing import TextIO
 from redoseg.files import aside_of, leftovers_of
 from redoseg.segmentation.segment import WrittenMask
 
-COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom")
+COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom", "error")
 
 
 class MaskTable:
-    """A CSV file with a line for each mask, written aside and put in its place when it is closed; without a
-    mask there is none, and what was there stays."""
+    """A CSV file with a line for each mask, and at its end one for each photo that failed, written aside and
+    put in its place when it is closed; without a mask, what was there stays."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.aside = file, aside_of(file)
         self._stream: TextIO | None = None
+        self._failed: list[tuple[str, str]] = []
 
     def write(self, mask: WrittenMask) -> None:
         fields = mask.as_dict()
-        self._write((*list(fields.values())[:-1], *(mask.box or ("",) * 4)))
+        self._write((*list(fields.values())[:-1], *(mask.box or ("",) * 4), ""))
+
+    def write_failure(self, photo: str, error: str) -> None:
+        """A line for a photo without a mask: empty, but for the photo and the reason."""
+        self._failed.append((photo, error))
 
     def _write(self, row: Sequence[object]) -> None:
         if self._stream is None:
@@ -32,6 +37,10 @@ class MaskTable:
         writer(self._stream).writerow(row)
 
     def close(self) -> None:
+        if self._stream is None and self.file.exists():
+            return
+        for photo, error in self._failed:
+            self._write((photo, *("",) * (len(COLUMNS) - 2), error))
         if self._stream is None:
             return
         self._stream.close()
