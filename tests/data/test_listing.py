@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_made import mask, picture, write_folder
+from data_made import mask, picture, write_folder, write_tar
 from redoseg.data.folder import FolderListing, scan
 from redoseg.data.naming import find_path
 from redoseg.errors import DataError
@@ -295,3 +295,50 @@ def test_folders_may_be_written_in_capitals(tmp_path: Path, folders: tuple[str, 
     for sidecars in (True, False):
         assert names(scan(tmp_path, sidecars=sidecars)) == ["a", "x/b"]
     assert scan(tmp_path).masks.keys() == {"a"}
+
+
+@pytest.mark.parametrize("packed", ["folder", "tar", "zip"])
+def test_hidden_photos_are_counted_wherever_they_lie(
+    tmp_path: Path, packed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "redoseg.data")
+    hidden = [".old/a.jpg", ".old/deep/b.jpg", ".one.jpg", "sub/.two.png"]
+    others = [".old/notes.txt", ".DS_Store", "._a.jpg", "__MACOSX/._c.jpg", ".Trash/._d.jpg"]
+    content = dict.fromkeys(["a.jpg", "sub/b.jpg", *hidden, *others], JPEG)
+    if packed == "folder":
+        write_folder(tmp_path / "set", content)
+    elif packed == "zip":
+        zipped(tmp_path / "set", *content.items())
+    else:
+        write_tar(tmp_path / "set", content)
+    listing = scan(tmp_path / "set")
+    assert names(listing) == ["a", "sub/b"]
+    assert {reason: sorted(paths) for reason, paths in listing.left_out.items()} == {"hidden": hidden}
+    (said,) = caplog.messages
+    assert "2 photos, 4 left out: 4 hidden (" in said
+
+
+def test_a_hidden_link_back_up_ends(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set", {"a.jpg": JPEG, ".h/b.jpg": JPEG})
+    (tmp_path / "set" / ".h" / "up").symlink_to(tmp_path / "set", target_is_directory=True)
+    assert scan(tmp_path / "set").left_out == {"hidden": [".h/b.jpg"]}
+
+
+def test_a_damaged_link_in_a_zip_is_left_out_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    links = [zipfile.ZipInfo(f"{name}.jpg") for name in ("sound", "broken")]
+    for link in links:
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    members: list[tuple[str | zipfile.ZipInfo, bytes]] = [
+        ("a.jpg", JPEG),
+        (links[0], b"a.jpg"),
+        (links[1], b"a.jpg"),
+        ("z.jpg", JPEG),
+    ]
+    path = zipped(tmp_path / "set.zip", *members)
+    content = bytearray(path.read_bytes())
+    content[links[1].header_offset + 30 + len("broken.jpg")] ^= 1  # the first letter of what it leads to
+    path.write_bytes(content)
+    listing = scan(path)
+    assert names(listing) == ["a", "sound", "z"]
+    assert listing.left_out == {"damaged links": ["broken.jpg"]}
+    assert "3 photos, 1 left out: 1 damaged links (broken.jpg)" in caplog.text

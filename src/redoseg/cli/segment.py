@@ -20,8 +20,8 @@ Backend = Literal["auto", "torch", "onnx"]
 Edges = Literal["none", "guided"]
 Refine = Literal["auto", "off"]
 JSON_HELP = (
-    "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box; for a photo "
-    "that failed: photo, error."
+    "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box; for a "
+    "photo that failed: photo, error."
 )
 
 

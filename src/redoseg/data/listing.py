@@ -22,7 +22,7 @@ from redoseg.data.archive import DAMAGED, Entry, decompressor, open_tar, read_fr
 from redoseg.data.formats import HEAD, IMAGE_SUFFIXES, OTHER_SUFFIXES, RAW_SUFFIXES, sniff
 from redoseg.errors import DataError
 
-_INDEX_FORMAT = 2
+_INDEX_FORMAT = 3
 _LARGEST = 1 << 30  # bytes of a member, which is read whole; a larger one is left out: it is no photo
 _UNICODE_NAME = 0x7075  # the extra field of a zip in which a name stands in UTF-8
 _JUNK = {"thumbs.db", "desktop.ini", "ehthumbs.db"}  # what Windows puts into folders
@@ -48,7 +48,8 @@ def suffix_of(path: str) -> str:
 
 
 def list_folder(root: Path) -> Files:
-    """All files below `root`, also through links, without hidden ones. OSError if `root` can't be read."""
+    """All files below `root`, also through links, without hidden ones, of which photos are counted as left
+    out. OSError if `root` can't be read."""
     files = Files()
     status = os.stat(root)
     pending = [("", frozenset({(status.st_dev, status.st_ino)}))]
@@ -56,14 +57,17 @@ def list_folder(root: Path) -> Files:
         folder, above = pending.pop()
         for name in _list_names(root, folder, files):
             path = f"{folder}{name}"
-            if not _is_wanted(path, files):
+            wanted = _is_wanted(path, files)
+            if not wanted and not _may_hide_photos(path):
                 continue
             try:
                 status = os.stat(root / path)  # that of scandir knows no folder's number on Windows
             except OSError:  # a link to nowhere: listed, so that it is named when it doesn't open
-                files.entries.append(Entry(str(root), path, 0, 0))
+                files.entries += [Entry(str(root), path, 0, 0)] if wanted else []
                 continue
             itself = (status.st_dev, status.st_ino)
+            if not wanted and not stat.S_ISDIR(status.st_mode):
+                continue
             if stat.S_ISREG(status.st_mode):
                 files.entries.append(file_entry(str(root), path, status))
             elif stat.S_ISDIR(status.st_mode) and itself not in above:  # a link can lead back up
@@ -95,7 +99,8 @@ def _list_names(root: Path, folder: str, files: Files) -> list[str]:
     except OSError as error:
         if not folder:
             raise
-        files.leave_out(f"folders that can't be read: {error.strerror}", folder)
+        if not _is_hidden(folder):
+            files.leave_out(f"folders that can't be read: {error.strerror}", folder)
         return []
 
 
@@ -151,14 +156,27 @@ def _list_members(path: Path) -> Files:
 
 def _is_wanted(path: str, files: Files) -> bool:
     """Whether a path is neither hidden nor what systems add to folders; hidden photos are counted."""
-    parts = path.split("/")
-    if "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1].lower() in _JUNK:
+    if _is_junk(path):
         return False
-    if not any(part.startswith(".") for part in parts):
+    if not _is_hidden(path):
         return True
     if suffix_of(path) in IMAGE_SUFFIXES:
         files.leave_out("hidden", path)
     return False
+
+
+def _is_junk(path: str) -> bool:
+    parts = path.split("/")
+    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1].lower() in _JUNK
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _may_hide_photos(path: str) -> bool:
+    """Whether a path that isn't wanted may be that of a folder with photos to be counted."""
+    return not _is_junk(path) and suffix_of(path) not in IMAGE_SUFFIXES
 
 
 def _clean_path(path: str) -> str:
@@ -235,8 +253,13 @@ def _list_zip(path: Path, files: Files) -> Iterator[Entry]:
             where = (member.header_offset, member.compress_size)
             entry = Entry(str(path), name, member.file_size, member.CRC, "zip", *where)
             if stat.S_ISLNK(member.external_attr >> 16):
-                target = read_from_zip(entry).decode("utf-8", "surrogateescape") if entry.size < 4096 else ""
-                links.append((name, _inside(posixpath.dirname(name), target)))
+                try:
+                    target = read_from_zip(entry) if entry.size < 4096 else b""
+                except DataError:
+                    files.leave_out("damaged links", name)
+                    continue
+                folder = posixpath.dirname(name)
+                links.append((name, _inside(folder, target.decode("utf-8", "surrogateescape"))))
             else:
                 by_name[name] = entry.looking_like(_sniff_zipped(entry))
                 yield by_name[name]

@@ -108,8 +108,8 @@ class Segmenter:
         (None: the moving average if one is kept). `backend="onnx"` needs no PyTorch; "auto" is the fastest
         one available. `refine="auto"` refines masks from the starts that were chosen without labels when the
         model was trained, up to a short side of `refine_size` pixels (None: 256); not where `edges` are asked
-        for, which are those of `Segmenter`. Raises ModelError for a model that can't be used, ConfigError for such an
-        option or device, MissingExtraError where PyTorch is needed and not installed.
+        for, which are those of `Segmenter`. Raises ModelError for a model that can't be used, ConfigError for
+        such an option or device, MissingExtraError where PyTorch is needed and not installed.
         """
         edges = open_edges(edges) or "none"  # first: a model may have to be downloaded
         refining = None
