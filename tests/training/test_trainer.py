@@ -17,7 +17,7 @@ from redoseg.models.weights import load_tensors
 from redoseg.networks.build import build_mask_network
 from redoseg.training.distributed import SingleProcess
 from redoseg.training.learner import Learner
-from redoseg.training.log import MeanMetrics
+from redoseg.training.log import MeanMetrics, ProgressBar
 from redoseg.training.train import open_for_run
 from redoseg.training.trainer import Trainer
 from run_compared import differences, log, opened
@@ -142,3 +142,15 @@ def test_means_go_on_where_they_were():
     for each in (metrics, other):
         each.add({"a": torch.tensor(0.3), "b": torch.tensor(2.0)})
     assert other.means() == metrics.means() == pytest.approx({"a": 0.2, "b": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [([0.75, 0.25], "object 0.25 of the image"), ([0.7, 0.2, 0.1], "objects 0.20/0.10 of the image")],
+)
+def test_a_line_of_the_log_says_which_size_is_the_objects(sizes: list[float], said: str) -> None:
+    shown = io.StringIO()
+    bar = ProgressBar(Console(file=shown, width=300), 10, 0, 4, None)
+    bar.noted = -1e9  # no line is held back
+    bar.update(5, {"losses": {"L_G": 1.0}, "region_sizes": sizes}, "")
+    assert shown.getvalue().endswith(f"left  L_G 1.00  {said}\n")

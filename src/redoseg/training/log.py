@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,8 +148,7 @@ class ProgressBar:
         """Show that `step` updates are done. `line` is the log's line of this step, if there is one."""
         if line is not None:
             losses = " ".join(f"{name} {value:.2f}" for name, value in line["losses"].items())
-            sizes = "/".join(f"{size:.2f}" for size in line["region_sizes"])
-            self.status = f"{losses}  sizes {sizes}" + (f"  {score}" if score else "")
+            self.status = f"{losses}  {_sizes(line['region_sizes'])}" + (f"  {score}" if score else "")
         now = time.monotonic()
         elapsed = now - self.began
         rate = (step - self.first) / max(now - self.timed, 1e-9)
@@ -169,6 +168,12 @@ class ProgressBar:
     def _lines(self) -> Group:
         # Two lines, so that nothing is lost on a terminal of 80 columns.
         return Group(self.bar, Text(self.status, no_wrap=True, overflow="ellipsis"))
+
+
+def _sizes(regions: Sequence[float]) -> str:
+    """The objects' shares of the images; what is left is the background's, the first of the regions."""
+    objects = "/".join(f"{size:.2f}" for size in regions[1:])
+    return f"{'object' if len(regions) == 2 else 'objects'} {objects} of the image"
 
 
 def _clock(seconds: float) -> str:
