@@ -132,6 +132,7 @@ def test_help_is_in_groups_with_what_people_use_first_first(command, monkeypatch
 
 def test_distill_takes_minutes_and_compile(command, monkeypatch):
     seen: list[DistillConfig] = []
+    monkeypatch.setattr("redoseg.cli.distill.check_teacher", lambda run: None)  # there is none
     monkeypatch.setattr("redoseg.cli.distill._distill", lambda config, rounds: seen.append(config))
     monkeypatch.setattr("redoseg.cli.distill.trained", lambda train, out: train() or 0)
     assert command("distill", "--compile", "off", "run", "--minutes", "2", "--out", "student")[0] == 0
