@@ -106,6 +106,8 @@ class DistillConfig(Config):
 
     cache: Annotated[Path | None, Group.DATA, MAY_CHANGE] = None
     """Folder in which the resized images are kept. None: as RUN's."""
+    mnist: Annotated[Path | None, Group.DATA] = None
+    """Folder with MNIST's IDX files, for a student of 'digits' or 'digit'. None: as RUN's."""
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self:
@@ -145,6 +147,7 @@ class DistillConfig(Config):
             synthetic=default if self.synthetic is None else self.synthetic,
             precision=self.precision or teacher.precision,
             cache=self.cache or teacher.cache,
+            mnist=self.mnist or teacher.mnist,
         )
 
     def described_as(self, teacher: TrainConfig) -> TrainConfig:
@@ -158,7 +161,7 @@ class DistillConfig(Config):
 
 _SAME = (
     "data", "out", "size", "batch", "steps", "minutes", "seed", "f_width", "f_blocks", "ema_half_life",
-    "flip", "eval_every", "save_every", "device", "precision", "compile", "threads", "cache",
+    "flip", "eval_every", "save_every", "device", "precision", "compile", "threads", "cache", "mnist",
 )  # fmt: skip
 """Options that mean the same of a student as of a run of `redoseg train`. `lr` and `shift` don't."""
 
@@ -169,7 +172,7 @@ _RENAMED = {
 """What a run of `redoseg train` calls it, and what a student does."""
 
 _INHERITED = (
-    "n", "f_pyramid", "resize", "best_by", "mnist", "blur", "collapse_below", "collapse_variation",
+    "n", "f_pyramid", "resize", "best_by", "blur", "collapse_below", "collapse_variation",
 )  # fmt: skip
 """Options in which a student is as its teacher: to learn its masks it needs the same regions and images."""
 
