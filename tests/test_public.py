@@ -18,9 +18,9 @@ ERRORS = {
     "ModelError", "ProcessError", "RedosegError",
 }  # fmt: skip
 PUBLIC = ERRORS | {
-    "DistillConfig", "Evaluation", "MaskNetwork", "Segmenter", "TrainConfig", "__version__", "AutoConfig",
-    "auto", "distill", "evaluate", "export", "open_dataset", "redraw", "resume", "segment_files", "train",
-    "train_tries",
+    "DistillConfig", "Evaluation", "MaskNetwork", "SegmentConfig", "Segmenter", "TrainConfig", "__version__",
+    "AutoConfig", "auto", "distill", "evaluate", "export", "open_dataset", "redraw", "resume",
+    "segment_files", "train", "train_tries",
 }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from redoseg.version import __version__
 
 if TYPE_CHECKING:
     from redoseg.automation.auto import auto
-    from redoseg.config import DistillConfig, TrainConfig
+    from redoseg.config import DistillConfig, SegmentConfig, TrainConfig
     from redoseg.config.auto import AutoConfig
     from redoseg.data.dataset import open_dataset
     from redoseg.distillation.distill import distill
@@ -45,6 +45,7 @@ _HOMES = {
     "DistillConfig": "redoseg.config",
     "Evaluation": "redoseg.evaluation.evaluate",
     "MaskNetwork": "redoseg.networks.mask",
+    "SegmentConfig": "redoseg.config",
     "Segmenter": "redoseg.segmentation.segmenter",
     "TrainConfig": "redoseg.config",
     "auto": "redoseg.automation.auto",
@@ -63,8 +64,8 @@ _MODULES = {"supervised": "redoseg.training.supervised"}  # redoseg.supervised.f
 __all__ = [
     "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",
     "ElsewhereError", "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError",
-    "RedosegError", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate", "export",
-    "open_dataset", "redraw", "resume", "segment_files", "train", "train_tries",
+    "RedosegError", "SegmentConfig", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate",
+    "export", "open_dataset", "redraw", "resume", "segment_files", "train", "train_tries",
 ]  # fmt: skip
 
 

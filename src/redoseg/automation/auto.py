@@ -30,9 +30,10 @@ from redoseg.files import write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import MaskJob, plan_jobs
-from redoseg.segmentation.segment import WrittenMask, segment_files
+from redoseg.segmentation.segment import segment_files
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.segmentation.table import MaskTable
+from redoseg.segmentation.written import WrittenMask
 from redoseg.tensors import limit_threads, pick_device
 from redoseg.training.log import say
 from redoseg.training.train import open_for_run

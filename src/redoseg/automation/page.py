@@ -15,7 +15,8 @@ from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks
 from redoseg.figures.tiles import Picture, fit_square, sheet
-from redoseg.segmentation.segment import WrittenMask, cut_out
+from redoseg.segmentation.pictures import cut_out
+from redoseg.segmentation.written import WrittenMask
 
 SHOWN = 40  # photos of either kind
 _SIDE = 128  # pixels of a tile

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from redoseg.cli.options import by_group
+from redoseg.cli.streams import through_files
 from redoseg.cli.terminal import Device, Weights, errors
+from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
 
 if TYPE_CHECKING:
-    from redoseg.segmentation.segment import SegmentReport, WrittenMask
+    from redoseg.segmentation.written import SegmentReport, WrittenMask
 
 Backend = Literal["auto", "torch", "onnx"]
 Edges = Literal["none", "guided"]
 Refine = Literal["auto", "off"]
+MADE = {
+    "mask": "masks", "soft": "soft masks", "rgba": "photos with alpha", "cutout": "cut-outs",
+    "overlay": "overlays",
+}  # fmt: skip
 JSON_HELP = (
     "Print a line of JSON for each mask: photo, mask, doubt (0 sure, 1 not), area as a share, box; for a "
     "photo that failed: photo, error."
@@ -30,6 +37,7 @@ def segment(
     inputs: tyro.conf.Positional[tuple[str, ...]],
     /,
     out: Path,
+    config: Annotated[SegmentConfig, by_group(SegmentConfig)],
     checkpoint: str = "last",
     weights: Weights | None = None,
     device: Device = "auto",
@@ -42,12 +50,14 @@ def segment(
     overwrite: bool = False,
     ray: str | None = None,
 ) -> int:
-    """Write a mask for every photo, at the photo's own size.
+    """Write masks of photos, cut-outs or overlays, at the photos' own size.
 
     Args:
         model: A run's folder, a model's folder, an ONNX file, a hub id, or a name from `redoseg models`.
-        inputs: Photos, folders of photos, archives, data sets (flowers:DIR, lfw:DIR, cub:DIR).
-        out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number).
+        inputs: Photos, folders, archives, patterns ('photos/*.jpg'), data sets (flowers:DIR, lfw:DIR ...).
+            -: one photo from standard input.
+        out: Folder for the masks: PNG, 255 on the object (more than two regions: the region's number). -: the
+            one picture of one photo goes to standard output, and nothing else does.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
@@ -56,6 +66,7 @@ def segment(
             None: 256.
         edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
+        config: What is written, and what the object is.
         csv: File for a table of the masks: photo, mask, doubt, area, left, top, right, bottom, error.
         overwrite: Replace masks in OUT that redoseg did not write, or that were changed since. Without it
             only unchanged ones of its own are; what is no mask never is.
@@ -66,16 +77,22 @@ def segment(
         "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
-    run = _on_ray(ray, model, options) if ray else _here(model, options)
-    with _listing(json, csv) as (each, failure):
-        report = _run(partial(run, inputs, out, each=each, overwrite=overwrite))
-        for name, reason in report.failed:
-            failure(name, reason)
+    with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
+        if streams.writes and (json or csv is not None):
+            raise ConfigError("--out - writes the picture alone: leave out --json and --csv")
+        run = _on_ray(ray, model, options) if ray else _here(model, options)
+        run = partial(run, streams.inputs, streams.out, config=config, overwrite=overwrite)
+        with _listing(json, csv) as (each, failure):
+            report = streams.named(_run(partial(run, each=streams.naming(each))))
+            for name, reason in report.failed:
+                failure(name, reason)
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
-    print(f"{photos}: {report.written} masks in {out}{failed}", file=sys.stderr if json else sys.stdout)
+    made = f"{report.written} {' and '.join(MADE[type] for type in config.types)}"
+    where = sys.stderr if json or streams.writes else sys.stdout
+    print(f"{photos}: {made} in {'standard output' if streams.writes else out}{failed}", file=where)
     return 1 if report.failed else 0
 
 

@@ -29,7 +29,7 @@ class Option:
         if value is None and type(None) in self.parts:
             return None
         choices = [choice for part in self.parts if get_origin(part) is Literal for choice in get_args(part)]
-        if choices and value not in choices:
+        if choices and not all(one in choices for one in (value if isinstance(value, tuple) else (value,))):
             return f"choose from {', '.join(choices)}"
         if isinstance(value, float) and not math.isfinite(value):
             return "it must be a finite number"
@@ -78,7 +78,9 @@ class Config:
         """ConfigError for what depends on several options, or has an error of its own wording."""
 
     def _refused(self, name: str, wanted: str) -> ConfigError:
-        return ConfigError(f"--{name.replace('_', '-')} is {getattr(self, name)}: {wanted}")
+        value = getattr(self, name)
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        return ConfigError(f"--{name.replace('_', '-')} is {shown}: {wanted}")
 
     def as_json(self) -> dict[str, Any]:
         """Every option as JSON knows it; `from_json` reads it back."""

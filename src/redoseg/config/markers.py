@@ -41,6 +41,8 @@ class Group(Enum):
     LOSSES = "loss and optimizer"
     SEEN = "what f sees: augmentation"
     CHECKPOINTS = "checkpoint"
+    FILES = "file"
+    OBJECT = "object"
     MACHINE = "machine"
 
 

@@ -12,19 +12,14 @@ import ray.data
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
+from redoseg.config.segment import PLAIN, SegmentConfig
 from redoseg.data.native.sources import absolute_source
 from redoseg.errors import ConfigError, ProcessError, RedosegError, first_line
 from redoseg.models.source import absolute
 from redoseg.segmentation.plan import MaskJob
-from redoseg.segmentation.segment import (
-    Progress,
-    Result,
-    SegmentReport,
-    WrittenMask,
-    run_jobs,
-    segment_jobs,
-)
+from redoseg.segmentation.segment import Progress, run_jobs, segment_jobs
 from redoseg.segmentation.segmenter import Segmenter
+from redoseg.segmentation.written import Result, SegmentReport, WrittenMask
 
 _PHOTOS = 64  # in a worker's batch: if the worker dies, the whole batch is done again
 
@@ -41,6 +36,7 @@ def segment_on_ray(
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
     overwrite: bool = False,
+    config: SegmentConfig = PLAIN,
     **options: Any,
 ) -> SegmentReport:
     """As `segment_files`, with the same masks, but done by the workers of a Ray cluster.
@@ -55,7 +51,8 @@ def segment_on_ray(
     """
     if options.get("device", "auto") == "auto":
         options["device"] = "cpu"  # there is a worker for each CPU: too many to share one GPU
-    Segmenter.from_pretrained(model, **options)  # raises here, once, and not in every worker
+    opened = Segmenter.from_pretrained(model, **options)  # raises here, once, and not in every worker
+    config.check_regions(opened.n)
     model = absolute(model)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -69,7 +66,9 @@ def segment_on_ray(
 
     try:
         sources = [absolute_source(source) for source in inputs]
-        return segment_jobs(run, sources, out, progress=progress, each=each, overwrite=overwrite)
+        return segment_jobs(
+            run, sources, out, progress=progress, each=each, overwrite=overwrite, config=config
+        )
     except RayError as error:
         raise _find_cause(error) from error
     finally:

@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from glob import glob, has_magic
 from pathlib import Path
 
+from redoseg.config.segment import PLAIN, SegmentConfig, Type
 from redoseg.data.folder import FolderListing
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.naming import find_path, folded, join_names
@@ -16,11 +18,14 @@ from redoseg.files import expanded
 
 @dataclass(frozen=True, slots=True)
 class MaskJob:
-    """A photo, the file of its mask and, if one is wanted, that of its cut-out."""
+    """A photo and the files that it gets: `pictures` by their types, the first of which is `target`, its mask
+    if one is wanted. `photo_name` is the photo's name in its input, with its suffix; no two are the same."""
 
     ref: ImageRef
     target: Path
-    cutout: Path | None = None
+    photo_name: str = ""
+    pictures: tuple[tuple[Type, Path], ...] = ()
+    config: SegmentConfig = PLAIN
 
     @property
     def name(self) -> str:
@@ -28,28 +33,48 @@ class MaskJob:
 
 
 def plan_jobs(
-    inputs: Sequence[str | Path], out: Path, cutouts: Path | None = None
+    inputs: Sequence[str | Path],
+    out: Path,
+    cutouts: Path | None = None,
+    config: SegmentConfig = PLAIN,
 ) -> tuple[list[MaskJob], list[tuple[str, str]], int]:
     """A job for every photo in `inputs`, (input, reason) of each input without a photo, and how many files in
-    the inputs are left out. Cut-outs, if they
-    are wanted, have the names of the masks. DataError without any input, if `out` or `cutouts` lies among
-    the photos, or if two masks would have the same name."""
+    the inputs are left out. Of several types each has a folder in `out`, by its name. `cutouts`, if wanted,
+    is one for pictures of the type rgba. All have the names of the masks. DataError without any input, if a
+    folder lies among the photos, or if two files would have the same name."""
     listings, failed = _list_inputs(inputs)
-    for listing in listings:
-        _check_apart(listing, out)
-    jobs = _make_jobs(listings, out)
+    folders = [(type, out if len(config.types) == 1 else out / type) for type in config.types]
     if cutouts is not None:
+        folders.append(("rgba", cutouts))
+    for listing in listings:
+        _check_apart(listing, out if len(config.types) == 1 else folders[0][1])
+    first = folders[0][1]
+    jobs = _make_jobs(listings, first)
+    for _, folder in folders[1:]:
         for listing in listings:
-            _check_apart(listing, cutouts)
-        jobs = [replace(job, cutout=cutouts / job.target.relative_to(out)) for job in jobs]
-        taken = {*_index_photos(listings), *(str(job.target) for job in jobs)}
-        for job in jobs:
-            if str(job.cutout) in taken:
-                raise DataError(
-                    f"the cut-out of {job.name} would replace a photo or a mask, {job.cutout}: choose "
-                    "another folder for cut-outs"
-                )
+            _check_apart(listing, folder)
+    jobs = [replace(job, config=config, pictures=_pictures(job, folders)) for job in jobs]
+    _check_distinct(jobs, set(_index_photos(listings)))
     return jobs, failed, sum(len(paths) for listing in listings for paths in listing.left_out.values())
+
+
+def _pictures(job: MaskJob, folders: Sequence[tuple[Type, Path]]) -> tuple[tuple[Type, Path], ...]:
+    """The file of each type; the first folder is that of the job's target."""
+    name = job.target.relative_to(folders[0][1])
+    return tuple((type, folder / name) for type, folder in folders)
+
+
+def _check_distinct(jobs: Sequence[MaskJob], taken: set[str]) -> None:
+    """DataError if a picture beside the masks would replace a photo (`taken`: their files) or another one."""
+    taken |= {str(job.target) for job in jobs}
+    for job in jobs:
+        for type, file in job.pictures[1:]:
+            if str(file) in taken:
+                what = "cut-out" if type == "rgba" else type
+                raise DataError(
+                    f"the {what} of {job.name} would replace a photo or a mask, {file}: choose another folder"
+                )
+            taken.add(str(file))
 
 
 def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], list[tuple[str, str]]]:
@@ -57,7 +82,8 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
     if not inputs:
         raise DataError("no photos: name images, folders or archives")
     sources: dict[tuple[str, str], str | Path] = {}
-    for source in inputs:  # two spellings of one input have the same data set's name, or "", and real path
+    # Two spellings of one input have the same data set's name, or "", and the same real path.
+    for source in _globbed(inputs):
         name, path = parse_native(source) or ("", source)
         sources[name, os.path.realpath(expanded(path))] = source
     listings, failed = [], []
@@ -69,6 +95,16 @@ def _list_inputs(inputs: Sequence[str | Path]) -> tuple[list[FolderListing], lis
         except DataError as error:
             failed.append((str(source), str(error)))
     return listings, failed
+
+
+def _globbed(inputs: Sequence[str | Path]) -> Iterator[str | Path]:
+    """The inputs, each pattern (`photos/*.jpg`, `**` for any depth) that the shell left as it is as the files
+    that it matches; a name that exists is no pattern."""
+    for source in inputs:
+        path = expanded(source)
+        pattern = has_magic(str(path)) and parse_native(source) is None and not find_path(path).exists()
+        found: list[str | Path] = [*sorted(glob(str(path), recursive=True))] if pattern else []
+        yield from found or [source]
 
 
 def _check_apart(listing: FolderListing, out: Path) -> None:
@@ -111,7 +147,10 @@ def _make_jobs(listings: Sequence[FolderListing], out: Path) -> list[MaskJob]:
         names = [
             _candidate(attempt, *origins[i]) if counts[keys[i]] > 1 else name for i, name in enumerate(names)
         ]
-    jobs = [MaskJob(ref, _mask_file(out, name)) for (_, _, ref), name in zip(origins, names, strict=True)]
+    jobs = [
+        MaskJob(ref, _mask_file(out, name), _with_suffix(name, ref))
+        for (_, _, ref), name in zip(origins, names, strict=True)
+    ]
     if len({job.target for job in jobs}) < len(jobs):
         raise DataError("masks of several photos would have the same name: segment the inputs one by one")
     for job in jobs:
@@ -139,6 +178,11 @@ def _candidate(attempt: int, number: int, listing: FolderListing, ref: ImageRef)
     stem = Path(os.path.realpath(listing.path)).parent.name if single else listing.stem
     full = _full_name(ref)
     return (ref.name, full, f"{stem}/{ref.name}", f"{stem}/{full}", f"{stem}-{number}/{full}")[attempt]
+
+
+def _with_suffix(name: str, ref: ImageRef) -> str:
+    """The name of a mask, with the photo's suffix if it isn't part of it."""
+    return f"{name}{ref.suffix}" if f"/{name}".endswith(f"/{ref.name}") else name
 
 
 def _mask_file(out: Path, name: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from redoseg.files import aside_of, leftovers_of
-from redoseg.segmentation.segment import WrittenMask
+from redoseg.segmentation.written import WrittenMask
 
 COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom", "error")
 

@@ -1,0 +1,77 @@
+"""What `redoseg segment` makes of each photo, declared once: command line and Python read it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from redoseg.config.checks import Config
+from redoseg.config.markers import Bound, Group, at_least
+from redoseg.errors import ConfigError
+
+Type = Literal["mask", "soft", "rgba", "cutout", "overlay"]
+
+WITH_PHOTO = frozenset({"rgba", "cutout", "overlay"})
+"""Types that show the photo's own pixels."""
+
+LEAST_INSTANCE = 0.004
+"""Share of a photo: of pieces that are no smaller fewer than 255 fit, so that each has a label of 8 bits."""
+
+_WITHIN = Bound("it must be above 0 and below 1", lambda value: 0 < value < 1)
+_SHARE = Bound(f"it must be from {LEAST_INSTANCE} to 1", lambda value: LEAST_INSTANCE <= value <= 1)
+
+
+@dataclass(frozen=True)
+class SegmentConfig(Config):
+    """Which files each photo gets, and what counts as its object."""
+
+    type: Annotated[tuple[Type, ...], Group.FILES] = ("mask",)
+    """What is written, one or several: mask (8-bit), soft (16-bit grey, how sure each pixel is), rgba (the
+    photo, transparent around the object), cutout (the same, cropped to the object), overlay (the photo, its
+    object tinted). Several lie in OUT/mask, OUT/soft ..., one alone in OUT."""
+
+    threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
+    """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several
+    regions the largest."""
+    region: Annotated[int | None, at_least(0), Group.OBJECT] = None
+    """Take this region alone as the object; 0 is the background. None: all but the background."""
+    largest: Annotated[bool, Group.OBJECT] = False
+    """Keep the object's largest connected piece alone."""
+    fill_holes: Annotated[bool, Group.OBJECT] = False
+    """Count what the object encloses as the object."""
+    instances: Annotated[float | None, _SHARE, Group.OBJECT] = None
+    """Number the connected pieces that are at least this share of the photo, such as .01, from 1, the largest
+    one, and leave out the others. At least .004."""
+
+    def __post_init__(self) -> None:
+        """One type may be given by itself."""
+        for name in ("type",):
+            given = getattr(self, name)
+            object.__setattr__(self, name, tuple(dict.fromkeys([given] if isinstance(given, str) else given)))
+        super().__post_init__()
+
+    def _check_together(self) -> None:
+        if not self.type:
+            raise ConfigError("--type names nothing to write: choose from mask, soft, rgba, cutout, overlay")
+        if self.largest and self.instances is not None:
+            raise ConfigError("--largest keeps one piece and --instances numbers several: give one of them")
+
+    def check_regions(self, n: int) -> None:
+        """ConfigError for what can't be had of a model of `n` regions."""
+        if self.region is not None and self.region >= n:
+            raise ConfigError(f"--region is {self.region}: the model's regions are 0 to {n - 1}")
+        for name, asked in (("--fill-holes", self.fill_holes), ("--instances", self.instances is not None)):
+            if asked and n > 2 and self.region is None:
+                raise ConfigError(f"{name} is for one region, the model has 1 to {n - 1}: choose a --region")
+
+    @property
+    def types(self) -> tuple[Type, ...]:
+        """The types, the mask first."""
+        return tuple(sorted(self.type, key=lambda one: one != "mask"))
+
+    @property
+    def shows_photo(self) -> bool:
+        """Whether anything that is made needs the photo at its full size."""
+        return not WITH_PHOTO.isdisjoint(self.type)
+
+
+PLAIN = SegmentConfig()
+"""Masks alone."""

@@ -1,0 +1,90 @@
+"""`redoseg segment` in a pipe and with several types: what is on which stream."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from masknetworks import network
+from redoseg.exporting.onnx import export_onnx
+from refusals import refused_command
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An ONNX file of a network with random weights."""
+    file = tmp_path_factory.mktemp("model") / "mask.onnx"
+    export_onnx(network(), file)
+    return file
+
+
+@pytest.fixture
+def photo(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 52, 3), np.uint8)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "photos" / "a.jpg")
+    return tmp_path / "photos" / "a.jpg"
+
+
+def piped(content, *arguments):
+    command = [sys.executable, "-m", "redoseg", "segment", *map(str, arguments)]
+    return subprocess.run(command, input=content, capture_output=True, check=False)
+
+
+def test_a_photo_in_and_a_picture_out(model, photo, tmp_path, command):
+    assert command("segment", model, photo, "--out", "out", "--type", "rgba")[0] == 0
+    done = piped(photo.read_bytes(), model, "-", "--out", "-", "--type", "rgba")
+    assert done.returncode == 0
+    assert done.stdout == (tmp_path / "out" / "a.png").read_bytes()
+    assert done.stderr == b"1 photos, 0 left out: 1 photos with alpha in standard output\n"
+    assert piped(b"", model, photo, "--out", "-", "--type", "rgba").stdout == done.stdout
+
+
+def test_a_photo_from_a_pipe_among_others(model, photo, tmp_path):
+    done = piped(photo.read_bytes(), model, "-", photo, "--out", "out", "--json")
+    assert done.returncode == 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.png", "stdin.png"]
+    assert [json.loads(line)["photo"] for line in done.stdout.splitlines()] == ["-", str(photo)]
+    one, other = (Image.open(tmp_path / "out" / name) for name in ("a.png", "stdin.png"))
+    assert np.array_equal(np.asarray(one), np.asarray(other))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "there is no photo on standard input"), (b"no photo at all", "standard input")],
+)
+def test_no_photo_in_is_one_line_and_nothing_out(model, tmp_path, content, said, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = piped(content, model, "-", "--out", "-")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert said in done.stderr.decode().splitlines()[0]
+    assert "redoseg-" not in done.stderr.decode(), "no name of a file of its own"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("photos/a.jpg photos/a.jpg --out -", "--out - takes one photo and one --type"),
+        ("photos --out -", "--out - takes one photo and one --type"),
+        ("photos/a.jpg --out - --type mask soft", "--out - takes one photo and one --type"),
+        ("photos/a.jpg --out - --json", "--out - writes the picture alone: leave out --json and --csv"),
+        ("photos/a.jpg --out - --csv a.csv", "--out - writes the picture alone"),
+        ("- --out out --ray local", "--ray shares files"),
+        ("photos --out out --region 7", "--region is 7: the model's regions are 0 to 1"),
+        ("photos --out out --threshold 2", "--threshold is 2.0: it must be above 0 and below 1"),
+        ("photos --out out --largest --instances .1", "--largest keeps one piece"),
+    ],
+)
+def test_what_cannot_go_together_is_one_line(model, photo, command, line, said, tmp_path):
+    refused_command(command, said, "segment", model, *line.split())
+    assert [file.name for file in tmp_path.iterdir()] == ["photos"]
+
+
+def test_several_types_are_told(model, photo, command, tmp_path):
+    found = command("segment", model, "photos", "--out", "out", "--type", "cutout", "mask", "--largest")
+    assert found == (0, "1 photos, 0 left out: 1 masks and cut-outs in out\n", "")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["cutout", "mask"]
