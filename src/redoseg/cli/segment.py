@@ -78,8 +78,8 @@ def segment(
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
-        if streams.writes and (json or csv is not None):
-            raise ConfigError("--out - writes the picture alone: leave out --json and --csv")
+        if streams.writes and (json or csv is not None or config.annotations):
+            raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")
         run = _on_ray(ray, model, options) if ray else _here(model, options)
         run = partial(run, streams.inputs, streams.out, config=config, overwrite=overwrite)
         with _listing(json, csv) as (each, failure):

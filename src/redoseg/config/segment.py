@@ -9,6 +9,9 @@ from redoseg.errors import ConfigError
 
 Type = Literal["mask", "soft", "rgba", "cutout", "overlay"]
 
+Picture = Type | Literal["colmap"]
+Annotation = Literal["coco", "coco-rle", "labelme", "yolo", "colmap"]
+
 WITH_PHOTO = frozenset({"rgba", "cutout", "overlay"})
 """Types that show the photo's own pixels."""
 
@@ -28,6 +31,12 @@ class SegmentConfig(Config):
     photo, transparent around the object), cutout (the same, cropped to the object), overlay (the photo, its
     object tinted). Several lie in OUT/mask, OUT/soft ..., one alone in OUT."""
 
+    annotations: Annotated[tuple[Annotation, ...], Group.FILES] = ()
+    """Beside the pictures, one or several: coco (OUT/coco.json: polygons, run lengths of what has holes),
+    coco-rle (all run lengths, exact), labelme (OUT/labelme), yolo (OUT/yolo), colmap (OUT/colmap/masks)."""
+    category: Annotated[str, Group.FILES] = "object"
+    """What annotations call the object: a word such as flower."""
+
     threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
     """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several
     regions the largest."""
@@ -42,8 +51,8 @@ class SegmentConfig(Config):
     one, and leave out the others. At least .004."""
 
     def __post_init__(self) -> None:
-        """One type may be given by itself."""
-        for name in ("type",):
+        """One type, or one form of annotations, may be given by itself."""
+        for name in ("type", "annotations"):
             given = getattr(self, name)
             object.__setattr__(self, name, tuple(dict.fromkeys([given] if isinstance(given, str) else given)))
         super().__post_init__()
@@ -51,6 +60,10 @@ class SegmentConfig(Config):
     def _check_together(self) -> None:
         if not self.type:
             raise ConfigError("--type names nothing to write: choose from mask, soft, rgba, cutout, overlay")
+        if {"coco", "coco-rle"} <= set(self.annotations):
+            raise ConfigError("--annotations coco and coco-rle are one file: give one of them")
+        if not self.category.strip() or not self.category.isprintable():
+            raise ConfigError("--category names nothing: give a word for the object")
         if self.largest and self.instances is not None:
             raise ConfigError("--largest keeps one piece and --instances numbers several: give one of them")
 
@@ -61,6 +74,22 @@ class SegmentConfig(Config):
         for name, asked in (("--fill-holes", self.fill_holes), ("--instances", self.instances is not None)):
             if asked and n > 2 and self.region is None:
                 raise ConfigError(f"{name} is for one region, the model has 1 to {n - 1}: choose a --region")
+
+    def category_names(self, n: int) -> tuple[str, ...]:
+        """What annotations call the objects of a model of `n` regions; one name unless regions differ."""
+        if n == 2 or self.region is not None:
+            return (self.category,)
+        return tuple(f"{self.category} {region}" for region in range(1, n))
+
+    @property
+    def writes_coco(self) -> bool:
+        """Whether there is a COCO file."""
+        return bool({"coco", "coco-rle"} & set(self.annotations))
+
+    @property
+    def needs_shapes(self) -> bool:
+        """Whether outlines are asked for."""
+        return bool(set(self.annotations) - {"colmap"})
 
     @property
     def types(self) -> tuple[Type, ...]:

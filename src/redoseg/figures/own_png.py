@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,23 +43,31 @@ def is_own(file: Path) -> bool:
     return content[-_NOTE_LENGTH:] == _note(content[:-_NOTE_LENGTH])
 
 
-def check_replaceable(files: Iterable[Path], *, overwrite: bool | None = None) -> None:
+def check_replaceable(
+    files: Iterable[Path],
+    *,
+    overwrite: bool | None = None,
+    own: Callable[[Path], bool] = is_own,
+    kind: Callable[[Path], bool] = is_mask,
+    what: str = "a mask",
+) -> None:
     """DataError, which says what to do, if any of the `files` is there and isn't redoseg's as it wrote it.
-    With `overwrite` other masks may be replaced, too, never what is no mask; None: it can't be asked for."""
-    foreign = [file for file in files if os.path.lexists(file) and not _is_replaceable(file, overwrite)]
+    With `overwrite` other masks may be replaced, too, never what is no mask; None: it can't be asked for.
+    `own` and `kind` tell what is redoseg's own, and what is of that kind, where the files are others."""
+
+    def replaceable(file: Path) -> bool:
+        try:
+            if file.is_dir():  # that can't be replaced, and is named when it is tried
+                return True
+            return not file.is_symlink() and (own(file) or (bool(overwrite) and kind(file)))
+        except OSError:
+            return False
+
+    foreign = [file for file in files if os.path.lexists(file) and not replaceable(file)]
     if foreign:
         is_, was, has = ("is", "was", "has") if len(foreign) == 1 else ("are", "were", "have")
         raise DataError(
             f"{join_names([str(file) for file in foreign])} {is_} there and {was} not written by redoseg, "
             f"or {has} been changed since: choose another --out"
-            + (", or let --overwrite replace what is a mask" if overwrite is False else "")
+            + (f", or let --overwrite replace what is {what}" if overwrite is False else "")
         )
-
-
-def _is_replaceable(file: Path, overwrite: bool | None) -> bool:
-    try:
-        if file.is_dir():  # that can't be replaced, and is named when it is tried
-            return True
-        return not file.is_symlink() and (is_own(file) or (bool(overwrite) and is_mask(file)))
-    except OSError:
-        return False

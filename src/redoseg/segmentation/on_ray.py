@@ -52,7 +52,6 @@ def segment_on_ray(
     if options.get("device", "auto") == "auto":
         options["device"] = "cpu"  # there is a worker for each CPU: too many to share one GPU
     opened = Segmenter.from_pretrained(model, **options)  # raises here, once, and not in every worker
-    config.check_regions(opened.n)
     model = absolute(model)
     try:
         ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -67,7 +66,7 @@ def segment_on_ray(
     try:
         sources = [absolute_source(source) for source in inputs]
         return segment_jobs(
-            run, sources, out, progress=progress, each=each, overwrite=overwrite, config=config
+            run, sources, out, n=opened.n, progress=progress, each=each, overwrite=overwrite, config=config
         )
     except RayError as error:
         raise _find_cause(error) from error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.config.segment import Type
+from redoseg.config.segment import Picture
 from redoseg.figures.own_png import save_own_png
 from redoseg.segmentation.objects import Labels, Objects
 
@@ -22,10 +22,12 @@ _COLOURS = np.array(
 """Of the labels 1, 2, 3 ... in an overlay; the seventh has the first one again."""
 
 
-def draw(type: Type, objects: Objects, photo: Image.Image | None) -> Image.Image:
+def draw(type: Picture, objects: Objects, photo: Image.Image | None) -> Image.Image:
     """The picture of this type. `photo`, RGB, has the labels' size, and is None for masks alone."""
     if type == "mask":
         return Image.fromarray(objects.labels * 255 if objects.single else objects.labels)
+    if type == "colmap":  # features are looked for where it isn't black
+        return Image.fromarray((objects.labels > 0).astype(np.uint8) * 255)
     if type == "soft":
         assert objects.soft is not None
         return Image.fromarray(np.rint(objects.soft * np.float32(65535)).astype(np.uint16))

@@ -7,24 +7,27 @@ from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 
-from redoseg.config.segment import PLAIN, SegmentConfig, Type
+from redoseg.config.segment import PLAIN, Annotation, Picture, SegmentConfig
 from redoseg.data.folder import FolderListing
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.naming import find_path, folded, join_names
 from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
 from redoseg.files import expanded
+from redoseg.segmentation.annotations.places import colmap_file, text_files
 
 
 @dataclass(frozen=True, slots=True)
 class MaskJob:
     """A photo and the files that it gets: `pictures` by their types, the first of which is `target`, its mask
-    if one is wanted. `photo_name` is the photo's name in its input, with its suffix; no two are the same."""
+    if one is wanted, and `texts`, its annotations. `photo_name` is the photo's name in its input, with its
+    suffix; no two are the same."""
 
     ref: ImageRef
     target: Path
     photo_name: str = ""
-    pictures: tuple[tuple[Type, Path], ...] = ()
+    pictures: tuple[tuple[Picture, Path], ...] = ()
+    texts: tuple[tuple[Annotation, Path], ...] = ()
     config: SegmentConfig = PLAIN
 
     @property
@@ -43,7 +46,9 @@ def plan_jobs(
     is one for pictures of the type rgba. All have the names of the masks. DataError without any input, if a
     folder lies among the photos, or if two files would have the same name."""
     listings, failed = _list_inputs(inputs)
-    folders = [(type, out if len(config.types) == 1 else out / type) for type in config.types]
+    folders: list[tuple[Picture, Path]] = [
+        (type, out if len(config.types) == 1 else out / type) for type in config.types
+    ]
     if cutouts is not None:
         folders.append(("rgba", cutouts))
     for listing in listings:
@@ -53,15 +58,19 @@ def plan_jobs(
     for _, folder in folders[1:]:
         for listing in listings:
             _check_apart(listing, folder)
-    jobs = [replace(job, config=config, pictures=_pictures(job, folders)) for job in jobs]
+    jobs = [_with_files(replace(job, config=config), folders, out) for job in jobs]
     _check_distinct(jobs, set(_index_photos(listings)))
     return jobs, failed, sum(len(paths) for listing in listings for paths in listing.left_out.values())
 
 
-def _pictures(job: MaskJob, folders: Sequence[tuple[Type, Path]]) -> tuple[tuple[Type, Path], ...]:
-    """The file of each type; the first folder is that of the job's target."""
-    name = job.target.relative_to(folders[0][1])
-    return tuple((type, folder / name) for type, folder in folders)
+def _with_files(job: MaskJob, folders: Sequence[tuple[Picture, Path]], out: Path) -> MaskJob:
+    """The job with the file of each type and form; the first folder is that of the job's target."""
+    name, forms = job.target.relative_to(folders[0][1]), job.config.annotations
+    pictures = [(type, folder / name) for type, folder in folders]
+    if "colmap" in forms:
+        pictures.append(("colmap", colmap_file(out, job.photo_name)))
+    texts = text_files(forms, out, name, job.photo_name)
+    return replace(job, pictures=tuple(pictures), texts=tuple(texts.items()))
 
 
 def _check_distinct(jobs: Sequence[MaskJob], taken: set[str]) -> None:
@@ -182,7 +191,8 @@ def _candidate(attempt: int, number: int, listing: FolderListing, ref: ImageRef)
 
 def _with_suffix(name: str, ref: ImageRef) -> str:
     """The name of a mask, with the photo's suffix if it isn't part of it."""
-    return f"{name}{ref.suffix}" if f"/{name}".endswith(f"/{ref.name}") else name
+    full = _full_name(ref)
+    return name if f"/{name}".endswith(f"/{full}") else f"{name}{full.removeprefix(ref.name)}"
 
 
 def _mask_file(out: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -23,9 +23,11 @@ from redoseg.data.images import decoding
 from redoseg.errors import DataError
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, write_aside
+from redoseg.segmentation.annotations.shapes import shapes_in
 from redoseg.segmentation.objects import Objects, find_objects
 from redoseg.segmentation.pictures import box_of, draw, saving
 from redoseg.segmentation.plan import MaskJob, plan_jobs
+from redoseg.segmentation.records import Records
 from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
 from redoseg.segmentation.written import Failure, Result
 from redoseg.segmentation.written import SegmentReport as SegmentReport
@@ -76,10 +78,10 @@ def segment_files(
     DataError without any input, or if `out` lies among the photos, holds a file that mustn't be replaced or
     can't be written to.
     """
-    config.check_regions(segmenter.n)
     return segment_jobs(
         lambda jobs: run_jobs(segmenter, jobs),
         *(inputs, out),
+        n=segmenter.n,
         config=config,
         progress=progress,
         each=each,
@@ -93,32 +95,39 @@ def segment_jobs(
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
+    n: int,
     progress: Progress | None = None,
     each: Callable[[WrittenMask], object] | None = None,
     cutouts: str | Path | None = None,
     overwrite: bool = False,
     config: SegmentConfig = PLAIN,
 ) -> SegmentReport:
-    """As `segment_files`, but `run` does the jobs, and may yield its results in any order."""
+    """As `segment_files`, but `run` does the jobs, with a model of `n` regions, and may yield its results in
+    any order."""
+    config.check_regions(n)
     out = Path(os.path.realpath(expanded(out)))
     apart = None if cutouts is None else Path(os.path.realpath(expanded(cutouts)))
     jobs, failed, left_out = plan_jobs(inputs, out, apart, config)
     pictures = [picture for job in jobs for picture in job.pictures]
-    check_replaceable((file for type, file in pictures if type == "mask"), overwrite=overwrite)
-    check_replaceable(file for type, file in pictures if type != "mask")
+    masks = {"mask", "colmap"}
+    check_replaceable((file for type, file in pictures if type in masks), overwrite=overwrite)
+    check_replaceable(file for type, file in pictures if type not in masks)
+    records = Records(out, jobs, config, n, overwrite=overwrite)
     for folder in (out, apart) if jobs else ():
         if folder is not None:
             _make_folder(folder)
     written = 0
-    for result in run(jobs):
-        if isinstance(result, Failure):
-            failed.append((result.job.name, result.reason))
-        else:
-            written += 1
-            if each is not None:
-                each(result)
-        if progress is not None:
-            progress(written + len(failed), len(jobs))
+    with closing(records):
+        for result in run(jobs):
+            if isinstance(result, Failure):
+                failed.append((result.job.name, result.reason))
+            else:
+                written += 1
+                records.add(result)
+                if each is not None:
+                    each(result)
+            if progress is not None:
+                progress(written + len(failed), len(jobs))
     for file in leftovers_of(file for _, file in pictures):  # of a worker or an earlier call that was killed
         file.unlink(missing_ok=True)
     return SegmentReport(written, failed, left_out)
@@ -195,7 +204,10 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
 def _describe(job: MaskJob, objects: Objects, doubt: float) -> WrittenMask:
     inside = objects.labels > 0
     files: dict[str, str] = {type: str(file) for type, file in job.pictures}
-    return WrittenMask(job.name, str(job.target), doubt, float(inside.mean()), box_of(inside), files)
+    shapes = shapes_in(objects.labels) if job.config.needs_shapes else None
+    return WrittenMask(
+        job.name, str(job.target), doubt, float(inside.mean()), box_of(inside), files=files, shapes=shapes
+    )
 
 
 def _find_objects(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> tuple[Objects, Image.Image | None]:

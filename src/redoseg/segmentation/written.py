@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from redoseg.segmentation.annotations.shapes import PhotoShapes
 from redoseg.segmentation.plan import MaskJob
 
 
@@ -24,7 +25,7 @@ class WrittenMask:
     """A mask that `segment_files` wrote: the `photo`'s path, the `mask`'s file (without a mask that of the
     first type), its `doubt` from 0, sure, to 1, not, the `area` of the object as a share of the photo, and
     the `box` around it: left, top, right and bottom in pixels, the last two just outside; None where there
-    is no object. `files`: every picture by its type."""
+    is no object. `files`: every picture by its type; `shapes`: outlines, if annotations were asked for."""
 
     photo: str
     mask: str
@@ -32,6 +33,7 @@ class WrittenMask:
     area: float
     box: tuple[int, int, int, int] | None
     files: dict[str, str] = field(default_factory=dict)
+    shapes: PhotoShapes | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `redoseg segment --json` prints it, rounded to a ten-thousandth."""

@@ -1,0 +1,1 @@
+"""Masks in the forms of other tools: COCO, labelme, YOLO."""

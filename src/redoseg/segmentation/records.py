@@ -1,0 +1,77 @@
+"""What is written from the results of all photos, in one process: annotations."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from redoseg.config.segment import SegmentConfig
+from redoseg.figures.own_png import check_replaceable
+from redoseg.segmentation.annotations import formats
+from redoseg.segmentation.annotations.own_text import OwnTexts, is_annotation
+from redoseg.segmentation.annotations.places import COCO, YAML, check_texts
+from redoseg.segmentation.annotations.shapes import PhotoShapes
+from redoseg.segmentation.plan import MaskJob
+from redoseg.segmentation.written import WrittenMask
+
+
+class Records:
+    """The text files of a call of `segment_files`. Those of one photo are written by `add`, those of all by
+    `close`, after Ctrl-C of the photos that were done."""
+
+    def __init__(
+        self, out: Path, jobs: Sequence[MaskJob], config: SegmentConfig, n: int, *, overwrite: bool
+    ) -> None:
+        """DataError if a file is there that mustn't be replaced."""
+        self._out, self._config, self._texts = out, config, OwnTexts(out)
+        self._names = config.category_names(n)
+        self._jobs = {str(job.target): job for job in jobs}
+        self._written = 0
+        self._coco: dict[str, tuple[dict[str, object], list[str]]] = {}
+        check_texts([(job.name, file) for job in jobs for form, file in job.texts if form == "yolo"])
+        files = [file for job in jobs for _, file in job.texts]
+        files += [out / COCO] * config.writes_coco + [out / YAML] * ("yolo" in config.annotations)
+        check_replaceable(
+            files, overwrite=overwrite, own=self._texts.is_own, kind=is_annotation, what="an annotation"
+        )
+
+    def add(self, written: WrittenMask) -> None:
+        """Take up what a photo has got. OSError."""
+        job = self._jobs[written.mask]
+        self._written += 1
+        if written.shapes is None:
+            return
+        for form, file in job.texts:
+            if form == "labelme":
+                path = _seen_from(file.parent, job)
+                self._texts.write(file, [formats.labelme_text(written.shapes, path, self._names)])
+            else:
+                self._texts.write(file, [formats.yolo_text(written.shapes, self._names)])
+        if self._config.writes_coco:
+            self._coco[job.photo_name] = self._coco_entry(job.photo_name, written.shapes)
+
+    def _coco_entry(self, name: str, photo: PhotoShapes) -> tuple[dict[str, object], list[str]]:
+        """The photo's entry, and its annotations as JSON, which takes less memory than what it stands for."""
+        width, height = photo.size
+        exact = "coco-rle" in self._config.annotations
+        found = formats.coco_annotations(photo, self._names, exact)
+        return {"file_name": name, "width": width, "height": height}, [json.dumps(one) for one in found]
+
+    def close(self) -> None:
+        """Write what is one file for all photos, unless there are none. OSError."""
+        if self._coco:
+            photos = [self._coco[name] for name in sorted(self._coco)]
+            self._texts.write(self._out / COCO, formats.coco_lines(photos, self._names))
+        if "yolo" in self._config.annotations and self._written:
+            self._texts.write(self._out / YAML, [formats.yolo_yaml(self._names)])
+
+
+def _seen_from(folder: Path, job: MaskJob) -> str:
+    """The photo's path relative to a folder; of one in an archive its name, as if unpacked there."""
+    entry = job.ref.entry
+    if entry.kind != "file":
+        return job.photo_name
+    try:
+        return Path(os.path.relpath(os.path.join(entry.source, entry.path), folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return Path(entry.source, entry.path).as_posix()
