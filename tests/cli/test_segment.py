@@ -76,6 +76,8 @@ def test_no_photo_in_is_one_line_and_nothing_out(model, tmp_path, content, said,
             "--out - writes the picture alone: leave out --json, --csv and --annotations",
         ),
         ("photos/a.jpg --out - --csv a.csv", "--out - writes the picture alone"),
+        ("photos --out out --csv a.csv --measurements a.csv", "--csv and --measurements are both a.csv"),
+        ("photos --out out --measurements a.txt", "is no name for a table: choose a file that ends in .csv"),
         ("- --out out --ray local", "--ray shares files"),
         ("photos --out out --region 7", "--region is 7: the model's regions are 0 to 1"),
         ("photos --out out --threshold 2", "--threshold is 2.0: it must be above 0 and below 1"),
@@ -85,6 +87,13 @@ def test_no_photo_in_is_one_line_and_nothing_out(model, tmp_path, content, said,
 def test_what_cannot_go_together_is_one_line(model, photo, command, line, said, tmp_path):
     refused_command(command, said, "segment", model, *line.split())
     assert [file.name for file in tmp_path.iterdir()] == ["photos"]
+
+
+def test_annotations_need_a_photo_with_a_name(model, photo, tmp_path):
+    done = piped(photo.read_bytes(), model, "-", "--out", "out", "--annotations", "labelme")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"name their photos: give a file instead of -" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_several_types_are_told(model, photo, command, tmp_path):

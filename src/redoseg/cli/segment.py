@@ -77,9 +77,8 @@ def segment(
         "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
+    _check_together(inputs, out, config, json, csv)
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
-        if streams.writes and (json or csv is not None or config.annotations):
-            raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")
         run = _on_ray(ray, model, options) if ray else _here(model, options)
         run = partial(run, streams.inputs, streams.out, config=config, overwrite=overwrite)
         with _listing(json, csv) as (each, failure):
@@ -94,6 +93,18 @@ def segment(
     where = sys.stderr if json or streams.writes else sys.stdout
     print(f"{photos}: {made} in {'standard output' if streams.writes else out}{failed}", file=where)
     return 1 if report.failed else 0
+
+
+def _check_together(
+    inputs: tuple[str, ...], out: Path, config: SegmentConfig, json: bool, csv: Path | None
+) -> None:
+    """ConfigError for options that exclude one another."""
+    if "-" in inputs and (config.annotations or config.measurements is not None):
+        raise ConfigError("--annotations and --measurements name their photos: give a file instead of -")
+    if csv is not None and csv == config.measurements:
+        raise ConfigError(f"--csv and --measurements are both {csv}: give each a file of its own")
+    if str(out) == "-" and (json or csv is not None or config.annotations):
+        raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")
 
 
 def _run(run: Callable[..., "SegmentReport"]) -> "SegmentReport":
@@ -117,11 +128,10 @@ def _listing(
     """In this context, what to do with each mask, and with each photo that failed and its reason: print it,
     put it into a table, or neither. A table that is there already is replaced once there is a mask to put
     into a new one."""
-    from redoseg.segmentation.table import MaskTable
+    from redoseg.segmentation.table import MaskTable, check_table
 
-    if table is not None and (table.suffix.lower() != ".csv" or table.is_dir()):
-        # Another name may be a photo's, an archive's or a model's.
-        raise ConfigError(f"--csv {table} is no name for a table: choose a file that ends in .csv")
+    if table is not None:
+        check_table("--csv", table)
     rows = None if table is None else MaskTable(table)
 
     def each(mask: "WrittenMask") -> None:

@@ -1,6 +1,7 @@
 """What `redoseg segment` makes of each photo, declared once: command line and Python read it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from redoseg.config.checks import Config
@@ -36,6 +37,9 @@ class SegmentConfig(Config):
     coco-rle (all run lengths, exact), labelme (OUT/labelme), yolo (OUT/yolo), colmap (OUT/colmap/masks)."""
     category: Annotated[str, Group.FILES] = "object"
     """What annotations call the object: a word such as flower."""
+    measurements: Annotated[Path | None, Group.FILES] = None
+    """File for a table of the objects: area, box, centroid, orientation, axes, perimeter, mean colour, number
+    of pieces, whether it touches the photo's border, doubt."""
 
     threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
     """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several
@@ -99,7 +103,7 @@ class SegmentConfig(Config):
     @property
     def shows_photo(self) -> bool:
         """Whether anything that is made needs the photo at its full size."""
-        return not WITH_PHOTO.isdisjoint(self.type)
+        return self.measurements is not None or not WITH_PHOTO.isdisjoint(self.type)
 
 
 PLAIN = SegmentConfig()

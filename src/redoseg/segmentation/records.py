@@ -1,4 +1,4 @@
-"""What is written from the results of all photos, in one process: annotations."""
+"""What is written from the results of all photos, in one process: annotations and measurements."""
 
 import json
 import os
@@ -12,21 +12,26 @@ from redoseg.segmentation.annotations.own_text import OwnTexts, is_annotation
 from redoseg.segmentation.annotations.places import COCO, YAML, check_texts
 from redoseg.segmentation.annotations.shapes import PhotoShapes
 from redoseg.segmentation.plan import MaskJob
+from redoseg.segmentation.table import MeasuredTable, check_table
 from redoseg.segmentation.written import WrittenMask
 
 
 class Records:
-    """The text files of a call of `segment_files`. Those of one photo are written by `add`, those of all by
-    `close`, after Ctrl-C of the photos that were done."""
+    """The text files and the table of a call of `segment_files`: those of one photo are written by `add`,
+    those of all by `close`, after Ctrl-C of the photos that were done."""
 
     def __init__(
         self, out: Path, jobs: Sequence[MaskJob], config: SegmentConfig, n: int, *, overwrite: bool
     ) -> None:
-        """DataError if a file is there that mustn't be replaced."""
+        """DataError if a file is there that mustn't be replaced, ConfigError for a table of another name."""
         self._out, self._config, self._texts = out, config, OwnTexts(out)
         self._names = config.category_names(n)
         self._jobs = {str(job.target): job for job in jobs}
         self._written = 0
+        self._table = None
+        if config.measurements is not None:
+            check_table("--measurements", config.measurements)
+            self._table = MeasuredTable(config.measurements)
         self._coco: dict[str, tuple[dict[str, object], list[str]]] = {}
         check_texts([(job.name, file) for job in jobs for form, file in job.texts if form == "yolo"])
         files = [file for job in jobs for _, file in job.texts]
@@ -39,6 +44,8 @@ class Records:
         """Take up what a photo has got. OSError."""
         job = self._jobs[written.mask]
         self._written += 1
+        if self._table is not None:
+            self._table.write(written)
         if written.shapes is None:
             return
         for form, file in job.texts:
@@ -59,6 +66,8 @@ class Records:
 
     def close(self) -> None:
         """Write what is one file for all photos, unless there are none. OSError."""
+        if self._table is not None:
+            self._table.close()
         if self._coco:
             photos = [self._coco[name] for name in sorted(self._coco)]
             self._texts.write(self._out / COCO, formats.coco_lines(photos, self._names))

@@ -24,6 +24,7 @@ from redoseg.errors import DataError
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, write_aside
 from redoseg.segmentation.annotations.shapes import shapes_in
+from redoseg.segmentation.measuring import measure
 from redoseg.segmentation.objects import Objects, find_objects
 from redoseg.segmentation.pictures import box_of, draw, saving
 from redoseg.segmentation.plan import MaskJob, plan_jobs
@@ -187,7 +188,7 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
             refined = segmenter.refine(masks, photo.network_input)
             objects, whole = _find_objects(segmenter, photo, refined.masks)
-            written = _describe(job, objects, refined.doubt)
+            written = _describe(job, objects, whole, refined.doubt)
             pictures = [(file, draw(type, objects, whole)) for type, file in job.pictures]
     except (DataError, OSError) as error:  # from reading the photo a second time
         return Failure(job, _error_text(error))
@@ -201,13 +202,13 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     return written
 
 
-def _describe(job: MaskJob, objects: Objects, doubt: float) -> WrittenMask:
+def _describe(job: MaskJob, objects: Objects, photo: Image.Image | None, doubt: float) -> WrittenMask:
     inside = objects.labels > 0
     files: dict[str, str] = {type: str(file) for type, file in job.pictures}
     shapes = shapes_in(objects.labels) if job.config.needs_shapes else None
-    return WrittenMask(
-        job.name, str(job.target), doubt, float(inside.mean()), box_of(inside), files=files, shapes=shapes
-    )
+    measures = measure(objects.labels, photo) if job.config.measurements and photo is not None else ()
+    area, box = float(inside.mean()), box_of(inside)
+    return WrittenMask(job.name, str(job.target), doubt, area, box, files, shapes, measures)
 
 
 def _find_objects(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> tuple[Objects, Image.Image | None]:

@@ -1,4 +1,4 @@
-"""A table of masks as a CSV file."""
+"""Tables of masks and of measurements as CSV files."""
 
 import os
 from collections.abc import Sequence
@@ -6,44 +6,82 @@ from csv import writer
 from pathlib import Path
 from typing import TextIO
 
+from redoseg.errors import ConfigError
 from redoseg.files import aside_of, leftovers_of
+from redoseg.segmentation.measuring import COLUMNS as OF_OBJECTS
 from redoseg.segmentation.written import WrittenMask
 
 COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom", "error")
+MEASURED = ("photo", *OF_OBJECTS, "doubt")
 
 
-class MaskTable:
-    """A CSV file with a line for each mask, and at its end one for each photo that failed, written aside and
-    put in its place when it is closed; without a mask, what was there stays."""
+def check_table(option: str, file: Path) -> None:
+    """ConfigError for a name that may be a photo's, an archive's or a model's."""
+    if file.suffix.lower() != ".csv" or file.is_dir():
+        raise ConfigError(f"{option} {file} is no name for a table: choose a file that ends in .csv")
 
-    def __init__(self, file: Path) -> None:
-        self.file, self.aside = file, aside_of(file)
+
+class Table:
+    """A CSV file, written aside and put in its place when it is closed; without a row there is none, and what
+    was there stays."""
+
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+        self.file, self.aside, self.columns = file, aside_of(file), columns
         self._stream: TextIO | None = None
-        self._failed: list[tuple[str, str]] = []
 
-    def write(self, mask: WrittenMask) -> None:
-        fields = mask.as_dict()
-        self._write((*list(fields.values())[:-1], *(mask.box or ("",) * 4), ""))
-
-    def write_failure(self, photo: str, error: str) -> None:
-        """A line for a photo without a mask: empty, but for the photo and the reason."""
-        self._failed.append((photo, error))
-
-    def _write(self, row: Sequence[object]) -> None:
+    def add(self, row: Sequence[object]) -> None:
+        """Write a row. OSError."""
         if self._stream is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self.aside.open("w", newline="", encoding="utf-8")
-            writer(self._stream).writerow(COLUMNS)
+            writer(self._stream).writerow(self.columns)
         writer(self._stream).writerow(row)
 
     def close(self) -> None:
-        if self._stream is None and self.file.exists():
-            return
-        for photo, error in self._failed:
-            self._write((photo, *("",) * (len(COLUMNS) - 2), error))
+        """Put the file in its place. OSError."""
         if self._stream is None:
             return
         self._stream.close()
         os.replace(self.aside, self.file)
         for file in leftovers_of([self.file]):  # of a call that was killed
             file.unlink(missing_ok=True)
+
+
+class MaskTable(Table):
+    """A `Table` with a line for each mask, and at its end one for each photo that failed. Without a mask, what
+    was there stays; where nothing was, failures alone make a table."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, COLUMNS)
+        self._failed: list[tuple[str, str]] = []
+
+    def write(self, mask: WrittenMask) -> None:
+        """Write the row of a mask. OSError."""
+        fields = mask.as_dict()
+        self.add((*list(fields.values())[:-1], *(mask.box or ("",) * 4), ""))
+
+    def write_failure(self, photo: str, error: str) -> None:
+        """A line for a photo without a mask: empty, but for the photo and the reason."""
+        self._failed.append((photo, error))
+
+    def close(self) -> None:
+        """Add the failures, and put the file in its place. OSError."""
+        if self._stream is not None or not self.file.exists():
+            for photo, error in self._failed:
+                self.add((photo, *("",) * (len(COLUMNS) - 2), error))
+        super().close()
+
+
+class MeasuredTable(Table):
+    """A `Table` with a line for each object; for a photo without any one of object 0, of no area."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, MEASURED)
+
+    def write(self, mask: WrittenMask) -> None:
+        """Write the rows of a photo. OSError."""
+        doubt = round(mask.doubt, 4)
+        for one in mask.measures:
+            self.add((mask.photo, *one.as_row(), doubt))
+        if not mask.measures:
+            self.add((mask.photo, 0, 0, 0, *("",) * (len(OF_OBJECTS) - 3), doubt))

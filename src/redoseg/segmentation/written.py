@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redoseg.segmentation.annotations.shapes import PhotoShapes
+from redoseg.segmentation.measuring import Measures
 from redoseg.segmentation.plan import MaskJob
 
 
@@ -25,7 +26,8 @@ class WrittenMask:
     """A mask that `segment_files` wrote: the `photo`'s path, the `mask`'s file (without a mask that of the
     first type), its `doubt` from 0, sure, to 1, not, the `area` of the object as a share of the photo, and
     the `box` around it: left, top, right and bottom in pixels, the last two just outside; None where there
-    is no object. `files`: every picture by its type; `shapes`: outlines, if annotations were asked for."""
+    is no object. `files`: every picture by its type; `shapes`: outlines, if annotations were asked for;
+    `measures`: of every object, if measurements were."""
 
     photo: str
     mask: str
@@ -34,6 +36,7 @@ class WrittenMask:
     box: tuple[int, int, int, int] | None
     files: dict[str, str] = field(default_factory=dict)
     shapes: PhotoShapes | None = None
+    measures: tuple[Measures, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `redoseg segment --json` prints it, rounded to a ten-thousandth."""
