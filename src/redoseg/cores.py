@@ -15,13 +15,13 @@ def usable_cores() -> int:
     """The cores that the process may run on, and of those no more than its control group's quota allows, as a
     container's or a cluster's job has one; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+    found = quota()
+    return cores if found is None else max(1, min(cores, math.ceil(found)))
 
 
-def _quota() -> float | None:
+def quota() -> float | None:
     """The smallest quota of the process's control group and those around it, in cores; None without any."""
-    return min((quota for folder in _own_groups() if (quota := _quota_of(folder)) is not None), default=None)
+    return min((one for folder in _own_groups() if (one := _quota_of(folder)) is not None), default=None)
 
 
 def _own_groups() -> list[Path]:

@@ -9,6 +9,7 @@ from redoseg.cli.auto import auto
 from redoseg.cli.baseline import baseline
 from redoseg.cli.data import data
 from redoseg.cli.distill import distill
+from redoseg.cli.doctor import doctor
 from redoseg.cli.evaluate import evaluate
 from redoseg.cli.export import export
 from redoseg.cli.models import models
@@ -93,7 +94,7 @@ def _written_out(word: str) -> str:
 def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
     on_models = (auto, train, resume, distill, evaluate, segment, redraw, export, models)
-    return (*on_models, data, baseline, reproduce, demo)
+    return (*on_models, data, baseline, reproduce, demo, doctor)
 
 
 def _out_of_memory(error: BaseException) -> bool:
