@@ -19,6 +19,7 @@ def export(
     /,
     onnx: Path | None = None,
     hub_folder: Path | None = None,
+    rembg: Path | None = None,
     subject: str | None = None,
     data_text: str | None = None,
     data_licence: str | None = None,
@@ -32,21 +33,23 @@ def export(
         onnx: File to write: images (B, 3, H, W) in [-1, 1] to masks (B, n, H, W), background first.
         hub_folder: Folder to write for a hub: the model, and a card with what the run knows of it. MODEL must
             be a run or have a card already.
+        rembg: File to write for rembg's model u2net_custom: a photo as rembg prepares it to the object's soft
+            mask, as the network sees it, not refined.
         subject: For the card: what is on the photos, in the plural (faces). None: as the data's name says.
         data_text: For the card: what the training data is, and where it comes from. None: its name.
         data_licence: For the card: under which terms the data may be used. None: nobody says.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
-    if onnx is None and hub_folder is None:
-        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
+    if onnx is hub_folder is rembg is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, or several")
     source, done = find_source(model, checkpoint, weights), None
     try:
         from redoseg.exporting.export import export as write
 
         with errors.status("exporting"):
             done = write(
-                source, onnx=onnx, hub_folder=hub_folder,
+                source, onnx=onnx, hub_folder=hub_folder, rembg=rembg,
                 subject=subject, data_text=data_text, data_licence=data_licence,
             )  # fmt: skip
     finally:
@@ -57,6 +60,8 @@ def export(
         print(f"{hub_folder}: ready for a hub, README.md is its card")
     if onnx is not None:
         print(f"{onnx}: its masks differ from the network's own by {done.difference:.1e} at most")
+    if rembg is not None:
+        print(f"{rembg}: for rembg -m u2net_custom, which looks for it in ~/.u2net (docs/segment.md)")
     return 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from redoseg.errors import ConfigError
 from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.exporting.onnx import export_onnx
+from redoseg.exporting.rembg import export_rembg
 from redoseg.files import expanded
 from redoseg.models.card import Card
 from redoseg.models.source import ModelSource, find_model
@@ -14,10 +15,12 @@ from redoseg.models.source import ModelSource, find_model
 @dataclass(frozen=True)
 class Exported:
     """`card`: that of the hub folder. `difference`: the largest one between the masks of the ONNX file and of
-    the network. Each is None if nothing of its kind was written."""
+    the network, `rembg_difference` that of the file for rembg. Each is None if nothing of its kind was
+    written."""
 
     card: Card | None
     difference: float | None
+    rembg_difference: float | None = None
 
 
 def export(
@@ -25,29 +28,35 @@ def export(
     *,
     onnx: str | Path | None = None,
     hub_folder: str | Path | None = None,
+    rembg: str | Path | None = None,
     subject: str | None = None,
     data_text: str | None = None,
     data_licence: str | None = None,
     checkpoint: str = "last",
     weights: str | None = None,
 ) -> Exported:
-    """Write a model to the file `onnx`, to the folder `hub_folder`, or to both.
+    """Write a model to the file `onnx`, to the folder `hub_folder`, to the file `rembg`, or to several.
 
     `model`: a run, a model's folder, a hub id, or a name from `redoseg models`; for a hub folder it must be a
     run or have a card. `onnx` takes images (B, 3, H, W) in [-1, 1] and gives masks (B, n, H, W), background
-    first. For the card: `subject`, what is on the photos, in the plural; `data_text` and `data_licence`, what
-    the training data is and its terms. In a run, `checkpoint` is "last", "label-free", "best" or a step,
-    `weights` "ema" or "raw" (None: EMA if one is kept). ConfigError if there is nothing to write, or where
-    the folder holds something else; ModelError for a model that can't be read or written exactly enough.
+    first. `rembg` is a file for rembg's model u2net_custom. For the card: `subject`, what is on the photos,
+    in the plural; `data_text` and `data_licence`, what the training data is and its terms. In a run,
+    `checkpoint` is "last", "label-free", "best" or a step, `weights` "ema" or "raw" (None: EMA if one is
+    kept). ConfigError if there is nothing to write, or where the folder holds something else; ModelError for
+    a model that can't be read or written exactly enough.
     """
-    if onnx is None and hub_folder is None:
-        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, or both")
+    if onnx is None and hub_folder is None and rembg is None:
+        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, or several")
+    if onnx is not None and rembg is not None and expanded(onnx) == expanded(rembg):
+        raise ConfigError(f"--onnx and --rembg are both {onnx}: give each a file of its own")
     source = find_model(model, checkpoint=checkpoint, weights=weights)
-    card = difference = None
+    card = difference = rembg_difference = None
     if hub_folder is not None:
         card = write_hub_folder(
             source, expanded(hub_folder), subject=subject, data_text=data_text, data_licence=data_licence
         )  # fmt: skip
     if onnx is not None:
         difference = export_onnx(source.load().f, expanded(onnx), source.starts())
-    return Exported(card, difference)
+    if rembg is not None:
+        rembg_difference = export_rembg(source.load().f, expanded(rembg))
+    return Exported(card, difference, rembg_difference)

@@ -62,7 +62,7 @@ def export_onnx(f: MaskNetwork, file: Path, starts: Starts = None) -> float:
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
     `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
-    content, difference = _serialise(f, starts), 0.0
+    content, difference = serialise(f, starts), 0.0
 
     def write(aside: Path) -> None:
         nonlocal difference
@@ -90,7 +90,7 @@ def _largest_difference(f: MaskNetwork, file: Path) -> float:
     return largest
 
 
-def _serialise(f: MaskNetwork, starts: Starts) -> bytes:
+def serialise(f: MaskNetwork, starts: Starts) -> bytes:
     """The bytes of the file: a graph for networks of f's shape, f's weights, and metadata."""
     import onnx
 

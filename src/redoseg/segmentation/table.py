@@ -48,7 +48,7 @@ class Table:
 
 
 class MaskTable(Table):
-    """A `Table` with a line for each mask, and at its end one for each photo that failed. Without a mask, what
+    """A `Table` with a line for each mask, and at its end one for each photo that failed. Without a mask what
     was there stays; where nothing was, failures alone make a table."""
 
     def __init__(self, file: Path) -> None:
