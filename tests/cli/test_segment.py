@@ -98,5 +98,5 @@ def test_annotations_need_a_photo_with_a_name(model, photo, tmp_path):
 
 def test_several_types_are_told(model, photo, command, tmp_path):
     found = command("segment", model, "photos", "--out", "out", "--type", "cutout", "mask", "--largest")
-    assert found == (0, "1 photos, 0 left out: 1 masks and cut-outs in out\n", "")
+    assert found == (0, "1 photos, 0 left out: 1 masks, cut-outs in out\n", "")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["cutout", "mask"]

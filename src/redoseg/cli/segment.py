@@ -89,7 +89,7 @@ def segment(
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
-    made = f"{report.written} {' and '.join(MADE[type] for type in config.types)}"
+    made = f"{report.written} {', '.join(MADE[type] for type in config.types)}"
     where = sys.stderr if json or streams.writes else sys.stdout
     print(f"{photos}: {made} in {'standard output' if streams.writes else out}{failed}", file=where)
     return 1 if report.failed else 0
