@@ -89,6 +89,14 @@ def test_what_cannot_go_together_is_one_line(model, photo, command, line, said, 
     assert [file.name for file in tmp_path.iterdir()] == ["photos"]
 
 
+def test_a_photo_that_fails_is_named_by_its_own_name(model, photo, command, tmp_path):
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no photo at all")
+    code, _, said = command("segment", model, "photos", "--out", "out")
+    assert code == 1
+    assert said.startswith(f"redoseg: {tmp_path}/photos/b.jpg: not an image")
+    assert "standard input" not in said
+
+
 def test_annotations_need_a_photo_with_a_name(model, photo, tmp_path):
     done = piped(photo.read_bytes(), model, "-", "--out", "out", "--annotations", "labelme")
     assert (done.returncode, done.stdout) == (1, b"")

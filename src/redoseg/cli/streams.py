@@ -31,6 +31,8 @@ class Streams:
 
     def named(self, report: "SegmentReport") -> "SegmentReport":
         """The report, with the photo from standard input named so."""
+        if not self._photo:
+            return report
         shown = "standard input"
         failed = [
             (shown if name == self._photo else name, reason.replace(self._photo, shown))
