@@ -62,8 +62,7 @@ def segment(
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
         backend: What computes: PyTorch, or ONNX Runtime, which needs the model's mask.onnx. auto: the faster.
         refine: auto: find the photo's own outlines, from what the network sees. off: its masks, enlarged.
-        refine_size: Short side, in pixels, up to which a photo is refined; beyond, borders follow its edges.
-            None: 256.
+        refine_size: Short side, in pixels (None: 256), up to which a photo is refined; beyond, by its edges.
         edges: guided: do not refine, but move the borders of the network's masks to the photo's edges, by a
             guided filter.
         config: What is written, and what the object is.
