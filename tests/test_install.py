@@ -16,11 +16,13 @@ COMMAND = f"{WITHOUT}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model's folder, one without mask.onnx, and a photo."""
+    """A model's folder, one without mask.onnx, a photo, and a run that was begun."""
     folder = tmp_path_factory.mktemp("light")
     save_model(network(2, 3, [1, 0]), folder / "model")
     network().save_pretrained(folder / "bare")
-    (folder / "photos").mkdir()
+    for name in ("photos", "begun"):
+        (folder / name).mkdir()
+    (folder / "begun" / "run.json").write_text("{}")
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "photos" / "a.png")
     return folder
@@ -52,7 +54,7 @@ def test_in_python(folder: Path) -> None:
     "line",
     [
         "train photos --out run",
-        "resume run",
+        "resume begun",
         "evaluate model photos",
         "redraw model photos/a.png --out redrawn.png",
         "export model --onnx f.onnx",

@@ -48,6 +48,11 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one file, whether it is there or not."""
+    return os.path.realpath(expanded(one)) == os.path.realpath(expanded(other))
+
+
 def write_aside(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file beside `path`, then rename it: a reader sees the old or the new one, whole.
     The folder is made if need be. Whatever `write` raises is passed on, and `path` stays as it was."""

@@ -48,7 +48,7 @@ class Small(Config):
         ({"kind": "three"}, "--kind is three: choose from one, two"),
         ({"kind": None}, "--kind is None: choose from one, two"),
         ({"other": "both"}, "--other is both: choose from ema, raw"),
-        ({"pair": (1.0, 0.0)}, "--pair is (1.0, 0.0): give two that rise"),
+        ({"pair": (1.0, 0.0)}, "--pair is 1.0 0.0: give two that rise"),
         ({"kind": "two"}, "--kind two needs --count"),
         ({"kind": "two", "count": 1}, "--count is 1: it must be at least 2"),
     ],

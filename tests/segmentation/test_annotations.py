@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import tarfile
 import warnings
 from pathlib import Path
@@ -308,3 +309,39 @@ def test_a_large_photo_has_few_corners(tmp_path):
     assert len(ring) < 300
     area = abs(cv2.contourArea(ring))
     assert area == pytest.approx(labels.sum(), rel=0.005)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names of bytes")
+def test_a_name_that_is_not_utf_8_leaves_every_file_readable(tmp_path):
+    for name in ("ok.png", "caf\udce9.png"):
+        save(tmp_path / "photos" / name, photo(DISC))
+    table = tmp_path / "keep.csv"
+    out = annotate(tmp_path, tmp_path / "photos", annotations=("coco", "labelme"), measurements=table)
+    coco = json.loads((out / "coco.json").read_text(encoding="utf-8"))
+    assert sorted(image["file_name"] for image in coco["images"]) == ["caf\udce9.png", "ok.png"]
+    assert len([json.loads(file.read_text(encoding="utf-8")) for file in (out / "labelme").iterdir()]) == 2
+    assert "caf\\udce9.png" in table.read_text(encoding="utf-8")
+
+
+def test_annotations_that_cannot_be_written_are_of_one_photo(tmp_path):
+    for name in ("a" * 251, "b"):
+        save(tmp_path / "photo.png", photo(DISC))
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        (tmp_path / "photo.png").rename(tmp_path / "photos" / f"{name}.jpg")
+    report = segment_files(
+        BRIGHT, [tmp_path / "photos"], tmp_path / "out", config=asked(annotations=("labelme",))
+    )
+    assert report.written == 1
+    assert [(name.rpartition("/")[2][:3], reason) for name, reason in report.failed] == [
+        ("aaa", "its annotations can't be written: File name too long")
+    ]
+    assert (tmp_path / "out" / "labelme" / "b.json").is_file()
+
+
+def test_a_table_of_someone_elses_is_left_alone(tmp_path):
+    save(tmp_path / "a.png", photo(DISC))
+    table = tmp_path / "mine.csv"
+    table.write_text("name,price\napple,3\n")
+    with pytest.raises(ConfigError, match=r"mine\.csv is there and is no table of redoseg's: choose another"):
+        segment_files(BRIGHT, [tmp_path / "a.png"], tmp_path / "out", config=asked(measurements=table))
+    assert table.read_text() == "name,price\napple,3\n"

@@ -60,10 +60,11 @@ def test_after_a_collapse_it_starts_there_again(done, data, tmp_path):
     before = [p.clone() for p in learner.f.parameters()]
     learner.step(0)
     learner.restart(1)
+    learner.start()
     assert all(torch.equal(p, b) for p, b in zip(learner.f.parameters(), before, strict=True))
     learner.started_from = "another"
     with pytest.raises(ConfigError, match=r" has changed since .* was begun$"):
-        learner.restart(2)
+        learner.start()
 
 
 @pytest.mark.parametrize(

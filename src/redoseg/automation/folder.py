@@ -29,7 +29,7 @@ class AutoFolder:
     def read(self) -> dict[str, Any] | None:
         """What auto.json says; None if nothing was begun. ModelError if it is damaged, or lost."""
         if not self.report.is_file():
-            if self.students.is_dir():
+            if any(self.students.glob("*/run.json")):
                 raise self._unreadable("is lost")
             return None
         try:

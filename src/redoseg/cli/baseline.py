@@ -58,7 +58,8 @@ def baseline(
         raise ConfigError(
             "`digits` has 3 regions, and baselines know two, object and background: give `digit`"
         )
-    check_data(data)
+    if out is None:  # else as `segment` takes them: patterns, too, and what is missing is named
+        check_data(data)
     with _extra_named():
         if out is not None:
             _check_writing(name, size, split=split, most=most, json=json_)

@@ -15,6 +15,7 @@ from redoseg.cli.streams import through_files
 from redoseg.cli.terminal import Device, Weights, errors
 from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
+from redoseg.files import same_file
 
 if TYPE_CHECKING:
     from redoseg.segmentation.written import SegmentReport, WrittenMask
@@ -100,7 +101,7 @@ def _check_together(
     """ConfigError for options that exclude one another."""
     if "-" in inputs and (config.annotations or config.measurements is not None):
         raise ConfigError("--annotations and --measurements name their photos: give a file instead of -")
-    if csv is not None and csv == config.measurements:
+    if csv is not None and config.measurements is not None and same_file(csv, config.measurements):
         raise ConfigError(f"--csv and --measurements are both {csv}: give each a file of its own")
     if str(out) == "-" and (json or csv is not None or config.annotations):
         raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")

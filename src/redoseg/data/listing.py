@@ -25,6 +25,7 @@ from redoseg.errors import DataError
 _INDEX_FORMAT = 3
 _LARGEST = 1 << 30  # bytes of a member, which is read whole; a larger one is left out: it is no photo
 _UNICODE_NAME = 0x7075  # the extra field of a zip in which a name stands in UTF-8
+_NO_PHOTOS = {".git", ".hg", ".svn", ".venv", ".cache"}  # hidden folders in which nobody keeps photos
 _JUNK = {"thumbs.db", "desktop.ini", "ehthumbs.db"}  # what Windows puts into folders
 _LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
@@ -167,7 +168,12 @@ def _is_wanted(path: str, files: Files) -> bool:
 
 def _is_junk(path: str) -> bool:
     parts = path.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith("._") or parts[-1].lower() in _JUNK
+    return (
+        "__MACOSX" in parts
+        or parts[-1] in _NO_PHOTOS
+        or parts[-1].startswith("._")
+        or parts[-1].lower() in _JUNK
+    )
 
 
 def _is_hidden(path: str) -> bool:

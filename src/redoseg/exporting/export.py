@@ -7,7 +7,7 @@ from redoseg.errors import ConfigError
 from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.exporting.onnx import export_onnx
 from redoseg.exporting.rembg import export_rembg
-from redoseg.files import expanded
+from redoseg.files import expanded, same_file
 from redoseg.models.card import Card
 from redoseg.models.source import ModelSource, find_model
 
@@ -47,7 +47,7 @@ def export(
     """
     if onnx is None and hub_folder is None and rembg is None:
         raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, or several")
-    if onnx is not None and rembg is not None and expanded(onnx) == expanded(rembg):
+    if onnx is not None and rembg is not None and same_file(onnx, rembg):
         raise ConfigError(f"--onnx and --rembg are both {onnx}: give each a file of its own")
     source = find_model(model, checkpoint=checkpoint, weights=weights)
     card = difference = rembg_difference = None

@@ -168,6 +168,7 @@ def without_paths(config: TrainConfig, out: str) -> dict[str, Any]:
     options = config.as_json()
     own = {"data": [_word(source) for source in config.data], "out": out, "cache": None, "mnist": None}
     own["labelled"] = config.labelled and _word(config.labelled)
+    own["start"] = config.start and _word(config.start)
     return options | own | {"device": "auto"}
 
 

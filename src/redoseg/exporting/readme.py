@@ -69,6 +69,7 @@ def _summary(card: Card) -> str:
     regions = "the object" if card.n == 2 else f"{card.n - 1} kinds of object"
     what = f"Finds {card.subject}" if card.subject else f"Finds {regions}"
     student = "; a second network was then trained on its masks (`redoseg distill`)" if card.teacher else ""
+    student += "; its mask network began as another model's (`--start`)" if card.config().start else ""
     masks = supervision_text(card.supervision)
     sources = "pictures alone" if masks is None else f"pictures and a few masks (**{masks}**)"
     return (

@@ -11,6 +11,7 @@ from redoseg.errors import ConfigError, DivergenceError, ModelError
 from redoseg.evaluation.evaluate import evaluate
 from redoseg.files import read_json, write_json
 from redoseg.models.run_folder import RunFolder
+from redoseg.models.source import find_model
 from redoseg.reproduction.runs import failure_reason
 
 ROWS = {
@@ -39,7 +40,7 @@ def distill_all(runs: Sequence[TrainConfig], options: Mapping[str, Any], console
         console.print(f"{config.out}: {config.steps} steps", markup=False, highlight=False, soft_wrap=True)
         try:
             distill(config, console=console)
-        except (ConfigError, ModelError, DivergenceError) as error:
+        except (ModelError, DivergenceError) as error:
             write_json(run.out / "student-failed.json", {"reason": str(error)})
             console.print(f"{config.out}: {error}", markup=False, highlight=False, soft_wrap=True)
 
@@ -64,15 +65,16 @@ def score_students(
 ) -> dict[str, dict[str, Any]]:
     """By row and split the scores by matching, as `redoseg evaluate` says them; without the rows of a student
     that there isn't. Kept in the run's student-scores.json."""
-    file = run.out / "student-scores.json"
-    if file.is_file():
-        kept: dict[str, dict[str, Any]] = read_json(file)
-        return kept
-    config = student_config(run, options)
+    file, config = run.out / "student-scores.json", student_config(run, options)
+    taught = RunFolder(config.out).verdict.is_file() and not (run.out / "student-failed.json").is_file()
+    weights = find_model(config.out).digest if taught else None
+    if file.is_file() and (kept := read_json(file))["student"] == weights:
+        scores: dict[str, dict[str, Any]] = kept["rows"]
+        return scores
     rows: dict[str, dict[str, Any]] = {name: {} for name in ROWS}
     for split in splits:
         scored = {"game": evaluate(run.out, list(run.data), split=split, device=run.device, cache=run.cache)}
-        if RunFolder(config.out).model.is_dir():
+        if taught:
             scored["student"] = evaluate(
                 config.out, list(run.data), split=split, device=run.device, cache=run.cache
             )
@@ -84,5 +86,5 @@ def score_students(
                 rows[name][split] = {
                     "per_image": found.per_image.as_dict(), "per_dataset": found.per_dataset.as_dict(),
                 }  # fmt: skip
-    write_json(file, rows)
+    write_json(file, {"student": weights, "rows": rows})
     return rows

@@ -15,7 +15,6 @@ from redoseg.figures.own_png import save_own_png
 from redoseg.segmentation.objects import Labels, Objects
 
 _PNG: dict[str, Any] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
-_TINT = 0.5  # of an overlay's colour, the rest is the photo's
 _COLOURS = np.array(
     [(230, 40, 60), (40, 130, 240), (40, 190, 90), (250, 170, 20), (160, 80, 220), (20, 200, 210)], np.uint8
 )
@@ -56,11 +55,11 @@ def cut_out(photo: Image.Image, objects: NDArray[np.bool_]) -> Image.Image:
 
 
 def tint(photo: Image.Image, labels: Labels) -> Image.Image:
-    """An RGB photo on which every label (H, W) but 0 has a colour of its own, half transparent."""
+    """An RGB photo on which every label (H, W) but 0 has a colour of its own: the mean of the two."""
     pixels = np.array(photo)
     inside = labels > 0
     colours = _COLOURS[(labels[inside] - 1) % len(_COLOURS)]
-    pixels[inside] = np.rint((1 - _TINT) * pixels[inside] + _TINT * colours)
+    pixels[inside] = (pixels[inside].astype(np.uint16) + colours + 1) // 2
     return Image.fromarray(pixels)
 
 

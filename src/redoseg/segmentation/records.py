@@ -40,6 +40,10 @@ class Records:
             files, overwrite=overwrite, own=self._texts.is_own, kind=is_annotation, what="an annotation"
         )
 
+    def job_of(self, written: WrittenMask) -> MaskJob:
+        """The job whose result it is."""
+        return self._jobs[written.mask]
+
     def add(self, written: WrittenMask) -> None:
         """Take up what a photo has got. OSError."""
         job = self._jobs[written.mask]

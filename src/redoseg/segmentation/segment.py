@@ -120,11 +120,12 @@ def segment_jobs(
     written = 0
     with closing(records):
         for result in run(jobs):
+            if not isinstance(result, Failure):
+                result = _recorded(records, result)
             if isinstance(result, Failure):
                 failed.append((result.job.name, result.reason))
             else:
                 written += 1
-                records.add(result)
                 if each is not None:
                     each(result)
             if progress is not None:
@@ -132,6 +133,17 @@ def segment_jobs(
     for file in leftovers_of(file for _, file in pictures):  # of a worker or an earlier call that was killed
         file.unlink(missing_ok=True)
     return SegmentReport(written, failed, left_out)
+
+
+def _recorded(records: Records, written: WrittenMask) -> Result:
+    """What was written of a photo, or a Failure if its annotations can't be: others' still may be."""
+    try:
+        records.add(written)
+    except (OSError, ValueError) as error:  # such as a name that is too long with another suffix
+        if isinstance(error, OSError) and error.errno in _FATAL:
+            raise
+        return Failure(records.job_of(written), f"its annotations can't be written: {_error_text(error)}")
+    return written
 
 
 def run_jobs(segmenter: Segmenter, jobs: Sequence[MaskJob]) -> Iterator[Result]:

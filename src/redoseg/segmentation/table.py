@@ -13,12 +13,19 @@ from redoseg.segmentation.written import WrittenMask
 
 COLUMNS = ("photo", "mask", "doubt", "area", "left", "top", "right", "bottom", "error")
 MEASURED = ("photo", *OF_OBJECTS, "doubt")
+_BEGIN = b"photo,"  # of every table's first line
 
 
 def check_table(option: str, file: Path) -> None:
-    """ConfigError for a name that may be a photo's, an archive's or a model's."""
+    """ConfigError for a name that may be a photo's, an archive's or a model's, and for a file that is there
+    and isn't a table of photos."""
     if file.suffix.lower() != ".csv" or file.is_dir():
         raise ConfigError(f"{option} {file} is no name for a table: choose a file that ends in .csv")
+    if file.is_file():
+        with file.open("rb") as there:
+            begin = there.read(len(_BEGIN))
+        if begin not in (_BEGIN, b""):
+            raise ConfigError(f"{option} {file} is there and is no table of redoseg's: choose another name")
 
 
 class Table:
@@ -33,7 +40,8 @@ class Table:
         """Write a row. OSError."""
         if self._stream is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self.aside.open("w", newline="", encoding="utf-8")
+            # A name that isn't UTF-8 is written with an escape, as on the terminal.
+            self._stream = self.aside.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             writer(self._stream).writerow(self.columns)
         writer(self._stream).writerow(row)
 

@@ -50,6 +50,9 @@ class Learner(ABC):
         """The mask network whose masks are checked for a collapse."""
         return self.f
 
+    def start(self) -> None:  # noqa: B027 - most have nothing to start from
+        """Called after `restart` where no checkpoint follows: new weights may be taken from elsewhere."""
+
     @property
     def state(self) -> dict[str, Any]:
         """Numbers of the learner's own, under names that `State` doesn't have, for `begin` to take up."""

@@ -36,8 +36,7 @@ class ReDOLearner(Learner):
         self.restart(0)
 
     def restart(self, attempt: int) -> None:
-        """Build new networks and optimizers from a seed that depends on the run's seed and the attempt. With
-        --start, f then gets that model's weights: for attempt 0 in `begin`, if nothing is resumed."""
+        """Build new networks and optimizers from a seed that depends on the run's seed and the attempt."""
         config, group = self.config, self.group
         seed = derive_seed(config.seed, attempt)
         self.attempt = attempt
@@ -47,18 +46,16 @@ class ReDOLearner(Learner):
         group.sync_batch_norm(self.redo.networks.G)
         stream = InfiniteSampler(len(self.images), config.batch, seed)
         self.batches = Batches(self.source, stream, flip=config.flip, rank=group.rank, world=group.world)
-        if attempt:
-            self._start_warm()
 
     def begin(self, saved: dict[str, Any] | None) -> None:
         """Give f the weights of --start, unless a checkpoint has brought its own."""
         if saved is None:
-            self._start_warm()
+            self.start()
         else:
             self.started_from = saved.get("start", "")
 
-    def _start_warm(self) -> None:
-        """ConfigError if --start isn't what it was when the run began."""
+    def start(self) -> None:
+        """Give f the weights of --start. ConfigError if they aren't what they were when the run began."""
         if self.config.start is None:
             return
         start = WarmStart(self.config)

@@ -202,6 +202,7 @@ class Trainer:
         self.attempt += 1
         self.step = 0
         self.learner.restart(self.attempt)
+        self.learner.start()
         self.metrics.reset()
         self._broadcast_state()
         if self.writer is not None:

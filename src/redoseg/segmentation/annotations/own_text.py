@@ -33,7 +33,8 @@ class OwnTexts:
 
     def write(self, file: Path, parts: Iterable[str]) -> None:
         """Write a file, whole or not at all, and note it first: a kill leaves none that isn't known."""
-        content = "".join(parts).encode(errors="surrogateescape")
+        # A name that isn't UTF-8 becomes an escape, which JSON reads back as that name.
+        content = "".join(parts).encode(errors="backslashreplace")
         line = self._line(file, content)
         if line not in self._known:
             self._folder.mkdir(parents=True, exist_ok=True)
