@@ -14,7 +14,7 @@ from redoseg.data.images import decoding
 from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks
-from redoseg.figures.tiles import Picture, fit_square, sheet
+from redoseg.figures.tiles import Picture, fit_square, in_rows
 from redoseg.segmentation.pictures import cut_out
 from redoseg.segmentation.written import WrittenMask
 
@@ -38,7 +38,7 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
     blocks = []
     for title, shown in groups.items():
         found = (_pair(mask, photos[mask.photo], packed) for mask in shown)
-        blocks.append((title, _rows([pair for pair in found if pair is not None])))
+        blocks.append((title, in_rows([pair for pair in found if pair is not None], _COLUMNS)))
     return stack_blocks(blocks)
 
 
@@ -48,16 +48,6 @@ def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
     sources = dict.fromkeys(entry.source for entry in entries)
     parts = ([entry for entry in entries if entry.source == source] for source in sources)
     return {entry: content for part in parts for entry, content in read_in_order(part)}
-
-
-def _rows(pairs: Sequence[Picture]) -> Image.Image:
-    """Pictures of one size in rows. ValueError without any."""
-    if not pairs:
-        raise ValueError("no pictures to put on a page")
-    columns = min(_COLUMNS, len(pairs))
-    empty = np.full_like(pairs[0], 255)
-    cells = [*pairs, *[empty] * (-len(pairs) % columns)]
-    return sheet([cells[start : start + columns] for start in range(0, len(cells), columns)], [("", columns)])
 
 
 def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> Picture | None:

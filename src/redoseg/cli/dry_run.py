@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from redoseg.config import TrainConfig
-from redoseg.config.checks import options
+from redoseg.config.checks import option_words, options
 from redoseg.config.markers import Group
 
 
@@ -65,12 +65,5 @@ def _others(config: TrainConfig) -> list[str]:
 
 def _words(config: TrainConfig, names: list[str]) -> str:
     """Options as they are typed; what is None is left out."""
-    values = {name: getattr(config, name) for name in names}
-    return " ".join(_word(name, value) for name, value in values.items() if value is not None)
-
-
-def _word(name: str, value: object) -> str:
-    flag = name.replace("_", "-")
-    if isinstance(value, bool):
-        return f"--{flag}" if value else f"--no-{flag}"
-    return f"--{flag} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
+    given = {name: value for name in names if (value := getattr(config, name)) is not None}
+    return " ".join(word for name, value in given.items() for word in option_words(name, value))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -95,3 +96,12 @@ class Config:
 
 def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+def option_words(name: str, value: object, word: Callable[[object], str] = str) -> list[str]:
+    """An option as it is typed: `--no-flip`, `--blur 0.25 0.2 0.75 0.8`; each part of a value as `word` has
+    it."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", *map(word, value if isinstance(value, tuple) else (value,))]

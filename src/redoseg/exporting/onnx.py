@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,19 @@ def export_onnx(f: MaskNetwork, file: Path, starts: Starts = None) -> float:
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
     `TOLERANCE`; ModuleNotFoundError without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
-    content, difference = serialise(f, starts), 0.0
+    return write_exact(file, serialise(f, starts), lambda written: _largest_difference(f, written))
+
+
+def write_exact(file: Path, content: bytes, measure_difference: Callable[[Path], float]) -> float:
+    """Write `content` to `file` if the masks that the written file gives differ from the network's own by
+    `TOLERANCE` at most, which `measure_difference` tells; returns that difference. Else ModelError, and what
+    was there stays."""
+    difference = 0.0
 
     def write(aside: Path) -> None:
         nonlocal difference
         aside.write_bytes(content)
-        difference = _largest_difference(f, aside)
+        difference = measure_difference(aside)
         if not difference <= TOLERANCE:
             raise ModelError(
                 f"{file} isn't written: its masks differ by {difference:.1e} from the network's own, more "

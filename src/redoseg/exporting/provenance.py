@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config.checks import option_words
 from redoseg.config.distill import student_options
 from redoseg.data.dataset import choose_scored_split
 from redoseg.data.native.sources import parse_native
@@ -175,14 +176,8 @@ def without_paths(config: TrainConfig, out: str) -> dict[str, Any]:
 def _option_words(values: dict[str, Any], defaults: dict[str, Any], steps: int) -> Iterator[str]:
     """The options that differ from `defaults`, and --steps, as words of a command."""
     for name, value in (values | {"steps": steps}).items():
-        if name in _OF_THE_MACHINE or value == defaults[name]:
-            continue
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            yield f"--{option}" if value else f"--no-{option}"
-        else:
-            parts = value if isinstance(value, tuple) else (value,)
-            yield from (f"--{option}", *(_word(part) for part in parts))
+        if name not in _OF_THE_MACHINE and value != defaults[name]:
+            yield from option_words(name, value, _word)
 
 
 def _word(value: object) -> str:

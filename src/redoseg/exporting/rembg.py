@@ -15,9 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from redoseg.errors import ModelError
-from redoseg.exporting.onnx import TOLERANCE, serialise
-from redoseg.files import write_aside
+from redoseg.exporting.onnx import serialise, write_exact
 from redoseg.models.backends.onnx import INPUT, OUTPUT
 from redoseg.networks.mask import MaskNetwork
 
@@ -33,20 +31,8 @@ def export_rembg(f: MaskNetwork, file: Path) -> float:
     Raises ModelError, and writes nothing, if a mask differs by more than `TOLERANCE`; ModuleNotFoundError
     without onnx or onnxscript."""
     f = copy.deepcopy(f).cpu().eval()
-    content, difference = _surround(serialise(f, None), f.size), 0.0
-
-    def write(aside: Path) -> None:
-        nonlocal difference
-        aside.write_bytes(content)
-        difference = _difference(f, aside)
-        if not difference <= TOLERANCE:
-            raise ModelError(
-                f"{file} isn't written: its masks differ by {difference:.1e} from the network's own, more "
-                f"than {TOLERANCE:g}"
-            )
-
-    write_aside(file, write)
-    return difference
+    content = _surround(serialise(f, None), f.size)
+    return write_exact(file, content, lambda written: _difference(f, written))
 
 
 def expected_object(f: MaskNetwork, photo: Tensor) -> Tensor:

@@ -154,14 +154,16 @@ def sheet(rows: Sequence[Sequence[Picture]], groups: Groups) -> Image.Image:
 
 def tile(pictures: Sequence[Picture], *, columns: int = 8, side: int = 128) -> Image.Image:
     """A white page of pictures of any size, each fitted into a square of `side` pixels."""
-    if not pictures:
+    return in_rows([fit_square(picture, side) for picture in pictures], columns)
+
+
+def in_rows(cells: Sequence[Picture], columns: int) -> Image.Image:
+    """A white page of pictures (H, W, 3) of one size, `columns` a row at most. ValueError without any."""
+    if not cells:
         raise ValueError("no pictures to put on a page")
-    cells = [fit_square(picture, side) for picture in pictures]
     columns = min(columns, len(cells))
-    empty = np.full((side, side, 3), 255, np.uint8)
-    cells += [empty] * (-len(cells) % columns)
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    return sheet(rows, [("", columns)])
+    whole = [*cells, *[np.full_like(cells[0], 255)] * (-len(cells) % columns)]
+    return sheet([whole[start : start + columns] for start in range(0, len(whole), columns)], [("", columns)])
 
 
 def _redrawn_label(region: int, n: int) -> str:

@@ -78,7 +78,7 @@ class ReDO:
         )
 
     def _prepare_recording(self) -> None:
-        """Replay both losses with their gradients as CUDA graphs, from the second step on."""
+        """Replay both losses with their gradients as CUDA graphs, which the first steps record."""
         net = self.networks
 
         def generators(*inputs: Any) -> tuple[Tensor, Metrics]:

@@ -35,11 +35,11 @@ def table1(experiment: Experiment) -> Path:
     runs = {name: base_runs(experiment, SETS[name]) for name in experiment.sets or SETS}
     seed_by_seed = list(chain.from_iterable(zip(*runs.values(), strict=True)))
     train_all(seed_by_seed, jobs=experiment.jobs, console=experiment.console)
+    sets = {name: score_runs(SETS[name].title, SETS[name].paper, runs[name]) for name in runs}
     student = experiment.scale.student
-    for name in runs:  # data that has changed is refused here; what is scored is kept
-        score_runs(SETS[name].title, SETS[name].paper, runs[name])
     distill_all(seed_by_seed, student, experiment.console)
-    sets = {name: score_runs(SETS[name].title, SETS[name].paper, runs[name], student) for name in runs}
+    for name, result in sets.items():
+        result["students"] = _summarize_students(runs[name], result, student)
     folder = write_results(experiment, "table1", {"sets": sets}, make_table(sets))
     plot_table1(sets, folder / "figure.png")
     return folder
@@ -50,11 +50,8 @@ def base_runs(experiment: Experiment, paper_set: PaperSet) -> list[TrainConfig]:
     return [experiment.run_config(paper_set, "base", seed) for seed in range(experiment.seeds)]
 
 
-def score_runs(
-    title: str, paper: Reported, runs: Sequence[TrainConfig], student: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Score every run of a data set: by rule, split, matching and metric a summary over the seeds. With the
-    options of their students: those, too, and the masks as they are written."""
+def score_runs(title: str, paper: Reported, runs: Sequence[TrainConfig]) -> dict[str, Any]:
+    """Score every run of a data set: by rule, split, matching and metric a summary over the seeds."""
     dataset = open_data(runs[0])
     scores = [score_run(run, dataset) for run in runs]
     splits = labelled_splits(dataset)
@@ -68,7 +65,6 @@ def score_runs(
         "failed": [score["seed"] for score in scores if score["failed"]],
         "label_free": summarize([rule["checkpoint"]["score"] for rule in label_free]),
         "rules": {rule: _summarize_rule(scores, rule, splits) for rule in RULES},
-        "students": {} if student is None else _summarize_students(runs, scores, student, splits),
         # The trivial rows are the same for all runs: the first that was scored has them.
         "trivial": {split: {name: scored[0][split][name] for name in TRIVIAL} for split in splits if scored},
         "paper": {name: list(values) for name, values in paper.items()},
@@ -87,13 +83,11 @@ def _summarize_rule(scores: Sequence[dict[str, Any]], rule: str, splits: Sequenc
 
 
 def _summarize_students(
-    runs: Sequence[TrainConfig],
-    scores: Sequence[dict[str, Any]],
-    options: Mapping[str, Any],
-    splits: Sequence[str],
+    runs: Sequence[TrainConfig], result: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """By row, split and matching summaries over the seeds that lived."""
-    lived = [run for run, score in zip(runs, scores, strict=True) if not score["failed"]]
+    """By row, split and matching summaries over the seeds that lived, in the splits that are scored."""
+    splits = tuple(result["trivial"])
+    lived = [run for run in runs if run.seed not in result["failed"]]
     found = [score_students(run, options, splits) for run in lived]
     return {
         row: {

@@ -12,7 +12,7 @@ from PIL import Image
 
 from redoseg.config.segment import Picture
 from redoseg.figures.own_png import save_own_png
-from redoseg.segmentation.objects import Labels, Objects
+from redoseg.segmentation.objects import Labels, Objects, box_of
 
 _PNG: dict[str, Any] = {"compress_type": zlib.Z_RLE}  # of masks it makes smaller files in half the time
 _COLOURS = np.array(
@@ -61,9 +61,3 @@ def tint(photo: Image.Image, labels: Labels) -> Image.Image:
     colours = _COLOURS[(labels[inside] - 1) % len(_COLOURS)]
     pixels[inside] = (pixels[inside].astype(np.uint16) + colours + 1) // 2
     return Image.fromarray(pixels)
-
-
-def box_of(inside: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of what is true, the last two just outside; None where nothing is."""
-    rows, columns = (np.flatnonzero(inside.any(axis)).tolist() for axis in (1, 0))
-    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None

@@ -72,7 +72,9 @@ class ReDOLearner(Learner):
 
     def describe(self) -> dict[str, Any]:
         """For run.json: the model from which f started."""
-        return {"start": {"model": self.config.start, "weights": self.started_from}} if self.state else {}
+        if self.config.start is None:
+            return {}
+        return {"start": {"model": self.config.start, "weights": self.started_from}}
 
     @property
     def monitored(self) -> MaskNetwork:

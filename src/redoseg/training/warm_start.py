@@ -3,12 +3,13 @@
 from torch import nn
 
 from redoseg.config import TrainConfig
+from redoseg.config.checks import option_words
 from redoseg.errors import ConfigError
 from redoseg.models.model import Model
 from redoseg.models.source import find_model
 
-_ARCHITECTURE = {"n": "n", "size": "size", "f_width": "f-width", "f_blocks": "f-blocks"}
-"""Options that f's weights depend on, and their flags. So does the pyramid, which has no number."""
+_ARCHITECTURE = ("n", "size", "f_width", "f_blocks", "f_pyramid")
+"""The options that f's weights depend on."""
 
 
 class WarmStart:
@@ -40,13 +41,7 @@ def _check_same_network(config: TrainConfig, model: Model) -> None:
         raise ConfigError(
             f"--start {config.start} has no card that says what network it is: name the run it comes from"
         )
-    wanted = {flag: getattr(model.config, name) for name, flag in _ARCHITECTURE.items()}
-    pyramid = model.config.f_pyramid
-    if wanted != {flag: getattr(config, name) for name, flag in _ARCHITECTURE.items()} or (
-        pyramid != config.f_pyramid
-    ):
-        flags = " ".join(f"--{flag} {value}" for flag, value in wanted.items())
-        raise ConfigError(
-            f"--start {config.start} is another network than this run's: add {flags}"
-            f" --{'' if pyramid else 'no-'}f-pyramid"
-        )
+    wanted = {name: getattr(model.config, name) for name in _ARCHITECTURE}
+    if wanted != {name: getattr(config, name) for name in _ARCHITECTURE}:
+        words = (word for name, value in wanted.items() for word in option_words(name, value))
+        raise ConfigError(f"--start {config.start} is another network than this run's: add {' '.join(words)}")

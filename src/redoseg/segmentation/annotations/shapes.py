@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from redoseg.segmentation.objects import box_of
+
 Points = list[list[int]]
 
 _LEAST, _MOST = 0.5, 1.0  # pixels that a polygon may leave a pixel's edge, in small and in large shapes
@@ -57,8 +59,8 @@ def shapes_in(labels: NDArray[np.uint8]) -> PhotoShapes:
     found = []
     for label in np.unique(labels[labels > 0]).tolist():
         inside = labels == label
-        rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
-        box = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+        box = box_of(inside)
+        assert box is not None
         area = int(inside.sum())
         found.append(Shape(label, area, box, run_lengths(inside), trace(inside, box)))
     return PhotoShapes((labels.shape[1], labels.shape[0]), tuple(found))
