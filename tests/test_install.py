@@ -101,7 +101,7 @@ def test_what_segments_imports_nothing_of_the_extra() -> None:
     code = (
         "import sys, redoseg.segmentation.segmenter, redoseg.segmentation.segment\n"
         "import redoseg.cli, redoseg.models.source\n"
-        "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx', 'onnxscript'}\n"
+        "extra = {'torch', 'safetensors', 'scipy', 'sklearn', 'onnx'}\n"
         "print(sorted(extra & sys.modules.keys()))\n"
     )
     assert python(code).stdout.strip() == "[]"

@@ -67,7 +67,6 @@ _EXTRAS = {
     "sklearn": ("scikit-learn", "train"),
     "threadpoolctl": ("threadpoolctl", "baselines"),
     "onnx": ("onnx", "train"),
-    "onnxscript": ("onnxscript", "train"),
     "matplotlib": ("Matplotlib", "reproduce"),
     "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),

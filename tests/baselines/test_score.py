@@ -342,7 +342,7 @@ def test_without_scikit_learn_one_line_says_what_to_install(photos: Path) -> Non
 
 
 def test_pytorch_is_not_needed(photos: Path) -> None:
-    without = WITHOUT.replace('"scipy", "sklearn", "onnx", "onnxscript"', '"onnx"')
+    without = WITHOUT.replace('"scipy", "sklearn", "onnx"', '"onnx"')
     assert without != WITHOUT
     code = f"{without}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
     options = ["--size", str(S), "--most", "2", "--cache", str(photos.parent / "cache")]

@@ -193,7 +193,7 @@ def test_ctrl_c_says_how_to_go_on(command, tmp_path, monkeypatch):
     [("download mnist", "needs pooch, which isn't installed: pip install 'redoseg[data]'"), ("list", None)],
 )
 def test_without_pooch(tmp_path: Path, line: str, said: str | None) -> None:
-    without = WITHOUT.replace('"onnxscript")', '"onnxscript", "pooch", "requests")')
+    without = WITHOUT.replace('"onnx")', '"onnx", "pooch", "requests")')
     code = f"{without}from redoseg.cli import main\nsys.exit(main(sys.argv[1:]))"
     words = ["data", *line.split(), "--root", str(tmp_path)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)

@@ -15,9 +15,11 @@ import torch
 from masknetworks import images, masks_of, network
 from redoseg.cli import main
 from redoseg.errors import ModelError
+from redoseg.exporting import graph
 from redoseg.exporting import onnx as exporting
 from redoseg.exporting.onnx import export_onnx, save_model
 from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.shipped import shipped_folder
 from redoseg.models.source import weights_digest
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
@@ -25,14 +27,9 @@ from redoseg.version import __version__
 pytestmark = pytest.mark.training
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _each_graph_is_traced_once():
-    """Not here, where tracing is what is tested."""
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """By the regions' order: the second of each number of regions reuses the first one's graph."""
+    """By the regions' order."""
     folder, made = tmp_path_factory.mktemp("onnx"), {}
     for seed, order in enumerate([(0, 1), (1, 0), (0, 1, 2), (2, 0, 1)]):
         f = network(len(order), seed, list(order))
@@ -94,8 +91,7 @@ def test_a_file_that_would_differ_is_not_written(tmp_path, monkeypatch):
     assert (tmp_path / "a.onnx").read_text() == "old"
 
 
-def test_nothing_is_said(tmp_path, capfd, recwarn, monkeypatch):
-    monkeypatch.setattr(exporting, "_graphs", {})
+def test_nothing_is_said(tmp_path, capfd, recwarn):
     export_onnx(network(), tmp_path / "a.onnx")
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
@@ -105,12 +101,15 @@ def test_a_network_without_pyramid_is_exported_too(tmp_path):
     assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
 
 
-def test_an_untrained_networks_graph_does_for_a_trained_one(tmp_path, monkeypatch):
-    """Norms that are all 1 and 0 are tensors of their own, though equal."""
-    monkeypatch.setattr(exporting, "_graphs", {})
-    assert export_onnx(MaskNetwork(n=2, width=4, blocks=1, size=32), tmp_path / "untrained.onnx") < 1e-5
-    assert export_onnx(network(2, 1, [1, 0]), tmp_path / "trained.onnx") < 1e-5
-    assert len(exporting._graphs) == 1
+@pytest.mark.parametrize("name", ["digits-small", "faces-small"])
+def test_a_graph_computes_what_the_one_that_pytorch_traced_does(name, tmp_path):
+    """Bit for bit: the files of these two were written by PyTorch's own exporter."""
+    folder = shipped_folder(name)
+    traced = OnnxBackend(folder / "mask.onnx")
+    export_onnx(MaskNetwork.from_pretrained(folder), tmp_path / "mask.onnx")
+    for shape in [(1, 32, 32), (3, 36, 52), (2, 64, 64)]:
+        pictures = images(*shape)
+        assert np.array_equal(OnnxBackend(tmp_path / "mask.onnx")(pictures), traced(pictures))
 
 
 def test_a_models_folder_holds_the_network_twice(tmp_path):
@@ -126,10 +125,8 @@ def test_a_models_folder_holds_the_network_twice(tmp_path):
     assert np.abs(backend(pictures) - masks_of(again, pictures)).max() < 1e-5
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
-def test_without_the_packages_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplog, missing):
-    monkeypatch.setattr(exporting, "_graphs", {})
-    monkeypatch.setitem(sys.modules, missing, None)
+def test_without_onnx_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "onnx", None)
     save_model(network(), tmp_path / "model")
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert "model.safetensors" in names
@@ -161,28 +158,25 @@ def test_export_without_onnx_is_one_line(tmp_path, capsys, monkeypatch):
     )
 
 
-def test_the_exporters_notes_are_left_out(tmp_path):
-    """One of them is a set in an order that differs between processes: a file's bytes would, too."""
-    export_onnx(network(), tmp_path / "mask.onnx")
-    graph = onnx.load(tmp_path / "mask.onnx").graph
-    assert not graph.metadata_props
-    assert not any(node.metadata_props or node.doc_string for node in graph.node)
+def test_equal_networks_give_equal_files(tmp_path):
+    for name in ("a", "b"):
+        export_onnx(network(), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError, AttributeError])
 def test_interrupted_an_export_is_one_line_and_no_file(tmp_path, capsys, monkeypatch, raised):
-    """Whatever the exporter makes of Ctrl-C: a torch that was cut off in its import lacks attributes."""
+    """Whatever libraries make of Ctrl-C: one that was cut off in its import lacks attributes."""
 
     def cut_off(*arguments, **options):
         try:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
         except KeyboardInterrupt as stop:
-            raise raised("the exporter's own words") from stop
+            raise raised("a library's own words") from stop
 
     network().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(exporting, "_graphs", {})
-    monkeypatch.setattr(torch.onnx, "export", cut_off)
+    monkeypatch.setattr(graph, "build_graph", cut_off)
     line = ["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "new" / "a.onnx")]
     assert main(line) == 130
     output, said = capsys.readouterr()
@@ -191,13 +185,12 @@ def test_interrupted_an_export_is_one_line_and_no_file(tmp_path, capsys, monkeyp
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_error_of_the_exporter_alone_is_not_taken_for_an_interruption(tmp_path, monkeypatch):
+def test_an_error_alone_is_not_taken_for_an_interruption(tmp_path, monkeypatch):
     def fail(*arguments, **options):
-        raise RuntimeError("the exporter's own words")
+        raise RuntimeError("a library's own words")
 
     network().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(exporting, "_graphs", {})
-    monkeypatch.setattr(torch.onnx, "export", fail)
+    monkeypatch.setattr(graph, "build_graph", fail)
     with pytest.raises(RuntimeError, match="own words"):
         main(["export", str(tmp_path / "model"), "--onnx", str(tmp_path / "a.onnx")])
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx", "onnxscript")
+        extra = ("torch", "safetensors", "scipy", "sklearn", "onnx")
         return None if name.partition(".")[0] in extra else PathFinder.find_spec(name, path, target)
 
 sys.meta_path = [Without if finder is PathFinder else finder for finder in sys.meta_path]

@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             code, trouble = _main(arguments)
         except Exception:
-            # After Ctrl-C in the middle of an import or of the exporter, libraries raise anything: Import-
-            # and AttributeError were seen. Without Ctrl-C nothing is caught here.
+            # After Ctrl-C in the middle of an import, libraries raise anything: Import- and AttributeError
+            # were seen. Without Ctrl-C nothing is caught here.
             if not was_interrupted():
                 raise
             code, trouble = 1, ""

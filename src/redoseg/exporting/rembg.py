@@ -29,7 +29,7 @@ def export_rembg(f: MaskNetwork, file: Path) -> float:
     The file maps `photo` (1, 3, 320, 320) float32, as rembg prepares it, to `object` (1, 1, 320, 320) in
     [0, 1], at whose right end the two upper corners are 0 and 1, so that stretching changes nothing.
     Raises ModelError, and writes nothing, if a mask differs by more than `TOLERANCE`; ModuleNotFoundError
-    without onnx or onnxscript."""
+    without onnx."""
     f = copy.deepcopy(f).cpu().eval()
     content = _surround(serialise(f, None), f.size)
     return write_exact(file, content, lambda written: _difference(f, written))

@@ -6,7 +6,7 @@ ReDO's masks are often too tight or too loose around the right object; the image
 import torch
 from torch import Tensor
 
-from redoseg.label_free.measures import outline
+from redoseg.label_free.measures import outline, region_maps
 from redoseg.networks.mask import MaskNetwork
 
 _BATCH = 64
@@ -29,7 +29,7 @@ def find_threshold(masks: Tensor, images: Tensor) -> float:
     """The one of `THRESHOLDS` whose regions' outlines lie most along the images' edges (`measures.outline`).
     Only those count that leave the object at least half and at most twice as large: a few pixels on a strong
     edge are no object. masks (N, n, S, S), background first, images (N, 3, S, S) in [-1, 1]."""
-    regions = {threshold: apply_threshold(masks, threshold).argmax(1) for threshold in THRESHOLDS}
+    regions = {threshold: region_maps(apply_threshold(masks, threshold)) for threshold in THRESHOLDS}
     sizes = {threshold: (maps > 0).double().mean().item() for threshold, maps in regions.items()}
     half, twice = sizes[0.5] / 2, 2 * sizes[0.5]
     similar = [threshold for threshold in THRESHOLDS if half <= sizes[threshold] <= twice]

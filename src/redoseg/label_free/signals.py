@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
-from redoseg.label_free.measures import agreement, brightness, compactness, confidence, outline
+from redoseg.label_free.measures import agreement, brightness, compactness, confidence, outline, region_maps
 from redoseg.label_free.statistics import mask_statistics
 from redoseg.method.augmentation import VIEW_NUMBERS, view
 from redoseg.method.compositing import assemble, redraw
@@ -94,7 +94,7 @@ def measure(f: MaskNetwork, images: Tensor) -> Signals:
     parts = torch.split(images, _BATCH)
     with evaluating(f):
         masks = torch.cat([f.ordered_masks(part) for part in parts])  # (N, n, S, S)
-        regions, objects = masks.argmax(1), 1 - masks[:, 0]  # (N, S, S)
+        regions, objects = region_maps(masks), 1 - masks[:, 0]  # (N, S, S)
         statistics = mask_statistics(masks)
         numbers = torch.rand(len(images), VIEW_NUMBERS, generator=torch.Generator().manual_seed(_SEED))
         agreements: dict[str, Any] = {
@@ -117,7 +117,7 @@ def measure(f: MaskNetwork, images: Tensor) -> Signals:
 
 def _find_regions(f: MaskNetwork, parts: Iterable[Tensor]) -> Tensor:
     """(N, S, S), the region of each pixel."""
-    return torch.cat([f.ordered_masks(part).argmax(1) for part in parts])
+    return torch.cat([region_maps(f.ordered_masks(part)) for part in parts])
 
 
 def _relight(parts: Iterable[Tensor], numbers: Tensor, strength: float) -> Iterator[Tensor]:

@@ -53,8 +53,8 @@ class ResidualBlock(nn.Module):
 class PyramidPooling(nn.Module):
     """Averages over 1, 2x2, 3x3 and 6x6 windows, one channel each, beside the input (Zhao et al. 2017).
     (B, C, H, W) -> (B, C + 4, H, W), H and W at least 6. The projections are applied first, so that 4
-    channels are averaged and not C: the two commute. Averaging and resizing are matrix products, which can be
-    exported without knowing H and W."""
+    channels are averaged and not C: the two commute. Averaging and resizing are matrix products, which ONNX
+    has for any H and W."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -63,16 +63,12 @@ class PyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.cat([project.get_parameter("weight") for project in self.projections])
         bias = torch.cat([project.get_parameter("bias") for project in self.projections])
-        return with_averages(x, F.conv2d(x, weight, bias))
-
-
-def with_averages(x: Tensor, projected: Tensor) -> Tensor:
-    """x (B, C, H, W) beside the averages of `projected` (B, 4, H, W), one channel for each level."""
-    with torch.autocast(x.device.type, enabled=False):
-        y = projected.to(torch.promote_types(projected.dtype, torch.float32))
-        (pool_h, resize_h), (pool_w, resize_w) = (_pooling_matrices(side, y) for side in y.shape[-2:])
-        y = resize_h @ (pool_h @ y @ pool_w.mT) @ resize_w.mT
-    return torch.cat((x, y.to(x.dtype)), 1)
+        y = F.conv2d(x, weight, bias)  # (B, 4, H, W)
+        with torch.autocast(x.device.type, enabled=False):
+            y = y.to(torch.promote_types(y.dtype, torch.float32))
+            (pool_h, resize_h), (pool_w, resize_w) = (_pooling_matrices(side, y) for side in y.shape[-2:])
+            y = resize_h @ (pool_h @ y @ pool_w.mT) @ resize_w.mT
+        return torch.cat((x, y.to(x.dtype)), 1)
 
 
 def _pooling_matrices(side: int, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from redoseg.models.shipped import shipped_folder, shipped_names
 from redoseg.version import __version__
 
 EXTRAS = {
-    "train": "torch safetensors scipy scikit-learn onnx onnxscript",
+    "train": "torch safetensors scipy scikit-learn onnx",
     "data": "pooch requests urllib3 scipy",
     "reproduce": "matplotlib pandas",
     "baselines": "scikit-learn scipy threadpoolctl",
