@@ -16,9 +16,9 @@ help:  ## this list
 setup: $(READY)  ## make .venv and install the package into it (PYTHON=... picks the interpreter)
 
 # pip names servers and folders of the machine at hand: that stays in its log, and what is shown of a failure
-# leaves them out.
+# leaves them out. It compiles nothing: of the thousands of modules, most are never imported.
 define install
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
+	@$(BIN)/python -m pip install --no-compile --disable-pip-version-check --no-input --progress-bar off \
 	  -c constraints.txt -e '.[$(1)]' >$(VENV)/pip.log 2>&1 || { \
 	    tail -n 25 $(VENV)/pip.log | sed -E "/^(Looking|WARNING)/d; s#[a-z+]+://[^ '\")]+#<address>#g; \
 	      s#host='[^']*'#host=<host>#g" >&2; exit 1; }
@@ -57,9 +57,9 @@ test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
 test-fast: $(READY)  ## the tests without those that are slow or train whole runs: for use while writing
 	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not training' $(TEST_ARGS)
 
-# Without the slow tests: tracing makes Python a half slower, and they live in PyTorch's.
-coverage: $(READY)  ## all but the slow tests, and the branches of src they reach; fails below the floor in pyproject.toml
-	$(BIN)/pytest -n auto --dist loadfile -m 'not slow' --cov --cov-report=term:skip-covered $(TEST_ARGS)
+# Which tests are traced: tests/untraced.txt.
+coverage: $(READY)  ## all tests, and the branches of src that they reach; fails below the floor in pyproject.toml
+	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
 	$(BIN)/redoseg demo $(DEMO_ARGS)

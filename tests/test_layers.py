@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+TESTS = Path(__file__).resolve().parent
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "redoseg"
 
 LEVELS = {
@@ -342,3 +343,10 @@ def test_torch_that_comes_along_is_found() -> None:
     done = _import_without("torch", ["redoseg.errors", "redoseg.networks.mask"])
     assert "importing redoseg.networks.mask imports torch" in done.stderr
     assert done.returncode == 1
+
+
+def test_tests_that_are_not_traced_exist():
+    for line in (TESTS / "untraced.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            file, _, name = line.partition("::")
+            assert f"def {name}(" in (TESTS / file).read_text() or not name, line
