@@ -50,16 +50,18 @@ format: $(READY)  ## put the format right and mend what the linter can
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
-# One process a core; a file's tests stay together, because they share what they have trained. -n 0 turns it off.
+# One process a core; a file's tests stay together, because they share what they have trained, and files in the
+# order of tests/conftest.py. -n 0 turns it off.
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
-	$(BIN)/pytest -n auto --dist loadfile $(TEST_ARGS)
+	$(BIN)/pytest $(SPREAD) $(TEST_ARGS)
 
 test-fast: $(READY)  ## the tests without those that are slow or train whole runs: for use while writing
-	$(BIN)/pytest -n auto --dist loadfile -m 'not slow and not training' $(TEST_ARGS)
+	$(BIN)/pytest $(SPREAD) -m 'not slow and not training' $(TEST_ARGS)
 
 # Which tests are traced: tests/untraced.txt.
 coverage: $(READY)  ## all tests, and the branches of src that they reach; fails below the floor in pyproject.toml
-	$(BIN)/pytest -n auto --dist loadfile --cov --cov-report=term:skip-covered $(TEST_ARGS)
+	$(BIN)/pytest $(SPREAD) --cov --cov-report=term:skip-covered $(TEST_ARGS)
 
 demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=... goes to redoseg demo)
 	$(BIN)/redoseg demo $(DEMO_ARGS)

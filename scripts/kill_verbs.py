@@ -5,8 +5,8 @@
 Each verb works once undisturbed. Then it works again into a folder of the same name, killed with SIGKILL at
 random moments and begun anew until it ends, and every file is compared: tensors bit for bit, pictures, masks
 and tables byte for byte, logs and descriptions but for times. This is repeated, now with one verb, now with
-another, until so many kills have struck. After each kill the photos must be as they were. Sittings are forked,
-so that none has to import PyTorch again. Exit code 0 if nothing differs, else 1. Linux only.
+another, until so many kills have struck. After each kill the photos must be as they were. Sittings are
+forked, so that none has to import PyTorch again. Exit code 0 if nothing differs, else 1. Linux only.
 """
 
 import argparse
@@ -21,9 +21,11 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -156,24 +158,34 @@ def carry_through(folder: Path, line: list[str], seconds: float, chance: random.
     tally.ended += 1
 
 
-def sitting(line: list[str]) -> multiprocessing.process.BaseProcess:
-    process = multiprocessing.get_context("fork").Process(target=_sit, args=(line,))
+Context = Callable[[], AbstractContextManager[object]]
+
+
+def sitting(line: list[str], said: Path | None = None, around: Context = nullcontext) -> BaseProcess:
+    """The command line at work in a process of its own, in the context `around`, its words kept in `said`."""
+    process = multiprocessing.get_context("fork").Process(target=_sit, args=(line, said, around))
     process.start()
     return process
 
 
-def _sit(line: list[str]) -> None:
-    said = io.StringIO()
+def _sit(line: list[str], said: Path | None, around: Context) -> None:
+    words, code = io.StringIO(), 70
     small = student_options() | {"f_width": 4, "f_blocks": 1}
     with (
         mock.patch.object(auto, "make_plan", return_value=PLAN),  # few steps, the same ones on any machine
         mock.patch.object(auto, "student_options", return_value=small),
-        redirect_stdout(said),
-        redirect_stderr(said),
+        redirect_stdout(words),
+        redirect_stderr(words),
     ):
-        code = redoseg(line)
-    if code:
-        print(said.getvalue(), file=sys.stderr)
+        try:
+            with around():
+                code = redoseg(line)
+        except BaseException:  # noqa: BLE001 - a traceback is what is looked for
+            traceback.print_exc()
+    if said is not None:
+        said.write_text(words.getvalue())
+    elif code:
+        print(words.getvalue(), file=sys.stderr)
     os._exit(code)
 
 

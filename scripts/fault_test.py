@@ -1,0 +1,198 @@
+"""Shows what real faults of a machine do to each verb: nothing is lost, and later it ends as always.
+
+    python scripts/fault_test.py [--only FAULT ...] [--json FILE]
+
+Faults: `full` a disk (tmpfs) that is too small, at eight sizes, until it is made larger; `read-only` a disk
+that can't be written, before the work and in the middle of it; `memory` a limit at which the kernel kills
+(cgroup), then none; `clock` set back by a day between sittings, and forward; `slow` renames as on a
+network, with kills; `two` at once into one folder. Each sitting under a fault has to end by itself: 0, or
+another code and one line; a traceback is a failure. In the end all files are compared with those of an
+undisturbed run (`kill_verbs.differences`). Linux, as root: disks are mounted. Exit code 0 if all is well.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from unittest import mock
+
+import torch
+from kill_verbs import Context, differences, lines, make_photos, sitting
+
+from redoseg.files import write_json
+
+DISK = 24_000  # kilobytes, more than any verb needs
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", choices=FAULTS, default=[*FAULTS], help="these faults (all)")
+    parser.add_argument("--json", type=Path, help="a file for what was seen")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    seen: dict[str, dict[str, dict[str, object]]] = {}
+    with tempfile.TemporaryDirectory(prefix="redoseg-faults-") as made:
+        folder = Path(made)
+        make_photos(folder / "photos")
+        verbs = lines(folder)
+        for verb, line in verbs.items():
+            assert sit(line) == "0", verb
+            (folder / "unbroken").mkdir(exist_ok=True)
+            (folder / "work" / verb).rename(folder / "unbroken" / verb)
+        for fault in options.only:
+            for verb, line in verbs.items():
+                told = FAULTS[fault](folder / "work", line)
+                found = list(differences(folder / "unbroken" / verb, folder / "work" / verb))
+                seen.setdefault(fault, {})[verb] = {"sittings": told, "differences": found}
+                print(f"{fault:9} {verb:8} {told} differences: {found}", flush=True)
+                shutil.rmtree(folder / "work" / verb)
+    if options.json is not None:
+        write_json(options.json, seen)
+    results = [result for verbs_seen in seen.values() for result in verbs_seen.values()]
+    bad = [result for result in results if result["differences"] or "traceback" in str(result["sittings"])]
+    return int(bool(bad))
+
+
+def sit(line: list[str], around: Context = nullcontext) -> str:
+    """One sitting: "0", or its exit code and whether it said why in a line."""
+    with tempfile.NamedTemporaryFile("r") as said:
+        process = sitting(line, Path(said.name), around)
+        process.join()
+        words = said.read()
+    code = process.exitcode
+    if "Traceback" in words:
+        print(words, flush=True)
+        return f"{code} traceback"
+    if code and code > 0:
+        last = words.strip().splitlines()[-1] if words.strip() else ""
+        return f"{code} a line" if last.startswith("redoseg: ") else f"{code} nothing said: {words[-200:]}"
+    return str(code)
+
+
+@contextmanager
+def disk(work: Path, kilobytes: int) -> Iterator[Callable[[str], None]]:
+    """A tmpfs at `work`, and what gives it other options; what was written stays in `work` afterwards."""
+    work.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", work], check=True)
+
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", work], check=True)
+
+    kept = Path(tempfile.mkdtemp(dir=work.parent))
+    try:
+        yield remount
+        shutil.copytree(work, kept, dirs_exist_ok=True, symlinks=True)
+    finally:
+        subprocess.run(["umount", work], check=True)
+    shutil.copytree(kept, work, dirs_exist_ok=True, symlinks=True)
+    shutil.rmtree(kept)
+
+
+def full(work: Path, line: list[str]) -> list[str]:
+    needed = (
+        sum(file.stat().st_size for file in (work.parent / "unbroken" / work_name(line)).rglob("*")) // 1024
+    )
+    with disk(work, 4) as remount:
+        told = []
+        for size in (4, *(max(8, needed * part // 8) for part in range(1, 8))):
+            remount(f"size={size}k")
+            told.append(sit(line))
+        remount(f"size={DISK}k")
+        return [*told, sit(line)]
+
+
+def read_only(work: Path, line: list[str]) -> list[str]:
+    with disk(work, DISK) as remount:
+        remount("ro")
+        told = [sit(line)]
+        remount("rw")
+        process = sitting(line, Path(os.devnull))
+        process.join(1.0)
+        process.kill()
+        process.join()
+        remount("ro")
+        told.append(sit(line))
+        remount("rw")
+        return [*told, sit(line)]
+
+
+def clock(work: Path, line: list[str]) -> list[str]:
+    told, real = [], time.time
+    for days in (0, -1, 1, -30):
+        shifted = lambda days=days: mock.patch("time.time", lambda: real() + 86400 * days)  # noqa: E731, PT008
+        process = sitting(line, Path(os.devnull), shifted)
+        process.join(1.0)
+        process.kill()
+        process.join()
+        told.append(f"{days:+} days, killed")
+    return [*told, sit(line, lambda: mock.patch("time.time", lambda: real() - 86400))]  # noqa: PT008
+
+
+def slow(work: Path, line: list[str]) -> list[str]:
+    """As a network file system: renames take 10 to 60 ms. Killed twelve times."""
+    chance, rename = random.Random(0), os.replace
+
+    def late(*paths: str) -> None:
+        time.sleep(chance.uniform(0.01, 0.06))
+        rename(*paths)
+
+    patched = lambda: mock.patch("os.replace", late)  # noqa: E731
+    for _ in range(12):
+        process = sitting(line, Path(os.devnull), patched)
+        process.join(chance.uniform(0.2, 4.0))
+        process.kill()
+        process.join()
+    return ["killed 12 times", sit(line, patched)]
+
+
+def two(work: Path, line: list[str]) -> list[str]:
+    others = [sitting(line, Path(os.devnull)) for _ in range(2)]
+    for process in others:
+        process.join()
+    return [*(str(process.exitcode) for process in others), sit(line)]
+
+
+def memory(work: Path, line: list[str]) -> list[str]:
+    """At 60 MB more than what it has at its start the kernel kills it, or not if that is enough."""
+    group = Path("/sys/fs/cgroup/memory") / own_group() / f"redoseg-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(60 << 20))
+
+        @contextmanager
+        def limited() -> Iterator[None]:
+            (group / "cgroup.procs").write_text(str(os.getpid()))
+            yield
+
+        told = [sit(line, limited) for _ in range(3)]
+    finally:
+        group.rmdir()
+    return [*told, sit(line)]
+
+
+def own_group() -> str:
+    for entry in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kinds, path = entry.split(":", 2)
+        if "memory" in kinds.split(","):
+            return path.lstrip("/")
+    sys.exit("no cgroup for memory here: leave `memory` out with --only")
+
+
+def work_name(line: list[str]) -> str:
+    return line[0]
+
+
+FAULTS: dict[str, Callable[[Path, list[str]], list[str]]] = {
+    "full": full, "read-only": read_only, "memory": memory, "clock": clock, "slow": slow, "two": two,
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
