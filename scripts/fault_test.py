@@ -160,11 +160,11 @@ def two(work: Path, line: list[str]) -> list[str]:
 
 
 def memory(work: Path, line: list[str]) -> list[str]:
-    """At 60 MB more than what it has at its start the kernel kills it, or not if that is enough."""
+    """At 20 MB more than what it has at its start the kernel kills it."""
     group = Path("/sys/fs/cgroup/memory") / own_group() / f"redoseg-{os.getpid()}"
     group.mkdir()
     try:
-        (group / "memory.limit_in_bytes").write_text(str(60 << 20))
+        (group / "memory.limit_in_bytes").write_text(str(20 << 20))
 
         @contextmanager
         def limited() -> Iterator[None]:

@@ -9,8 +9,17 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from dead_process import of_a_dead_process
 from redoseg.errors import ModelError
-from redoseg.files import leftovers, read_json, write_aside, write_json
+from redoseg.files import (
+    aside_of,
+    leftovers,
+    read_json,
+    remove_leftovers,
+    write_aside,
+    write_folder_aside,
+    write_json,
+)
 from redoseg.models.weights import load_tensors, save_tensors
 from refusals import refusal
 
@@ -51,6 +60,32 @@ def test_what_was_there_survives_a_failed_write(tmp_path, error):
         write_aside(path, write)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, Killed])
+def test_a_folder_that_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path, error):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "old").touch()
+
+    def write(aside):
+        aside.mkdir()
+        (aside / "new").touch()
+        raise error
+
+    with pytest.raises(error):
+        write_folder_aside(tmp_path / "model", write)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "old"]
+
+
+def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
+    folder, file = (of_a_dead_process(tmp_path / name) for name in ("model", "run.json"))
+    (folder / "new").mkdir(parents=True)
+    file.touch()
+    others = [aside_of(tmp_path / "last.safetensors"), tmp_path / ".hidden", tmp_path / "notes.txt"]
+    for other in others:
+        other.touch()
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
 def test_leftovers_are_what_a_killed_write_leaves(tmp_path, monkeypatch):

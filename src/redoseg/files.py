@@ -70,9 +70,13 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
     """As `write_aside`, for a folder. If it is killed, `path` may be gone, but is never half there."""
     aside = aside_of(path)
     shutil.rmtree(aside, ignore_errors=True)
-    write(aside)
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(aside, path)
+    try:
+        write(aside)
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
 
 
 def paths_from(folder: Path, paths: Iterable[str]) -> list[str | None]:
@@ -97,6 +101,12 @@ def leftovers(folder: Path) -> list[Path]:
     """The files in `folder` that a killed `write_aside` has left. Of a process of another machine nobody here
     knows whether it lives: its files are left behind if they are an hour old."""
     return [file for file in asides(folder) if _is_left(file)]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files and folders in `folder` that killed writes have left."""
+    for left in leftovers(folder):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def _is_left(aside: Path) -> bool:

@@ -1,5 +1,6 @@
 """ONNX files: the same masks as PyTorch's at any size, whole or not there, with a note of what they are."""
 
+import errno
 import json
 import os
 import signal
@@ -134,6 +135,18 @@ def test_without_onnx_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplo
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "pip install 'redoseg[train]'; the model is saved without it" in record.message
+
+
+def test_a_full_disk_is_no_reason_to_go_without(tmp_path, monkeypatch, caplog):
+    """It passes; a model without mask.onnx would stay."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, "write_aside", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(network(), tmp_path / "model")
+    assert not caplog.records
 
 
 # The command

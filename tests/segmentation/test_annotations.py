@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 
 from redoseg import segment_files
 from redoseg.errors import ConfigError, DataError
+from redoseg.segmentation.annotations.own_text import NAME
 from redoseg.segmentation.annotations.shapes import run_lengths, shapes_in
 from refusals import refusal
 from shapes import BRIGHT, COLOURS, HEIGHT, WIDTH, asked, box, disc, overlap, photo, read, save
@@ -234,6 +235,17 @@ def test_annotations_replace_themselves_and_nothing_corrected(photos, tmp_path):
         assert file.read_text() == corrected
         segment_files(BRIGHT, [photos], out, config=asked(**options), overwrite=True)
         assert file.read_text() == made
+
+
+def test_a_note_that_a_full_disk_has_cut_off_spoils_no_other(photos, tmp_path):
+    options = {"annotations": ("labelme",)}
+    out = annotate(tmp_path, photos, **options)
+    noted = out / NAME
+    (out / "labelme" / "ring.json").unlink()
+    noted.write_text("".join(noted.read_text().splitlines(keepends=True)[:-1]) + "0123456789")
+    for _ in range(2):
+        annotate(tmp_path, photos, **options)
+    assert "0123456789" in noted.read_text().splitlines()
 
 
 def test_what_is_no_annotation_is_never_replaced(photos, tmp_path):

@@ -31,7 +31,7 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None, starts: S
     """Write a model's folder: config.json, model.safetensors, README.md, refining.json and mask.onnx.
     `masks` says in words which masks were learned from, for README.md; None: none. `starts` are the
     thresholds from which masks are refined (`label_free.calibration`); None: they are not known. If mask.onnx
-    can't be written it is left out, with a warning."""
+    can't be made it is left out, with a warning; OSError for what a disk refuses, which may pass."""
     f.save_pretrained(folder)
     if starts is not None:
         write_json(folder / REFINING, {"starts": list(starts)})
@@ -44,6 +44,8 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None, starts: S
     except ModuleNotFoundError as error:
         missing = missing_extra("writing mask.onnx", error)
         _log.warning("%s; the model is saved without it", missing or error)
+    except OSError:
+        raise
     except Exception as error:  # noqa: BLE001 - a run of days must not lose its model to an error here
         reason = " ".join(str(error).split())[:200]
         _log.warning("mask.onnx can't be written (%s); the model is saved without it", reason)

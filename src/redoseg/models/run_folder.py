@@ -16,7 +16,15 @@ from filelock import FileLock, Timeout
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
-from redoseg.files import asides, expanded, read_json, write_aside, write_folder_aside, write_json
+from redoseg.files import (
+    asides,
+    expanded,
+    read_json,
+    remove_leftovers,
+    write_aside,
+    write_folder_aside,
+    write_json,
+)  # fmt: skip
 
 _log = logging.getLogger("redoseg.models")
 
@@ -72,6 +80,7 @@ class RunFolder:
     def copy_to(self, folder: "RunFolder", changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Copy the run's files, but its lock, with what run.json says `changed`. That comes last, as it makes
         the folder a run."""
+        remove_leftovers(folder.path)  # of a copy that was cut off
         for piece in self.path.iterdir():
             if piece == self.description or piece.name.startswith("."):
                 continue

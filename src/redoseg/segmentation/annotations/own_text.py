@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from redoseg.files import write_aside
 
@@ -38,10 +39,18 @@ class OwnTexts:
         line = self._line(file, content)
         if line not in self._known:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with self._list.open("ab") as known:
-                known.write(f"{line}\n".encode(errors="surrogateescape"))
+            with self._list.open("ab+") as known:
+                known.write(self._break(known) + f"{line}\n".encode(errors="surrogateescape"))
             self._known.add(line)
         write_aside(file, lambda aside: aside.write_bytes(content))
+
+    @staticmethod
+    def _break(known: BinaryIO) -> bytes:
+        """What ends the last line where a full disk has cut it off."""
+        if not known.seek(0, os.SEEK_END):
+            return b""
+        known.seek(-1, os.SEEK_END)
+        return b"" if known.read(1) == b"\n" else b"\n"
 
     def _line(self, file: Path, content: bytes) -> str:
         digest = hashlib.blake2b(content, digest_size=8).hexdigest()
