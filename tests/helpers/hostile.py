@@ -7,6 +7,7 @@ error than a RedosegError, a message of several lines, a file that is changed or
 
 import csv
 import io
+import json
 import pickle
 import random
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -253,6 +255,93 @@ def a_model_folder(chance: random.Random, folder: Path) -> str:
     return done
 
 
+def an_onnx_file(chance: random.Random, folder: Path) -> str:
+    """ONNX files: damaged, of other graphs and shapes, with odd notes, with weights in files elsewhere."""
+    file = folder / "mask.onnx"
+    content = (a_model(folder.parent) / "mask.onnx").read_bytes()
+    changed = chance.random() < 0.8
+    file.write_bytes(other_graph(chance, content) if changed else damaged(chance, content))
+
+    def use() -> str:
+        segmenter = Segmenter.from_pretrained(file, device="cpu")
+        masks = segmenter(np.zeros((40, 48, 3), np.uint8))
+        assert masks.shape == (segmenter.n, 40, 48)
+        assert np.isfinite(masks).all()
+        return "read"
+
+    return unchanged(folder, lambda: or_refused(use))
+
+
+def other_graph(chance: random.Random, content: bytes) -> bytes:
+    """A sound ONNX file of something that is no mask network, or not the one that its note says."""
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    note = json.loads(model.metadata_props[0].value)
+    choice = chance.randrange(9)
+    if choice == 0:  # a note of other numbers
+        name = chance.choice(["n", "size", "starts", "version", "weights"])
+        values: list[Any] = [
+            None,
+            -1,
+            0,
+            1,
+            2,
+            3,
+            33,
+            1 << 40,
+            1e99,
+            "two",
+            [],
+            [0.5],
+            ["a"],
+            [2.0, -1.0],
+            {},
+        ]
+        note[name] = chance.choice(values)
+    elif choice == 1:
+        note.pop(chance.choice(["n", "size"]))
+    elif choice == 2:  # weights that are no numbers
+        tensor = graph.initializer[chance.randrange(len(graph.initializer))]
+        array = onnx.numpy_helper.to_array(tensor)
+        other = np.full(array.shape, chance.choice([np.nan, np.inf, 1e30, 0]), array.dtype, order="C")
+        tensor.CopyFrom(onnx.numpy_helper.from_array(other, tensor.name))
+    elif choice == 3:  # weights in a file elsewhere
+        tensor = graph.initializer[chance.randrange(len(graph.initializer))]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        where = chance.choice(["/etc/passwd", "../../../etc/passwd", "nowhere.bin", "mask.onnx"])
+        tensor.external_data.add(key="location", value=where)
+    elif choice == 4:
+        del graph.node[chance.randrange(len(graph.node))]
+    elif choice == 5:  # a result of other shape or kind
+        last = graph.node[-1]
+        last.output[0] = "before"
+        added: dict[str, dict[str, Any]] = {
+            "Cast": {"to": onnx.TensorProto.INT64},
+            "ReduceMean": {"keepdims": 0},
+            "Neg": {},
+            "GlobalAveragePool": {},
+        }
+        operation = chance.choice(sorted(added))
+        graph.node.append(onnx.helper.make_node(operation, ["before"], ["masks"], **added[operation]))
+        graph.output[0].type.tensor_type.ClearField("shape")
+        if operation == "Cast":
+            graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+    elif choice == 6:
+        graph.input[0].name = "pictures"
+        for node in graph.node:
+            node.input[:] = ["pictures" if name == "images" else name for name in node.input]
+    elif choice == 7:
+        graph.output[0].name = graph.node[-1].output[0] = "other"
+    else:  # images of one size only
+        shape = graph.input[0].type.tensor_type.shape
+        for dim in shape.dim[2:]:
+            dim.dim_value = 32
+    model.metadata_props[0].value = json.dumps(note)
+    written: bytes = model.SerializeToString()
+    return written
+
+
 def a_checkpoint(chance: random.Random, folder: Path) -> str:
     """Runs: damaged descriptions and checkpoints, hostile pickles."""
     run = folder / "run"
@@ -281,7 +370,7 @@ def a_run(base: Path) -> Path:
 
 KINDS: dict[str, Kind] = {
     "photos": a_photo, "archives": an_archive, "tables of splits": a_table, "masks": a_mask,
-    "models": a_model_folder, "runs": a_checkpoint,
+    "models": a_model_folder, "ONNX files": an_onnx_file, "runs": a_checkpoint,
 }  # fmt: skip
 
 

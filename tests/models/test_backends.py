@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import huggingface_hub
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -101,6 +103,56 @@ def test_half_precision_moves_masks_little():
 def test_a_gpu_that_isnt_there(model):
     with pytest.raises(ConfigError, match=r"--device cuda can't be used by this ONNX Runtime: use --backend"):
         OnnxBackend(model / "mask.onnx", device="cuda")
+
+
+def renamed_input(model):
+    model.graph.input[0].name = model.graph.node[0].input[0] = "pictures"
+
+
+def whole_numbers(model):
+    model.graph.node[-1].output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Cast", ["before"], ["masks"], to=onnx.TensorProto.INT64))
+    model.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+
+
+def one_size(model):
+    for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_value = 32
+
+
+def noted(**fields):
+    def change(model):
+        note = model.metadata_props[0]
+        note.value = json.dumps(json.loads(note.value) | fields)
+
+    return change
+
+
+def no_numbers(model):
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name == "head.bias")
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, np.nan, np.float32), "head.bias"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (renamed_input, "its graph isn't from images to masks of 2 regions"),
+        (whole_numbers, "its graph isn't from images to masks of 2 regions"),
+        (one_size, "it takes images of .* only"),
+        (noted(n=3), "its graph isn't from images to masks of 3 regions"),
+        (noted(n=0), "its note says 0 regions and a size of 32"),
+        (noted(size=33), "its note says 2 regions and a size of 33"),
+        (noted(starts=[]), "masks are refined from"),
+        (noted(starts=[0.5, 2.0]), "masks are refined from"),
+        (no_numbers, "the model's masks are no numbers"),
+    ],
+)
+def test_a_sound_onnx_file_that_is_no_such_network_is_one_line(model, tmp_path, change, said):
+    other = onnx.load(model / "mask.onnx")
+    change(other)
+    onnx.save(other, tmp_path / "mask.onnx")
+    with refusal(ModelError, match=said):
+        Segmenter.from_pretrained(tmp_path / "mask.onnx")(np.zeros((40, 48, 3), np.uint8))
 
 
 @pytest.mark.parametrize("damage", [b"", b"noise", "cut", "foreign"])

@@ -17,7 +17,7 @@ from redoseg.files import write_aside, write_json
 from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, REFINING, WEIGHTS, Card, sha256_of
 from redoseg.models.model import Model
 from redoseg.models.source import ModelFolder, ModelSource, RunCheckpoint, find_model
-from redoseg.models.weights import load_generators, save_generators
+from redoseg.models.weights import load_generators, save_generators, save_network
 from redoseg.networks.generator import RegionGenerator
 
 README = "README.md"
@@ -28,7 +28,7 @@ def pack(model: Model, card: Card, folder: Path, *, starts: Starts = None, gener
     """Write the model's files, if asked also its `generators`, and its card, which is returned. `starts`:
     where refining its masks starts; None if that is not known.
     ModelError if the model has no generators, or if they draw other pixels in half precision."""
-    model.f.save_pretrained(folder)
+    save_network(model.f, folder)
     (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model
     export_onnx(model.f, folder / ONNX, starts)
     files = [CONFIG, WEIGHTS, ONNX]

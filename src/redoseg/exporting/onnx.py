@@ -15,6 +15,7 @@ from redoseg.files import write_aside, write_json
 from redoseg.models.backends.onnx import INFO, OnnxBackend
 from redoseg.models.card import ONNX, REFINING
 from redoseg.models.source import tensors_digest
+from redoseg.models.weights import save_network
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
 
@@ -32,7 +33,7 @@ def save_model(f: MaskNetwork, folder: Path, masks: str | None = None, starts: S
     `masks` says in words which masks were learned from, for README.md; None: none. `starts` are the
     thresholds from which masks are refined (`label_free.calibration`); None: they are not known. If mask.onnx
     can't be made it is left out, with a warning; OSError for what a disk refuses, which may pass."""
-    f.save_pretrained(folder)
+    save_network(f, folder)
     if starts is not None:
         write_json(folder / REFINING, {"starts": list(starts)})
     if masks is not None:

@@ -17,6 +17,7 @@ from redoseg.errors import ModelError
 from redoseg.files import write_aside
 from redoseg.networks.build import build_generators
 from redoseg.networks.layers import Conv
+from redoseg.networks.mask import MaskNetwork
 
 _INFO = "redoseg"
 
@@ -27,6 +28,15 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], info: dict[str, Any]) -
     # safetensors' own save_file would, if killed, leave files under names that `leftovers` doesn't know.
     content = save(whole, {_INFO: json.dumps(info, allow_nan=False)})
     write_aside(path, lambda aside: aside.write_bytes(content))
+
+
+def save_network(f: MaskNetwork, folder: Path) -> None:
+    """Write config.json, model.safetensors and README.md, as `MaskNetwork.from_pretrained` reads them.
+    OSError for what a disk refuses, for which safetensors has an error of its own."""
+    try:
+        f.save_pretrained(folder)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path, prefixes: tuple[str, ...] = ("",)) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -220,6 +220,8 @@ class Segmenter:
             raise ModelError(
                 f"the model gave masks of shape {masks.shape} for {self.n} regions of {images.shape}"
             )
+        if not np.isfinite(masks).all():
+            raise ModelError("the model's masks are no numbers: its weights are damaged, or it never learned")
         return masks
 
     def restore(self, masks: Masks, size: tuple[int, int], photo: Image.Image | None = None) -> Masks:

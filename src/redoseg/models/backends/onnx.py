@@ -52,9 +52,8 @@ class OnnxBackend:
         try:
             session = self._open(self._threads)
             self.info: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map[INFO])
-            self.n, self.size = int(self.info["n"]), int(self.info["size"])
-            starts = self.info.get("starts")
-            self.starts = None if starts is None else tuple(float(threshold) for threshold in starts)
+            self.n, self.size, self.starts = _read_note(self.info)
+            _check_interface(session, self.n)
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
@@ -87,9 +86,13 @@ class OnnxBackend:
     def _masks(self, images: NDArray[np.float32], threads: int, square: bool) -> NDArray[np.float32]:
         if (threads, square) not in self._sessions:
             self._sessions[threads, square] = self._open(threads, self.size if square else None)
-        outputs: Sequence[NDArray[np.float32]] = self._sessions[threads, square].run(
-            [OUTPUT], {INPUT: images}
-        )
+        try:
+            outputs: Sequence[NDArray[np.float32]] = self._sessions[threads, square].run(
+                [OUTPUT], {INPUT: images}
+            )
+        except _UNREADABLE as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self._path} can't compute masks: it is damaged ({reason})") from error
         return outputs[0]
 
     @cached_property
@@ -107,6 +110,33 @@ class OnnxBackend:
             options.add_free_dimension_override_by_name(name, side)
         providers = [_CPU] if self._on_cpu else [_CUDA, _CPU]
         return onnxruntime.InferenceSession(self._path, options, providers=providers)
+
+
+def _read_note(info: dict[str, Any]) -> tuple[int, int, tuple[float, ...] | None]:
+    """n, size and starts. ValueError, LookupError or TypeError for what can't be meant."""
+    n, size, starts = int(info["n"]), int(info["size"]), info.get("starts")
+    if not 2 <= n <= 255 or not 32 <= size <= 1 << 14 or size % 4:
+        raise ValueError(f"its note says {n} regions and a size of {size}")
+    if starts is None:
+        return n, size, None
+    thresholds = tuple(float(threshold) for threshold in starts)
+    if not thresholds or not all(0 < threshold < 1 for threshold in thresholds):
+        raise ValueError(f"its note says that masks are refined from {thresholds}")
+    return n, size, thresholds
+
+
+def _check_interface(session: onnxruntime.InferenceSession, n: int) -> None:
+    """ValueError for a graph that doesn't map images of any size to masks of n regions."""
+    found = [
+        *((value.name, value.type, len(value.shape), value.shape[1:2]) for value in session.get_inputs()),
+        *((value.name, value.type, len(value.shape), value.shape[1:2]) for value in session.get_outputs()),
+    ]
+    kind = "tensor(float)"
+    if found != [(INPUT, kind, 4, [3]), (OUTPUT, kind, 4, [n])]:
+        raise ValueError(f"its graph isn't from {INPUT} to {OUTPUT} of {n} regions")
+    (images,) = session.get_inputs()
+    if any(isinstance(images.shape[axis], int) for axis in (0, 2, 3)):
+        raise ValueError(f"it takes images of {images.shape} only")
 
 
 def cores() -> int:
