@@ -108,3 +108,36 @@ def test_several_types_are_told(model, photo, command, tmp_path):
     found = command("segment", model, "photos", "--out", "out", "--type", "cutout", "mask", "--largest")
     assert found == (0, "1 photos, 0 left out: 1 masks, cut-outs in out\n", "")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["cutout", "mask"]
+
+
+def test_quiet_says_nothing_but_what_went_wrong(model, photo, tmp_path, command):
+    assert command("segment", model, "photos", "--out", "out", "--quiet") == (0, "", "")
+    (tmp_path / "photos" / "b.jpg").write_bytes(photo.read_bytes()[:300])
+    code, output, said = command("segment", model, "photos", "--out", "out", "--quiet")
+    assert (code, output) == (1, "")
+    assert said.count("\n") == 1
+    assert "b.jpg" in said
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(model, photo, monkeypatch, command):
+    monkeypatch.setattr("redoseg.cli.terminal._EVERY", 0)
+    code, output, said = command("segment", model, "photos", "--out", "out")
+    assert (code, said) == (0, "segmenting: 1 of 1\n")
+    assert output == "1 photos, 0 left out: 1 masks in out\n"
+
+
+def test_a_shell_can_complete_it(tmp_path):
+    """What docs/segment.md shows: after `redoseg segm`, bash offers the verb."""
+    script = subprocess.run(
+        [sys.executable, "-m", "redoseg", "--tyro-print-completion", "bash"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    (tmp_path / "complete.sh").write_text(script)
+    ask = (
+        "source complete.sh; spec=$(complete -p redoseg); function=${spec##*-F }; function=${function%% *};"
+        "COMP_WORDS=(redoseg segm); COMP_CWORD=1; COMP_LINE='redoseg segm'; COMP_POINT=12; $function;"
+        'echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["segment"], done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from redoseg.cli.early import check_data
-from redoseg.cli.terminal import Cache, Json, errors, output
+from redoseg.cli.terminal import Cache, Json, errors, output, progress_of
 from redoseg.errors import ConfigError, missing_extra
 
 if TYPE_CHECKING:
@@ -99,15 +99,11 @@ def _check_writing(name: Name, size: int, **scoring: object) -> None:
 
 def _write(name: Name, data: tuple[str, ...], out: Path, size: int, seed: int, overwrite: bool) -> int:
     """Write the masks; the exit code."""
-    from rich.progress import Progress
-
     from redoseg.baselines.write import write_masks
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(name, total=None)
+    with progress_of(name) as show:
         report = write_masks(
-            name, data, out, size=size, seed=seed, overwrite=overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            name, data, out, size=size, seed=seed, overwrite=overwrite, progress=show
         )  # fmt: skip
     for photo, reason in report.failed:
         errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
@@ -127,19 +123,12 @@ def _open_and_score(
     cache: Path | None,
 ) -> tuple[dict[str, str], "BaselineReport"]:
     """The names of the data and of the split, and the scores."""
-    from rich.progress import Progress
-
     from redoseg.baselines.score import score_baseline
     from redoseg.data.dataset import open_dataset
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("bringing photos to size", total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        dataset = open_dataset(data, size=size, cache=cache, progress=progress)
+    with progress_of("bringing photos to size") as show:
+        dataset = open_dataset(data, size=size, cache=cache, progress=show)
         scored, images = dataset.split_to_score(split)
-        bar.update(task, description=name, completed=0, total=None)
-        report = score_baseline(name, images, most=most, seed=seed, progress=progress)
-        return {"data": dataset.name, "split": scored}, report
+    with progress_of(name) as show:
+        report = score_baseline(name, images, most=most, seed=seed, progress=show)
+    return {"data": dataset.name, "split": scored}, report

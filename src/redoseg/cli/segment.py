@@ -1,5 +1,6 @@
 """The action segment: a mask for every photo."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import tyro
 
 from redoseg.cli.options import by_group
 from redoseg.cli.streams import through_files
-from redoseg.cli.terminal import Device, Weights, errors
+from redoseg.cli.terminal import Device, Weights, errors, progress_of
 from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
 from redoseg.files import same_file
@@ -50,6 +51,7 @@ def segment(
     csv: Path | None = None,
     overwrite: bool = False,
     ray: str | None = None,
+    quiet: bool = False,
 ) -> int:
     """Write masks of photos, cut-outs or overlays, at the photos' own size.
 
@@ -72,27 +74,35 @@ def segment(
             only unchanged ones of its own are; what is no mask never is.
         ray: Share the work among the machines of a Ray cluster, by its address; auto: the one that this
             machine is part of; local: processes of this machine. All must see the same files.
+        quiet: Say nothing but what went wrong.
     """
     options: dict[str, Any] = {
         "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
         "refine": refine, "refine_size": refine_size,
     }  # fmt: skip
     _check_together(inputs, out, config, json, csv)
+    if quiet:
+        logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
         run = _on_ray(ray, model, options) if ray else _here(model, options)
         run = partial(run, streams.inputs, streams.out, config=config, overwrite=overwrite)
         with _listing(json, csv) as (each, failure):
-            report = streams.named(_run(partial(run, each=streams.naming(each))))
+            report = streams.named(_run(partial(run, each=streams.naming(each)), quiet))
             for name, reason in report.failed:
                 failure(name, reason)
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if not quiet:
+        place = "standard output" if streams.writes else str(out)
+        print(_summary(report, config, place), file=sys.stderr if json or streams.writes else sys.stdout)
+    return 1 if report.failed else 0
+
+
+def _summary(report: "SegmentReport", config: SegmentConfig, place: str) -> str:
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
     made = f"{report.written} {', '.join(MADE[type] for type in config.types)}"
-    where = sys.stderr if json or streams.writes else sys.stdout
-    print(f"{photos}: {made} in {'standard output' if streams.writes else out}{failed}", file=where)
-    return 1 if report.failed else 0
+    return f"{photos}: {made} in {place}{failed}"
 
 
 def _check_together(
@@ -107,17 +117,20 @@ def _check_together(
         raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")
 
 
-def _run(run: Callable[..., "SegmentReport"]) -> "SegmentReport":
-    """What `run` reports, with a bar of its progress; after Ctrl-C a line says how far it came."""
-    from rich.progress import Progress
+def _run(run: Callable[..., "SegmentReport"], quiet: bool) -> "SegmentReport":
+    """What `run` reports, its progress shown; after Ctrl-C a line says how far it came."""
+    photos = 0
+    with progress_of("segmenting", quiet=quiet) as show:
 
-    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("segmenting", total=None)
+        def progress(done: int, total: int) -> None:
+            nonlocal photos
+            photos = done
+            show(done, total)
+
         try:
-            return run(progress=lambda done, total: bar.update(task, completed=done, total=total))
+            return run(progress=progress)
         except KeyboardInterrupt:
-            done = int(bar.tasks[task].completed)
-            errors.print(f"redoseg: stopped: {done} photos are done, the same command begins anew")
+            errors.print(f"redoseg: stopped: {photos} photos are done, the same command begins anew")
             raise
 
 

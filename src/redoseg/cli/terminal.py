@@ -4,7 +4,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -61,6 +62,30 @@ def lines_on_stderr() -> Iterator[list[str]]:
     finally:
         log.removeHandler(lines)
         log.setLevel(level)
+
+
+Progress = Callable[[int, int], None]
+"""Takes how many are done, of how many."""
+
+_EVERY = 10.0  # seconds between two lines
+
+
+@contextmanager
+def progress_of(what: str, *, quiet: bool = False) -> Iterator[Progress]:
+    """What shows the progress of `what`: a bar on a terminal; elsewhere a line now and then."""
+    from rich.progress import Progress as Bar
+
+    with Bar(console=errors, transient=True, disable=quiet or not errors.is_terminal) as bar:
+        task, said = bar.add_task(what, total=None), time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal said
+            bar.update(task, completed=done, total=total)
+            if not (quiet or errors.is_terminal) and time.monotonic() - said >= _EVERY:
+                said = time.monotonic()
+                print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+
+        yield show
 
 
 _interrupts: list[int] = []  # that this command line has had
