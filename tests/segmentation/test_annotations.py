@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from dead_process import of_a_dead_process
 from redoseg import segment_files
 from redoseg.errors import ConfigError, DataError
 from redoseg.segmentation.annotations.own_text import NAME
@@ -246,6 +247,17 @@ def test_a_note_that_a_full_disk_has_cut_off_spoils_no_other(photos, tmp_path):
     for _ in range(2):
         annotate(tmp_path, photos, **options)
     assert "0123456789" in noted.read_text().splitlines()
+
+
+def test_what_a_killed_call_was_writing_is_removed(photos, tmp_path):
+    options = {"annotations": ("coco", "labelme", "yolo")}
+    out = annotate(tmp_path, photos, **options)
+    names = ("coco.json", "labelme/disc.json", "yolo/labels/disc.txt", "yolo/data.yaml")
+    torn = [of_a_dead_process(out / name) for name in names]
+    for file in torn:
+        file.write_text("half")
+    annotate(tmp_path, photos, **options)
+    assert not any(file.exists() for file in torn)
 
 
 def test_what_is_no_annotation_is_never_replaced(photos, tmp_path):

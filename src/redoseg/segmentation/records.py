@@ -7,6 +7,7 @@ from pathlib import Path
 
 from redoseg.config.segment import SegmentConfig
 from redoseg.figures.own_png import check_replaceable
+from redoseg.files import leftovers_of
 from redoseg.segmentation.annotations import formats
 from redoseg.segmentation.annotations.own_text import OwnTexts, is_annotation
 from redoseg.segmentation.annotations.places import COCO, YAML, check_texts
@@ -34,10 +35,10 @@ class Records:
             self._table = MeasuredTable(config.measurements)
         self._coco: dict[str, tuple[dict[str, object], list[str]]] = {}
         check_texts([(job.name, file) for job in jobs for form, file in job.texts if form == "yolo"])
-        files = [file for job in jobs for _, file in job.texts]
-        files += [out / COCO] * config.writes_coco + [out / YAML] * ("yolo" in config.annotations)
+        self._files = [file for job in jobs for _, file in job.texts]
+        self._files += [out / COCO] * config.writes_coco + [out / YAML] * ("yolo" in config.annotations)
         check_replaceable(
-            files, overwrite=overwrite, own=self._texts.is_own, kind=is_annotation, what="an annotation"
+            self._files, overwrite=overwrite, own=self._texts.is_own, kind=is_annotation, what="an annotation"
         )
 
     def job_of(self, written: WrittenMask) -> MaskJob:
@@ -77,6 +78,8 @@ class Records:
             self._texts.write(self._out / COCO, formats.coco_lines(photos, self._names))
         if "yolo" in self._config.annotations and self._written:
             self._texts.write(self._out / YAML, [formats.yolo_yaml(self._names)])
+        for file in leftovers_of(self._files):  # of an earlier call that was killed
+            file.unlink(missing_ok=True)
 
 
 def _seen_from(folder: Path, job: MaskJob) -> str:
