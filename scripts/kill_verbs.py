@@ -71,16 +71,15 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="redoseg-kills-") as folder:
-        tallies = kill_all(Path(folder), options.kills, random.Random(options.seed), options.only)
+        tallies = kill_all(Path(folder), options)
     for verb, tally in tallies.items():
         print(f"{verb}: {tally.kills} kills, ended {tally.ended} times, {len(tally.differences)} differences")
-    if options.json is not None:
-        counts = {verb: dataclasses.asdict(tally) for verb, tally in tallies.items()}
-        write_json(options.json, {"seed": options.seed, "verbs": counts})
     return int(any(tally.differences for tally in tallies.values()))
 
 
-def kill_all(folder: Path, kills: int, chance: random.Random, only: list[str] | None) -> dict[str, Tally]:
+def kill_all(folder: Path, options: argparse.Namespace) -> dict[str, Tally]:
+    """What became of each verb; after every end of one, the counts so far are written to --json."""
+    only, chance = options.only, random.Random(options.seed)
     make_photos(folder / "photos")
     verbs = {verb: line for verb, line in lines(folder).items() if not only or verb in ("train", *only)}
     for verb, line in verbs.items():
@@ -92,11 +91,14 @@ def kill_all(folder: Path, kills: int, chance: random.Random, only: list[str] | 
     for verb in tallies:
         print(f"{verb}: {seconds[verb]:.1f} s undisturbed", flush=True)
         compare(folder, verb, tallies[verb])
-    while sum(tally.kills for tally in tallies.values()) < kills:
-        verb = min(tallies, key=lambda verb: tallies[verb].kills)
+    while sum(tally.kills for tally in tallies.values()) < options.kills:
+        verb = min(tallies, key=lambda verb: tallies[verb].kills * seconds[verb])  # as much time for each
         carry_through(folder, verbs[verb], seconds[verb], chance, tallies[verb])
         compare(folder, verb, tallies[verb])
         print(f"{verb}: {tallies[verb].kills} kills, ended {tallies[verb].ended} times", flush=True)
+        if options.json is not None:
+            counts = {verb: dataclasses.asdict(tally) for verb, tally in tallies.items()}
+            write_json(options.json, {"seed": options.seed, "verbs": counts})
     return tallies
 
 
@@ -144,9 +146,9 @@ def finish(line: list[str]) -> float:
 def carry_through(folder: Path, line: list[str], seconds: float, chance: random.Random, tally: Tally) -> None:
     """The verb to its end, killed some times on its way."""
     photos = fingerprint(folder / "photos")
-    for _ in range(chance.randint(1, 6)):
+    for _ in range(chance.randint(1, 12)):
         process = sitting(line)
-        process.join(chance.uniform(0, seconds))
+        process.join(chance.uniform(0, 0.8 * seconds))  # later ones have less to do
         if process.exitcode is not None:
             break
         os.kill(process.pid or 0, signal.SIGKILL)
