@@ -66,7 +66,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000, help="how many in all")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments")
-    parser.add_argument("--only", nargs="*", help="these verbs (all)")
+    parser.add_argument("--only", nargs="*", choices=lines(Path()), help="these verbs (all)")
     parser.add_argument("--json", type=Path, help="a file for the counts")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -150,6 +150,8 @@ def carry_through(folder: Path, line: list[str], seconds: float, chance: random.
         process = sitting(line)
         process.join(chance.uniform(0, 0.8 * seconds))  # later ones have less to do
         if process.exitcode is not None:
+            if process.exitcode:
+                tally.differences.append(f"a sitting ended with {process.exitcode}")
             break
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()

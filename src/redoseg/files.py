@@ -72,11 +72,11 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         write(aside)
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    shutil.rmtree(path, ignore_errors=True)
+    os.replace(aside, path)
 
 
 def paths_from(folder: Path, paths: Iterable[str]) -> list[str | None]:

@@ -106,6 +106,7 @@ def test_a_network_without_pyramid_is_exported_too(tmp_path):
 def test_a_graph_computes_what_the_one_that_pytorch_traced_does(name, tmp_path):
     """Bit for bit: the files of these two were written by PyTorch's own exporter."""
     folder = shipped_folder(name)
+    assert onnx.load(folder / "mask.onnx").producer_name == "pytorch"
     traced = OnnxBackend(folder / "mask.onnx")
     export_onnx(MaskNetwork.from_pretrained(folder), tmp_path / "mask.onnx")
     for shape in [(1, 32, 32), (3, 36, 52), (2, 64, 64)]:

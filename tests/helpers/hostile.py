@@ -8,6 +8,7 @@ error than a RedosegError, a message of several lines, a file that is changed or
 import csv
 import io
 import json
+import math
 import pickle
 import random
 import shutil
@@ -259,13 +260,13 @@ def an_onnx_file(chance: random.Random, folder: Path) -> str:
     """ONNX files: damaged, of other graphs and shapes, with odd notes, with weights in files elsewhere."""
     file = folder / "mask.onnx"
     content = (a_model(folder.parent) / "mask.onnx").read_bytes()
-    changed = chance.random() < 0.8
+    changed, sides = chance.random() < 0.8, chance.choice([(40, 48), (32, 32)])
     file.write_bytes(other_graph(chance, content) if changed else damaged(chance, content))
 
     def use() -> str:
         segmenter = Segmenter.from_pretrained(file, device="cpu")
-        masks = segmenter(np.zeros((40, 48, 3), np.uint8))
-        assert masks.shape == (segmenter.n, 40, 48)
+        masks = segmenter(np.zeros((*sides, 3), np.uint8))
+        assert masks.shape == (segmenter.n, *sides)
         assert np.isfinite(masks).all()
         return "read"
 
@@ -280,24 +281,9 @@ def other_graph(chance: random.Random, content: bytes) -> bytes:
     choice = chance.randrange(9)
     if choice == 0:  # a note of other numbers
         name = chance.choice(["n", "size", "starts", "version", "weights"])
-        values: list[Any] = [
-            None,
-            -1,
-            0,
-            1,
-            2,
-            3,
-            33,
-            1 << 40,
-            1e99,
-            "two",
-            [],
-            [0.5],
-            ["a"],
-            [2.0, -1.0],
-            {},
-        ]
-        note[name] = chance.choice(values)
+        numbers: list[Any] = [-1, 0, 1, 2, 3, 33, 1 << 40, 1e99, math.inf, 10**400]
+        others: list[Any] = [None, "two", [], [0.5], ["a"], [2.0], [10**400], {}]
+        note[name] = chance.choice(numbers + others)
     elif choice == 1:
         note.pop(chance.choice(["n", "size"]))
     elif choice == 2:  # weights that are no numbers
@@ -337,7 +323,7 @@ def other_graph(chance: random.Random, content: bytes) -> bytes:
         shape = graph.input[0].type.tensor_type.shape
         for dim in shape.dim[2:]:
             dim.dim_value = 32
-    model.metadata_props[0].value = json.dumps(note)
+    model.metadata_props[0].value = "[" * 100_000 if chance.random() < 0.02 else json.dumps(note)
     written: bytes = model.SerializeToString()
     return written
 

@@ -29,6 +29,7 @@ def test_bfloat16_gradients_point_where_float32_ones_do(recipe):
     [
         ("default", 4, COMPILER),
         ("paper", 5, TRACER),  # falls to two regions in two ways: two graphs for each update
+        ("authors", 5, TRACER),
     ],
 )
 def test_a_compiled_step_is_one_graph_that_is_compiled_once(recipe, batch, compiler):

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as state
 from safetensors.torch import save_file
 
 from masknetworks import images, masks_of, network
@@ -133,6 +134,26 @@ def no_numbers(model):
     bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, np.nan, np.float32), "head.bias"))
 
 
+def transposed(model):
+    """What fits at no size."""
+    for node in model.graph.node:
+        if node.op_type == "Transpose":
+            del node.attribute[0].ints[:]
+            node.attribute[0].ints.extend([0, 1, 2])
+
+
+def test_want_of_memory_is_not_put_down_to_the_model(model, monkeypatch):
+    backend = OnnxBackend(model / "mask.onnx")
+
+    def full(*_):
+        raise state.Fail("[ONNXRuntimeError] : 1 : FAIL : bfc_arena.cc: Failed to allocate memory")
+
+    for key in backend._sessions:
+        backend._sessions[key] = cast(Any, SimpleNamespace(run=full))
+    with pytest.raises(MemoryError, match="allocate"):
+        backend(np.zeros((1, 3, 36, 52), np.float32))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -140,19 +161,22 @@ def no_numbers(model):
         (whole_numbers, "its graph isn't from images to masks of 2 regions"),
         (one_size, "it takes images of .* only"),
         (noted(n=3), "its graph isn't from images to masks of 3 regions"),
-        (noted(n=0), "its note says 0 regions and a size of 32"),
-        (noted(size=33), "its note says 2 regions and a size of 33"),
+        (noted(n=0), "its graph isn't from images to masks of 0 regions"),
+        (noted(size=33), "it states 2 regions and images of 33 pixels"),
+        (noted(size=float("inf")), "is no mask network of redoseg, or it is damaged"),
         (noted(starts=[]), "masks are refined from"),
         (noted(starts=[0.5, 2.0]), "masks are refined from"),
         (no_numbers, "the model's masks are no numbers"),
+        (transposed, "mask.onnx can't compute masks"),
     ],
 )
-def test_a_sound_onnx_file_that_is_no_such_network_is_one_line(model, tmp_path, change, said):
+@pytest.mark.parametrize("sides", [(32, 32), (40, 48)])
+def test_a_sound_onnx_file_that_is_no_such_network_is_one_line(model, tmp_path, change, said, sides):
     other = onnx.load(model / "mask.onnx")
     change(other)
     onnx.save(other, tmp_path / "mask.onnx")
     with refusal(ModelError, match=said):
-        Segmenter.from_pretrained(tmp_path / "mask.onnx")(np.zeros((40, 48, 3), np.uint8))
+        Segmenter.from_pretrained(tmp_path / "mask.onnx")(np.zeros((*sides, 3), np.uint8))
 
 
 @pytest.mark.parametrize("damage", [b"", b"noise", "cut", "foreign"])

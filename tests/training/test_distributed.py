@@ -72,7 +72,7 @@ def test_two_processes_learn_what_one_does(data, tmp_path, options, no_model):
         assert ours["region_sizes"] == pytest.approx(theirs["region_sizes"], abs=1e-2)
 
 
-@pytest.mark.parametrize("worlds", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("worlds", [(1, 2), (2, 1), pytest.param((2, 4), marks=pytest.mark.slow)])
 def test_a_run_goes_on_with_another_number_of_processes(data, tmp_path, worlds, no_model):
     config = tiny(data, tmp_path / "broken", **GENTLE)
     for world, steps in zip(worlds, (2, 4), strict=True):

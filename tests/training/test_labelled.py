@@ -286,9 +286,15 @@ def test_tries_with_a_folder_are_semi_supervised_runs(data, few, tmp_path):
 # A run
 
 
-def test_interrupted_it_ends_as_unbroken(data, few, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        {"n": 3, "f_jitter": 0.5, "f_jitter_fade": 3, "d_updates": 2},
+    ],
+)
+def test_interrupted_it_ends_as_unbroken(data, few, tmp_path, monkeypatch, options):
     """Across a restart, too."""
-    options = {"n": 3, "f_jitter": 0.5, "f_jitter_fade": 3, "d_updates": 2}
     collapse_at(monkeypatch, (0, 3))
     unbroken = trained(tiny(data, tmp_path / "unbroken", labelled=few, **options))
     config = tiny(data, tmp_path / "broken", labelled=few, **options)

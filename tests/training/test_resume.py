@@ -488,7 +488,7 @@ def test_all_of_the_state_is_in_the_file(two):
 
 
 def test_ctrl_c_while_the_model_is_written_stops_once_it_is(data, tmp_path, monkeypatch):
-    """The exporter catches Ctrl-C for its own ends: the run would go on as if nobody had asked."""
+    """It is noted meanwhile, and then done."""
 
     def save_model(f, folder, *given):
         signal.raise_signal(signal.SIGINT)

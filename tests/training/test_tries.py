@@ -241,7 +241,10 @@ def test_where_all_fail_the_last_says_why(data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("seed", "step", "how"),
-    [(3, 1, "train"), (4, 2, "resume"), (4, 3, "resume")],
+    [
+        *((3, 1, "train"), (4, 2, "train"), (4, 3, "resume")),
+        *(pytest.param(4, step, how, marks=pytest.mark.slow) for step, how in ((3, "train"), (1, "resume"))),
+    ],
 )
 def test_stopped_in_a_try_or_after_the_choice(data, tmp_path, monkeypatch, chosen, seed, step, how):
     run = RunFolder(tmp_path / "run")

@@ -76,16 +76,14 @@ def segment(
             machine is part of; local: processes of this machine. All must see the same files.
         quiet: Say nothing but what went wrong.
     """
-    options: dict[str, Any] = {
-        "checkpoint": checkpoint, "weights": weights, "device": device, "backend": backend, "edges": edges,
-        "refine": refine, "refine_size": refine_size,
-    }  # fmt: skip
+    options: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
+    options |= {"backend": backend, "edges": edges, "refine": refine, "refine_size": refine_size}
     _check_together(inputs, out, config, json, csv)
     if quiet:
         logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
-        run = _on_ray(ray, model, options) if ray else _here(model, options)
-        run = partial(run, streams.inputs, streams.out, config=config, overwrite=overwrite)
+        begin = _on_ray(ray, model, options) if ray else _here(model, options)
+        run = partial(begin, streams.inputs, streams.out, config=config, overwrite=overwrite)
         with _listing(json, csv) as (each, failure):
             report = streams.named(_run(partial(run, each=streams.naming(each)), quiet))
             for name, reason in report.failed:
@@ -93,12 +91,12 @@ def segment(
     for name, reason in report.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if not quiet:
-        place = "standard output" if streams.writes else str(out)
-        print(_summary(report, config, place), file=sys.stderr if json or streams.writes else sys.stdout)
+        print(_summary(report, config, out), file=sys.stderr if json or streams.writes else sys.stdout)
     return 1 if report.failed else 0
 
 
-def _summary(report: "SegmentReport", config: SegmentConfig, place: str) -> str:
+def _summary(report: "SegmentReport", config: SegmentConfig, out: Path) -> str:
+    place = "standard output" if str(out) == "-" else out
     failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
     photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
     made = f"{report.written} {', '.join(MADE[type] for type in config.types)}"

@@ -94,7 +94,7 @@ _interrupts: list[int] = []  # that this command line has had
 @contextmanager
 def interrupts_noted() -> Iterator[None]:
     """In this context Ctrl-C does what it does, and `was_interrupted` knows of it. A library that is cut off
-    by it, while it is imported or exports a network, may raise an error of its own instead."""
+    by it, while it is imported, may raise an error of its own instead."""
     _interrupts.clear()
     before = signal.getsignal(signal.SIGINT)
 

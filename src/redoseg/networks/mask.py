@@ -72,9 +72,11 @@ class PyramidPooling(nn.Module):
 
 
 def _pooling_matrices(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices (4, K, side) that average over the windows of each level, (4, side, K) that resize bilinearly.
-    As in the authors' code, windows are floor(side / level) long, and there are as many as fit; this isn't
-    adaptive pooling. K is the largest possible number of windows: surplus ones get no weight in resizing."""
+    """Matrices (4, K, side) that average over the windows of each level, (4, side, K) that resize
+    bilinearly. As in the authors' code, windows are floor(side / level) long, and there are as many as
+    fit; this isn't adaptive pooling. (At sides of 41, 47, 55 and some others a count is one too few by
+    rounding; as networks were trained and exported with that, it stays.) K is the largest possible number
+    of windows: surplus ones get no weight in resizing."""
     pixel = torch.arange(side, device=like.device, dtype=like.dtype)
     k = torch.arange(2 * max(PYRAMID_LEVELS) - 1, device=like.device, dtype=like.dtype)
     level = torch.stack([like.new_full((1, 1), level) for level in PYRAMID_LEVELS])  # no copy to wait for

@@ -71,6 +71,8 @@ class Records:
 
     def close(self) -> None:
         """Write what is one file for all photos, unless there are none. OSError."""
+        for file in leftovers_of(self._files):  # of an earlier call that was killed
+            file.unlink(missing_ok=True)
         if self._table is not None:
             self._table.close()
         if self._coco:
@@ -78,8 +80,6 @@ class Records:
             self._texts.write(self._out / COCO, formats.coco_lines(photos, self._names))
         if "yolo" in self._config.annotations and self._written:
             self._texts.write(self._out / YAML, [formats.yolo_yaml(self._names)])
-        for file in leftovers_of(self._files):  # of an earlier call that was killed
-            file.unlink(missing_ok=True)
 
 
 def _seen_from(folder: Path, job: MaskJob) -> str:

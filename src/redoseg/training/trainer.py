@@ -88,7 +88,7 @@ class Trainer:
                 self._stop_if_asked()
         with self.interrupts, self.console.status("writing the model"):
             self._finish()
-        if self.group.any(self.interrupts.asked):  # `save_model` would make a warning of it
+        if self.group.any(self.interrupts.asked):  # `interrupts` has only noted it
             raise KeyboardInterrupt
 
     def _finished(self) -> bool:

@@ -25,11 +25,12 @@ BATCH, HEIGHT, WIDTH = "batch", "height", "width"
 
 _TOGETHER = 2  # images that a thread takes at once: more fall out of its cache
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_UNREADABLE = (
+_REFUSED = (
     *(state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
     *(state.NoModel, state.NoSuchFile, state.NotImplemented, state.RuntimeException),
-    *(ValueError, LookupError, TypeError),
 )
+_UNREADABLE = (*_REFUSED, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
+_NO_MEMORY = ("allocate memory", "bad_alloc", "bfc_arena")  # what ONNX Runtime's errors then speak of
 
 
 class OnnxBackend:
@@ -84,15 +85,17 @@ class OnnxBackend:
         return np.concatenate(list(spread(lambda part: self._masks(part, 1, square), parts)))
 
     def _masks(self, images: NDArray[np.float32], threads: int, square: bool) -> NDArray[np.float32]:
-        if (threads, square) not in self._sessions:
-            self._sessions[threads, square] = self._open(threads, self.size if square else None)
         try:
+            if (threads, square) not in self._sessions:
+                self._sessions[threads, square] = self._open(threads, self.size if square else None)
             outputs: Sequence[NDArray[np.float32]] = self._sessions[threads, square].run(
                 [OUTPUT], {INPUT: images}
             )
-        except _UNREADABLE as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{self._path} can't compute masks: it is damaged ({reason})") from error
+        except _REFUSED as error:
+            reason = " ".join(str(error).split())
+            if any(words in reason for words in _NO_MEMORY):
+                raise MemoryError(reason) from error
+            raise ModelError(f"{self._path} can't compute masks ({reason[:200]})") from error
         return outputs[0]
 
     @cached_property
@@ -113,10 +116,8 @@ class OnnxBackend:
 
 
 def _read_note(info: dict[str, Any]) -> tuple[int, int, tuple[float, ...] | None]:
-    """n, size and starts. ValueError, LookupError or TypeError for what can't be meant."""
+    """n, size and starts. ValueError, LookupError, TypeError or ArithmeticError for what can't be meant."""
     n, size, starts = int(info["n"]), int(info["size"]), info.get("starts")
-    if not 2 <= n <= 255 or not 32 <= size <= 1 << 14 or size % 4:
-        raise ValueError(f"its note says {n} regions and a size of {size}")
     if starts is None:
         return n, size, None
     thresholds = tuple(float(threshold) for threshold in starts)
