@@ -1,6 +1,7 @@
 """Settings that hold for every test, and what many of them begin with."""
 
 import gc
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,10 @@ from tinyruns import photos, tiny, trained
 
 # Networks here are tiny: threads would wait for one another longer than they work.
 torch.set_num_threads(1)
+
+# Ctrl-C is tested as in a shell's foreground: what a script begins with & has it ignored.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hundreds of runs end here, and each would refine its 64 images for the verdict.
 verdict._REFINED = 2

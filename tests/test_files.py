@@ -62,7 +62,7 @@ def test_what_was_there_survives_a_failed_write(tmp_path, error):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("error", [OSError, Killed])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_a_folder_that_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path, error):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "old").touch()

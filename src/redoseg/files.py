@@ -72,7 +72,7 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         write(aside)
-    except BaseException:
+    except (Exception, KeyboardInterrupt):
         shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)

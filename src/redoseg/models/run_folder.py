@@ -24,7 +24,7 @@ from redoseg.files import (
     write_aside,
     write_folder_aside,
     write_json,
-)  # fmt: skip
+)
 
 _log = logging.getLogger("redoseg.models")
 
