@@ -195,18 +195,22 @@ def without_times(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(one: RunFolder, other: RunFolder) -> Iterator[str]:
-    """Each difference in a line. The lock, left from the last sitting, names a process and not the run."""
+    """Each difference in a line."""
+    return folder_differences(one.path, other.path, file_differences)
+
+
+def folder_differences(
+    one: Path, other: Path, compare: Callable[[Path, Path], Iterator[str]]
+) -> Iterator[str]:
+    """Each difference in a line: files that are in one only, and what `compare` says of those in both. The
+    lock, left from the last sitting, names a process and nothing else."""
     ones, others = (
-        {
-            file.relative_to(run.path)
-            for file in run.path.rglob("*")
-            if file.is_file() and file.name != ".lock"
-        }
-        for run in (one, other)
+        {file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+        for folder in (one, other)
     )
     yield from (f"{name} is in one run only" for name in sorted(ones ^ others))
     for name in sorted(ones & others):
-        yield from (f"{name}: {what}" for what in file_differences(one.path / name, other.path / name))
+        yield from (f"{name}: {what}" for what in compare(one / name, other / name))
 
 
 def file_differences(one: Path, other: Path) -> Iterator[str]:

@@ -17,7 +17,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -32,7 +31,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from kill_test import file_differences
+from kill_test import file_differences, folder_differences
 from PIL import Image
 
 from redoseg.automation import auto
@@ -114,21 +113,13 @@ def lines(folder: Path) -> dict[str, list[str]]:
     """A command line for each verb. Those after `auto` need the undisturbed run of `train`."""
     photos, run = str(folder / "photos"), str(folder / "unbroken" / "train")
     work, cache = folder / "work", ["--cache", str(folder / "cache")]
+    distil = [*DISTIL.split(), *cache]
     asked = ["--type", "mask", "cutout", "--annotations", "coco", "labelme"]
     asked += ["--csv", str(work / "segment" / "masks.csv")]
     return {
         "train": ["train", photos, "--out", str(work / "train"), *TRAIN.split(), *cache],
         "auto": ["auto", photos, "--out", str(work / "auto"), "--threads", "1", "--device", "cpu", *cache],
-        "distill": [
-            "distill",
-            run,
-            "--out",
-            str(work / "distill"),
-            "--data",
-            photos,
-            *DISTIL.split(),
-            *cache,
-        ],
+        "distill": ["distill", run, "--out", str(work / "distill"), "--data", photos, *distil],
         "segment": ["segment", run, photos, "--out", str(work / "segment"), *asked],
     }
 
@@ -153,7 +144,7 @@ def carry_through(folder: Path, line: list[str], seconds: float, chance: random.
             if process.exitcode:
                 tally.differences.append(f"a sitting ended with {process.exitcode}")
             break
-        os.kill(process.pid or 0, signal.SIGKILL)
+        process.kill()
         process.join()
         tally.kills += 1
         if fingerprint(folder / "photos") != photos:
@@ -215,24 +206,19 @@ def fingerprint(folder: Path) -> str:
 
 
 def differences(one: Path, other: Path) -> Iterator[str]:
-    """Each difference between two folders in a line. Locks name a process."""
-    ones, others = (
-        {file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
-        for folder in (one, other)
-    )
-    yield from (f"{name} is in one only" for name in sorted(ones ^ others))
-    for name in sorted(ones & others):
-        if (
-            name.name == ".redoseg-written"
-        ):  # what was written twice may be noted twice, and half a line is none
-            if not {*(one / name).read_text().splitlines()} <= {*(other / name).read_text().splitlines()}:
-                yield f"{name}: its lines"
-        elif name.suffix == ".json":
-            contents = (json_without_times(folder / name) for folder in (one, other))
-            if next(contents) != next(contents):
-                yield f"{name}: its content"
-        else:
-            yield from (f"{name}: {what}" for what in file_differences(one / name, other / name))
+    """Each difference between two folders in a line."""
+    return folder_differences(one, other, _compared)
+
+
+def _compared(one: Path, other: Path) -> Iterator[str]:
+    if one.name == ".redoseg-written":  # a file written twice may be noted twice, and half a line is none
+        if not {*one.read_text().splitlines()} <= {*other.read_text().splitlines()}:
+            yield "its lines"
+    elif one.suffix == ".json":
+        if json_without_times(one) != json_without_times(other):
+            yield "its content"
+    else:
+        yield from file_differences(one, other)
 
 
 def json_without_times(file: Path) -> Any:

@@ -15,7 +15,7 @@ from redoseg.files import (
     aside_of,
     leftovers,
     read_json,
-    remove_leftovers,
+    remove,
     write_aside,
     write_folder_aside,
     write_json,
@@ -84,7 +84,7 @@ def test_what_killed_writes_left_is_removed_and_nothing_else(tmp_path):
     others = [aside_of(tmp_path / "last.safetensors"), tmp_path / ".hidden", tmp_path / "notes.txt"]
     for other in others:
         other.touch()
-    remove_leftovers(tmp_path)
+    remove(leftovers(tmp_path))
     assert sorted(tmp_path.iterdir()) == sorted(others)
 
 

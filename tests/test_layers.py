@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-PACKAGE = Path(__file__).resolve().parents[1] / "src" / "redoseg"
+PACKAGE = TESTS.parent / "src" / "redoseg"
 
 LEVELS = {
     0: "cores errors version",

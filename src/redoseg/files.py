@@ -72,7 +72,7 @@ def write_folder_aside(path: Path, write: Callable[[Path], object]) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         write(aside)
-    except (Exception, KeyboardInterrupt):
+    except (Exception, KeyboardInterrupt):  # tests' imitation of kill -9 is neither
         shutil.rmtree(aside, ignore_errors=True)
         raise
     shutil.rmtree(path, ignore_errors=True)
@@ -103,10 +103,10 @@ def leftovers(folder: Path) -> list[Path]:
     return [file for file in asides(folder) if _is_left(file)]
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the files and folders in `folder` that killed writes have left."""
-    for left in leftovers(folder):
-        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files, and folders with all that is in them. Files may be gone already. OSError."""
+    for path in paths:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_left(aside: Path) -> bool:

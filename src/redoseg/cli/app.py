@@ -22,6 +22,10 @@ from redoseg.cli.usage import parse
 from redoseg.errors import ElsewhereError, RedosegError, missing_extra
 from redoseg.version import __version__
 
+_CUT_OFF = (ImportError, AttributeError, NameError, RuntimeError, SystemError)
+"""What libraries raise instead of KeyboardInterrupt where Ctrl-C comes in the middle of their import: the
+first two were seen. Without Ctrl-C they are passed on."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 all went well, 1 an error (one line), 2 bad usage, 130 Ctrl-C."""
@@ -30,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with interrupts_noted(), lines_on_stderr() as to_be_known:
         try:
             code, trouble = _main(arguments)
-        except Exception:
-            # After Ctrl-C in the middle of an import, libraries raise anything: Import- and AttributeError
-            # were seen. Without Ctrl-C nothing is caught here.
+        except _CUT_OFF:
             if not was_interrupted():
                 raise
             code, trouble = 1, ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import tyro
 
 from redoseg.cli.early import check_data
-from redoseg.cli.terminal import Cache, Json, errors, output, progress_of
+from redoseg.cli.terminal import Cache, Json, counted, output, print_failed, progress_of
 from redoseg.errors import ConfigError, missing_extra
 
 if TYPE_CHECKING:
@@ -102,14 +102,9 @@ def _write(name: Name, data: tuple[str, ...], out: Path, size: int, seed: int, o
     from redoseg.baselines.write import write_masks
 
     with progress_of(name) as show:
-        report = write_masks(
-            name, data, out, size=size, seed=seed, overwrite=overwrite, progress=show
-        )  # fmt: skip
-    for photo, reason in report.failed:
-        errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
-    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
-    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
-    print(f"{photos}: {report.written} masks in {out}{failed}")
+        report = write_masks(name, data, out, size=size, seed=seed, overwrite=overwrite, progress=show)
+    print_failed(report)
+    print(counted(report, "masks", out))
     return 1 if report.failed else 0
 
 

@@ -13,7 +13,7 @@ import tyro
 
 from redoseg.cli.options import by_group
 from redoseg.cli.streams import through_files
-from redoseg.cli.terminal import Device, Weights, errors, progress_of
+from redoseg.cli.terminal import Device, Weights, counted, errors, print_failed, progress_of
 from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
 from redoseg.files import same_file
@@ -88,19 +88,12 @@ def segment(
             report = streams.named(_run(partial(run, each=streams.naming(each)), quiet))
             for name, reason in report.failed:
                 failure(name, reason)
-    for name, reason in report.failed:
-        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    print_failed(report)
     if not quiet:
-        print(_summary(report, config, out), file=sys.stderr if json or streams.writes else sys.stdout)
+        place = "standard output" if streams.writes else out
+        made = counted(report, ", ".join(MADE[type] for type in config.types), place)
+        print(made, file=sys.stderr if json or streams.writes else sys.stdout)
     return 1 if report.failed else 0
-
-
-def _summary(report: "SegmentReport", config: SegmentConfig, out: Path) -> str:
-    place = "standard output" if str(out) == "-" else out
-    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
-    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
-    made = f"{report.written} {', '.join(MADE[type] for type in config.types)}"
-    return f"{photos}: {made} in {place}{failed}"
 
 
 def _check_together(

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,9 @@ from rich.console import Console
 from redoseg.data.quiet import pillow_silenced
 
 if TYPE_CHECKING:
+    from redoseg.data.cache import Report
     from redoseg.evaluation.evaluate import Evaluation
+    from redoseg.segmentation.written import SegmentReport
 
 Weights = Literal["ema", "raw"]
 """Of a run's mask networks: the moving average, or what the optimiser moves."""
@@ -64,18 +66,15 @@ def lines_on_stderr() -> Iterator[list[str]]:
         log.setLevel(level)
 
 
-Progress = Callable[[int, int], None]
-"""Takes how many are done, of how many."""
-
 _EVERY = 10.0  # seconds between two lines
 
 
 @contextmanager
-def progress_of(what: str, *, quiet: bool = False) -> Iterator[Progress]:
+def progress_of(what: str, *, quiet: bool = False) -> Iterator["Report"]:
     """What shows the progress of `what`: a bar on a terminal; elsewhere a line now and then."""
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress
 
-    with Bar(console=errors, transient=True, disable=quiet or not errors.is_terminal) as bar:
+    with Progress(console=errors, transient=True, disable=quiet or not errors.is_terminal) as bar:
         task, said = bar.add_task(what, total=None), time.monotonic()
 
         def show(done: int, total: int) -> None:
@@ -115,6 +114,19 @@ def interrupts_noted() -> Iterator[None]:
 def was_interrupted() -> bool:
     """Whether Ctrl-C has been pressed since this command line was begun."""
     return bool(_interrupts)
+
+
+def print_failed(report: "SegmentReport") -> None:
+    """A line for each photo that has no mask, and why."""
+    for photo, reason in report.failed:
+        errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+def counted(report: "SegmentReport", what: str, place: object) -> str:
+    """How many photos there were, and how much of `what` was made of them."""
+    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
+    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
+    return f"{photos}: {report.written} {what} in {place}{failed}"
 
 
 def print_scores(evaluation: "Evaluation") -> None:

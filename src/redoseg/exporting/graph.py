@@ -35,7 +35,7 @@ class _Graph:
         return output
 
     def keep(self, name: str, values: Tensor | NDArray[Any] | float) -> str:
-        """A constant, kept once under its name."""
+        """A constant under its name, float64 as float32; the first one of a name stays."""
         array = values.detach().numpy() if isinstance(values, Tensor) else np.asarray(values)
         if array.dtype == np.float64:
             array = array.astype(np.float32)

@@ -19,8 +19,9 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.files import (
     asides,
     expanded,
+    leftovers,
     read_json,
-    remove_leftovers,
+    remove,
     write_aside,
     write_folder_aside,
     write_json,
@@ -80,7 +81,7 @@ class RunFolder:
     def copy_to(self, folder: "RunFolder", changed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Copy the run's files, but its lock, with what run.json says `changed`. That comes last, as it makes
         the folder a run."""
-        remove_leftovers(folder.path)  # of a copy that was cut off
+        remove(leftovers(folder.path))  # of a copy that was cut off
         for piece in self.path.iterdir():
             if piece == self.description or piece.name.startswith("."):
                 continue
@@ -120,8 +121,7 @@ class RunFolder:
             self.verdict.unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
         for folder in (self.path, self.checkpoints, self.samples):
-            for left in asides(folder):  # nobody else writes here: the run is locked
-                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            remove(asides(folder))  # nobody else writes here: the run is locked
 
     def config(self) -> TrainConfig:
         """The run's options. ModelError if run.json can't be read."""

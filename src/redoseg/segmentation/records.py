@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redoseg.config.segment import SegmentConfig
 from redoseg.figures.own_png import check_replaceable
-from redoseg.files import leftovers_of
+from redoseg.files import leftovers_of, remove
 from redoseg.segmentation.annotations import formats
 from redoseg.segmentation.annotations.own_text import OwnTexts, is_annotation
 from redoseg.segmentation.annotations.places import COCO, YAML, check_texts
@@ -71,8 +71,7 @@ class Records:
 
     def close(self) -> None:
         """Write what is one file for all photos, unless there are none. OSError."""
-        for file in leftovers_of(self._files):  # of an earlier call that was killed
-            file.unlink(missing_ok=True)
+        remove(leftovers_of(self._files))  # of an earlier call that was killed
         if self._table is not None:
             self._table.close()
         if self._coco:

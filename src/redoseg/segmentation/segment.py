@@ -22,7 +22,7 @@ from redoseg.data.formats import IMAGE_SUFFIXES
 from redoseg.data.images import decoding
 from redoseg.errors import DataError
 from redoseg.figures.own_png import check_replaceable
-from redoseg.files import expanded, leftovers_of, write_aside
+from redoseg.files import expanded, leftovers_of, remove, write_aside
 from redoseg.segmentation.annotations.shapes import shapes_in
 from redoseg.segmentation.measuring import measure
 from redoseg.segmentation.objects import Objects, box_of, find_objects
@@ -130,8 +130,7 @@ def segment_jobs(
                     each(result)
             if progress is not None:
                 progress(written + len(failed), len(jobs))
-    for file in leftovers_of(file for _, file in pictures):  # of a worker or an earlier call that was killed
-        file.unlink(missing_ok=True)
+    remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
     return SegmentReport(written, failed, left_out)
 
 

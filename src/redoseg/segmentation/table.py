@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from redoseg.errors import ConfigError
-from redoseg.files import aside_of, leftovers_of
+from redoseg.files import aside_of, leftovers_of, remove
 from redoseg.segmentation.measuring import COLUMNS as OF_OBJECTS
 from redoseg.segmentation.written import WrittenMask
 
@@ -51,8 +51,7 @@ class Table:
             return
         self._stream.close()
         os.replace(self.aside, self.file)
-        for file in leftovers_of([self.file]):  # of a call that was killed
-            file.unlink(missing_ok=True)
+        remove(leftovers_of([self.file]))  # of a call that was killed
 
 
 class MaskTable(Table):

@@ -1,7 +1,6 @@
 """Downloads a set: its files are fetched, verified and unpacked, and each is there whole or not at all."""
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from redoseg.data.download.catalogue import DownloadableSet, RemoteFile
 from redoseg.data.download.fetch import Fetcher, NoRoomError, compute_sum, disk_full, matches_sum
 from redoseg.data.download.unpack import unpack
 from redoseg.errors import DataError, ModelError
-from redoseg.files import leftovers, read_json, write_json
+from redoseg.files import leftovers, read_json, remove, write_json
 
 DOWNLOADS = "downloads"
 SUMS = "checksums.json"
@@ -24,8 +23,7 @@ def download(data: DownloadableSet, root: Path, fetcher: Fetcher) -> list[str]:
     """
     folder = root / data.name
     (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
-    for left in (*leftovers(folder), *leftovers(folder / DOWNLOADS)):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    remove([*leftovers(folder), *leftovers(folder / DOWNLOADS)])
     failures = []
     for file in data.files:
         try:

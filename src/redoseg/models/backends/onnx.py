@@ -128,16 +128,13 @@ def _read_note(info: dict[str, Any]) -> tuple[int, int, tuple[float, ...] | None
 
 def _check_interface(session: onnxruntime.InferenceSession, n: int) -> None:
     """ValueError for a graph that doesn't map images of any size to masks of n regions."""
-    found = [
-        *((value.name, value.type, len(value.shape), value.shape[1:2]) for value in session.get_inputs()),
-        *((value.name, value.type, len(value.shape), value.shape[1:2]) for value in session.get_outputs()),
-    ]
-    kind = "tensor(float)"
+    values, kind = [*session.get_inputs(), *session.get_outputs()], "tensor(float)"
+    found = [(value.name, value.type, len(value.shape), value.shape[1:2]) for value in values]
     if found != [(INPUT, kind, 4, [3]), (OUTPUT, kind, 4, [n])]:
         raise ValueError(f"its graph isn't from {INPUT} to {OUTPUT} of {n} regions")
-    (images,) = session.get_inputs()
-    if any(isinstance(images.shape[axis], int) for axis in (0, 2, 3)):
-        raise ValueError(f"it takes images of {images.shape} only")
+    images = values[0].shape  # [B, 3, H, W]: names where any number will do
+    if any(isinstance(images[axis], int) for axis in (0, 2, 3)):
+        raise ValueError(f"it takes images of {images} only")
 
 
 def cores() -> int:
