@@ -25,7 +25,7 @@ from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
 from redoseg.errors import ConfigError, DataError, DivergenceError
-from redoseg.files import read_json
+from redoseg.files import asides, read_json
 from redoseg.label_free.verdict import Verdict
 from redoseg.models.weights import load_tensors
 from redoseg.segmentation.plan import plan_jobs
@@ -273,6 +273,7 @@ def test_killed_at_a_write_to_its_folder_it_ends_with_equal_masks(data, done, tm
                 killed.append(writes[-1].name)
     assert "auto.json" in killed
     assert len({*killed}) > 3
+    assert not asides(out)
     ours = AutoFolder(out)
     for folder, other in ((ours.masks, done.masks), (ours.cutouts, done.cutouts)):
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {

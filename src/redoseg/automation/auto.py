@@ -26,7 +26,7 @@ from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
 from redoseg.errors import DataError, DivergenceError
-from redoseg.files import write_aside, write_json
+from redoseg.files import asides, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import MaskJob, plan_jobs
@@ -87,6 +87,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
     if without:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():
+        remove(asides(folder.path))  # nobody else writes here: what a killed sitting left of its page or table
         report = _begin(config, folder, console)
         if "verdict" in report:
             say(console, f"{folder.path} is finished: nothing is made anew")
