@@ -1,11 +1,12 @@
 """`redoseg auto` on folders that stand for other people's: does it find the object, and know when it hasn't?
 
-python benchmarks/folders.py DATA OUT [--only NAME ...] [--keep results/folders]
+python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
 photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
-bare background, and halves of photos of four sets. Afterwards the model is scored on the masks of the set's
-split `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with all students' scores.
+bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
+of the same 300, scored on whole windows; with --centred only centred squares are learned. Afterwards the model
+is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with all students' scores.
 """
 
 import argparse
@@ -22,11 +23,13 @@ from typing import Any
 from PIL import Image
 
 import redoseg
+from redoseg.automation import auto as automation
 from redoseg.files import read_json, write_json
 
 SETS = {"butterflies-300": "butterflies128", "faces-300": "lfw128", "flowers-300": "flowers64"}
 WHOLE = {"butterflies-all": "butterflies128", "faces-all": "lfw128", "flowers-all": "flowers64"}
-ARCHIVES = SETS | WHOLE
+WIDE = {"butterflies-wide": "butterflies128", "faces-wide": "lfw128"}
+ARCHIVES = SETS | WHOLE | WIDE
 EMPTY = {
     "background-300": ("birds128", "butterflies128"),
     "mixed-300": ("birds128", "butterflies128", "lfw128", "flowers64"),
@@ -43,26 +46,34 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=[*ARCHIVES, *EMPTY], help="these folders (all but the whole sets)"
     )
+    parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
     options = parser.parse_args()
     names = options.only or [*SETS, *EMPTY]
     make_folders(options.data, options.out / "photos")
+    if options.centred:
+        automation.SQUARES = 1
     for name in names:
         if name in WHOLE:
             make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
-        found = run(name, options.data, options.out)
+        if name in WIDE:
+            make_wide(options.data / f"{WIDE[name]}.tar", options.out / "photos" / name, name)
+        found = run(name, options.data, options.out, "-centred" if options.centred else "")
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
             flush=True,
         )
         if options.keep is not None:
-            write_json(options.keep / f"{name}.json", found)
+            kept = f"{name}-centred" if options.centred else name
+            write_json(options.keep / f"{kept}.json", found)
 
 
-def run(name: str, data: Path, out: Path) -> dict[str, Any]:
+def run(name: str, data: Path, out: Path, ending: str) -> dict[str, Any]:
     """What `auto` found in one folder, how long it took in this call, and what that is worth by the masks of
     `val`."""
-    config = redoseg.AutoConfig(data=(str(out / "photos" / name),), out=out / "runs" / name, threads=1)
+    config = redoseg.AutoConfig(
+        data=(str(out / "photos" / name),), out=out / "runs" / f"{name}{ending}", threads=1
+    )
     begun = time.monotonic()
     found = redoseg.auto(config)
     report = read_json(config.out / "auto.json")
@@ -74,15 +85,16 @@ def run(name: str, data: Path, out: Path) -> dict[str, Any]:
     }  # fmt: skip
     if name not in ARCHIVES:
         return result
-    archive = data / f"{ARCHIVES[name]}.tar"
-    scores = redoseg.evaluate(config.out, archive, device="cpu").as_dict()
-    rows = {row: scores[row] for row in ("as_written", "per_dataset", "fixed_mask", "disc")}
-    students = {
-        student: redoseg.evaluate(config.out / "students" / student, archive, device="cpu").as_dict()[
-            "as_written"
-        ]
-        for student in found.students
-    }
+    wide = name in WIDE
+    archive = out / "photos" / f"{name}-val" if wide else data / f"{ARCHIVES[name]}.tar"
+    row = "whole" if wide else "as_written"
+
+    def scored(model: Path) -> dict[str, Any]:
+        return redoseg.evaluate(model, archive, device="cpu", whole=wide).as_dict()
+
+    scores = scored(config.out)
+    rows = {row: scores[row] for row in (row, "as_written", "per_dataset", "fixed_mask", "disc")}
+    students = {student: scored(config.out / "students" / student)[row] for student in found.students}
     return result | {"images": scores["images"], "scores": rows, "students_as_written": students}
 
 
@@ -120,6 +132,41 @@ def make_whole(archive: Path, out: Path) -> None:
             (out / f"{stem.replace('/', '_')}{suffix}").write_bytes(content)
 
 
+def make_wide(archive: Path, out: Path, name: str) -> None:
+    """Windows of 3:2 of the 300 photos of a set, and, in another folder, of `val` with its masks."""
+    draw = random.Random(name)
+    base = next(one for one, packed in SETS.items() if packed == archive.stem)
+    if out.exists():
+        return
+    out.mkdir(parents=True)
+    for file in sorted((out.parent / base).iterdir()):
+        _window(Image.open(file).convert("RGB"), draw.random()).save(out / f"{file.stem}.png")
+    val = out.parent / f"{name}-val"
+    with tarfile.open(archive) as tar:
+        members = {member.name: member for member in tar.getmembers() if member.isfile()}
+        masked = sorted(one for one in members if "/masks/" in one)
+        of_val = {*_names(archive, "val")}
+        for mask in masked:
+            stem = Path(mask.split("/masks/")[1]).with_suffix("").as_posix()
+            if stem in of_val:
+                photo_name = next(
+                    one for one in members if one.split("/images/")[-1].rsplit(".", 1)[0] == stem
+                )
+                place = draw.random()
+                for kind, member in (("images", photo_name), ("masks", mask)):
+                    picture = Image.open(io.BytesIO(_content(tar, members[member])))
+                    file = val / kind / f"{stem.replace('/', '_')}.png"
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    _window(picture, place).save(file)
+
+
+def _window(picture: Image.Image, place: float) -> Image.Image:
+    """Two thirds of its height, from `place`, 0 above to 1 below."""
+    height = picture.height * 2 // 3
+    top = round(place * (picture.height - height))
+    return picture.crop((0, top, picture.width, top + height))
+
+
 def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterator[Image.Image]:
     """Corners of a third of a photo's side, or halves from anywhere, at 128 pixels."""
     with tarfile.open(archive) as tar:
@@ -138,10 +185,14 @@ def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterato
 
 
 def _training_names(archive: Path) -> list[str]:
+    return _names(archive, "train")
+
+
+def _names(archive: Path, split: str) -> list[str]:
     with tarfile.open(archive) as tar:
         table = next(member for member in tar.getmembers() if member.name.endswith("splits.csv"))
         rows = csv.DictReader(io.StringIO(_content(tar, table).decode()))
-        return [row["name"] for row in rows if row["split"] == "train"]
+        return [row["name"] for row in rows if row["split"] == split]
 
 
 def _files(archive: Path) -> Iterator[tuple[str, str, bytes]]:

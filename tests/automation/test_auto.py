@@ -370,8 +370,8 @@ def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
 @pytest.mark.parametrize(("minutes", "first", "later"), [(None, 300, 600), (1e-6, 60, 60)])
 def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
     config = config_of(data, tmp_path / "run", minutes=minutes)
-    split = open_dataset(config.data, size=64, cache=config.cache).split("train")
-    plan = make_plan(config, split, torch.device("cpu"))
+    dataset = open_dataset(config.data, size=64, cache=config.cache)
+    plan = make_plan(config, dataset, torch.device("cpu"))
     assert (plan.first_steps, plan.steps, plan.first_images, plan.batch) == (first, later, 25, 12)
     assert {"disc": "first:disc", "boxes": "first:boxes"}.items() <= plan.starts.items()
     assert plan.minutes > 0

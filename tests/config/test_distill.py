@@ -50,6 +50,7 @@ def test_a_students_run_is_described_by_its_own_options(teacher):
         lr=3e-3,
         weight_decay=2e-3,
         log_every=70,
+        squares=5,
     )
     described = config.described_as(teacher)
     mine = {name: getattr(described, name) for name in TRAIN - REDO_ONLY}
@@ -57,7 +58,7 @@ def test_a_students_run_is_described_by_its_own_options(teacher):
         "data": ("photos",), "out": Path("student"), "n": 3, "size": 64, "batch": 9, "steps": 2000,
         "minutes": 2.5, "seed": 1, "f_width": 24, "f_blocks": 6, "f_pyramid": False, "lr_f": 3e-3,
         "lr_f_warmup": 0, "weight_decay_f": 2e-3, "ema_half_life": 10_000.0, "flip": True,
-        "resize": "antialias", "eval_every": 500, "sample_every": 500, "save_every": 250,
+        "squares": 5, "resize": "antialias", "eval_every": 500, "sample_every": 500, "save_every": 250,
         "collapse_below": 0.02, "collapse_variation": 1e-4, "collapse_every": 70,
         "best_by": "per_image", "device": "auto", "precision": "bfloat16", "compile": "off", "threads": None,
         "cache": Path("c"), "mnist": Path("m"), "blur": (0.0, 0.0, 0.5, 0.5),

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.page import masks_page
-from redoseg.automation.plan import make_plan, student_options
+from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
@@ -87,7 +87,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
     if without:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():
-        remove(asides(folder.path))  # nobody else writes here: what a killed sitting left of its page or table
+        remove(asides(folder.path))  # of a sitting that was killed: nobody else writes here
         report = _begin(config, folder, console)
         if "verdict" in report:
             say(console, f"{folder.path} is finished: nothing is made anew")
@@ -108,7 +108,9 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
 
 def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
     """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays."""
-    described = TrainConfig.of(data=config.data, out=config.out, size=config.size, cache=config.cache)
+    described = TrainConfig.of(
+        data=config.data, out=config.out, size=config.size, cache=config.cache, squares=SQUARES
+    )
     dataset = open_for_run(described, console)
     photos, data = dataset.split("train"), dataset.describe()
     begun = folder.read()
@@ -129,7 +131,7 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
     if len(photos) < FEW:
         say(console, f"warning: {len(photos)} photos are few to learn from: some hundreds are better")
     with console.status("timing this machine"):
-        plan = make_plan(config, photos, pick_device(config.device))
+        plan = make_plan(config, dataset, pick_device(config.device))
     say(
         console,
         f"{len(photos)} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
@@ -163,7 +165,7 @@ def _teach(
         )
     for number in range(2, 1 + plan.rounds):
         name = f"round-{number}"
-        student(name, folder.student(last), steps=plan.steps, doubtful=0.2)
+        student(name, folder.student(last), steps=plan.steps, doubtful=0.2, squares=plan.squares)
         if scores[name] <= scores[last]:
             break
         last = name

@@ -98,7 +98,7 @@ class Plan:
     """`starts`: what teaches the first students, by name. `first_images` and `first_steps`: how many photos
     they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
-    of it should take."""
+    of it should take. `squares` of each photo that isn't square are learned from after the first students."""
 
     starts: dict[str, str]
     first_images: int
@@ -107,6 +107,7 @@ class Plan:
     rounds: int
     batch: int
     minutes: float
+    squares: int = 1
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -10,7 +10,7 @@ import torch
 from redoseg.automation.folder import Plan
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
-from redoseg.data.dataset import Split, open_data
+from redoseg.data.dataset import Dataset, Split, open_data
 from redoseg.data.sampler import evenly_spaced
 from redoseg.distillation.first_labels import PREFIX, SOURCES
 from redoseg.label_free.signals import label_free_score, measure
@@ -22,6 +22,9 @@ from redoseg.tensors import to_tensor
 from redoseg.training.mask_learner import MaskLearner
 
 MANY = 1_500  # photos from which the students learn for longer
+SQUARES = 3
+"""Of photos that aren't square, from which later students learn: at the ends of the long side lie heads and
+tails. The first labels look for an object in the middle, so the first students learn from centred squares."""
 _BATCH, _WIDTH, _BLOCKS = 32, 8, 4
 _LEAST = 60  # steps of a student, however little time there is
 _OVERHEAD = 1.25  # of the time that steps and refining take: scores, pictures, files
@@ -37,9 +40,10 @@ def student_options() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def make_plan(config: AutoConfig, photos: Split, device: torch.device) -> Plan:
+def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Plan:
     """The plan for these photos on this machine: with the same `config.minutes` a faster one learns for more
     steps."""
+    photos, squares = dataset.split("train"), len(dataset.training)
     starts = {name: f"{PREFIX}{name}" for name in SOURCES} | _shipped_start(config, device)
     first_images, rounds = min(len(photos), 600), 3
     first_steps, steps = 300, 1_200 if len(photos) >= MANY else 600
@@ -47,7 +51,7 @@ def make_plan(config: AutoConfig, photos: Split, device: torch.device) -> Plan:
 
     def seconds(first: int, later: int) -> float:
         training = step * (first * len(starts) + later * (rounds - 1))
-        refining = refined * (first_images * len(starts) + len(photos) * rounds)
+        refining = refined * (first_images * len(starts) + squares * rounds)
         return _OVERHEAD * (training + refining)
 
     if config.minutes is not None and seconds(first_steps, steps) > 60 * config.minutes:
@@ -55,7 +59,8 @@ def make_plan(config: AutoConfig, photos: Split, device: torch.device) -> Plan:
         share = max(0.0, 60 * config.minutes - fixed) / (seconds(first_steps, steps) - fixed)
         first_steps, steps = (max(_LEAST, round(share * number)) for number in (first_steps, steps))
     batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
-    return Plan(starts, first_images, first_steps, steps, rounds, batch, seconds(first_steps, steps) / 60)
+    minutes, each = seconds(first_steps, steps) / 60, 1 if dataset.sides is None else SQUARES
+    return Plan(starts, first_images, first_steps, steps, rounds, batch, minutes, each)
 
 
 def _shipped_start(config: AutoConfig, device: torch.device) -> dict[str, str]:

@@ -9,7 +9,7 @@ import tyro
 
 from redoseg.config.checks import Config
 from redoseg.config.markers import MAY_CHANGE, POSITIVE, Bound, Group, at_least, from_0_to
-from redoseg.config.train import SIZE, Compile, Precision, TrainConfig
+from redoseg.config.train import SIZE, SQUARES, Compile, Precision, TrainConfig
 from redoseg.errors import ConfigError
 
 CONFIDENT = Bound("it must be at least 0 and below 1", lambda value: 0 <= value < 1)
@@ -77,6 +77,9 @@ class DistillConfig(Config):
     calibrate: Annotated[bool, Group.TEACHER] = True
     """Let RUN's object end where its outline fits the images best, in place of where its mask is a half."""
 
+    squares: Annotated[int, SQUARES, Group.DATA] = 1
+    """Squares of each photo to learn from, 1, 3 or 5: the centred one, or so many along its long side, from
+    end to end. Photos that are nearly square have one."""
     flip: Annotated[bool, Group.DATA] = True
     """Mirror training images at random."""
     shift: Annotated[float, from_0_to(0.5), Group.SEEN] = 0.1
@@ -161,7 +164,8 @@ class DistillConfig(Config):
 
 _SAME = (
     "data", "out", "size", "batch", "steps", "minutes", "seed", "f_width", "f_blocks", "ema_half_life",
-    "flip", "eval_every", "save_every", "device", "precision", "compile", "threads", "cache", "mnist",
+    "flip", "squares", "eval_every", "save_every", "device", "precision", "compile", "threads", "cache",
+    "mnist",
 )  # fmt: skip
 """Options that mean the same of a student as of a run of `redoseg train`. `lr` and `shift` don't."""
 

@@ -26,6 +26,7 @@ Compile = Literal["auto", "graphs", "on", "off"]
 Box = tuple[float, float, float, float]
 
 SIZE = Bound("use 32, 64, 128 or 256", (32, 64, 128, 256).__contains__)
+SQUARES = Bound("use 1, 3 or 5", (1, 3, 5).__contains__)
 LABELLED = Bound(
     "give a number of images, at least 1, or a folder with masks/",
     lambda text: not re.fullmatch(r"\s*|[+-].*|0+", text),
@@ -165,6 +166,9 @@ class TrainConfig(Config):
 
     resize: Annotated[Literal["antialias", "nearest"], Group.DATA] = "antialias"
     """How photos are brought to --size."""
+    squares: Annotated[int, SQUARES, Group.DATA] = 1
+    """Squares of each photo to learn from, 1, 3 or 5: the centred one, or so many along its long side, from
+    end to end. Photos that are nearly square have one."""
 
     collapse_below: Annotated[float, NOT_NEGATIVE, Group.GAME] = 0.01
     """The run starts again if a region covers less than this share, on average over a fixed set of images."""

@@ -18,6 +18,7 @@ from redoseg.data.images import Resize
 from redoseg.data.native.sources import check_source, list_source
 from redoseg.data.photos import cache_keys, fingerprints, open_photos
 from redoseg.data.scenes import REGIONS, open_scenes
+from redoseg.data.sides import open_sides
 from redoseg.errors import DataError
 from redoseg.files import expanded
 
@@ -60,7 +61,8 @@ class Dataset:
     `name` is what the sources are called. `splits` holds 'train', 'val' and 'test' first, as far as they
     exist. `fingerprint` (32 hex digits) is the same wherever the images lie and with or without masks, and
     another one when the content of an image, a split or the size differs; `former` is what redoseg 0.2 wrote
-    for it. `skipped` names each file that was left out, with the reason.
+    for it. `skipped` names each file that was left out, with the reason. `sides` are squares beside the
+    centred ones of the training photos, where they were asked for.
     """
 
     name: str
@@ -70,6 +72,13 @@ class Dataset:
     fingerprint: str
     skipped: Sequence[str] = field(default=())
     former: str = ""
+    sides: Split | None = None
+
+    @property
+    def training(self) -> Split:
+        """What is learned from: the split 'train' and, behind it, `sides`. DataError as `split`."""
+        centred = self.split("train")
+        return centred if self.sides is None else UnionSplit([("", centred), ("", self.sides)])
 
     def split(self, name: str) -> Split:
         """The split of that name; DataError, which lists the others, if there is none."""
@@ -109,6 +118,7 @@ def open_dataset(
     cache: Path | None = None,
     mnist: Path | None = None,
     resize: Resize = "antialias",
+    squares: int = 1,
     progress: Report | None = None,
 ) -> Dataset:
     """Open data sets as one: folders, archives and single images, and sets in their owners' form (`lfw:DIR`,
@@ -117,8 +127,9 @@ def open_dataset(
     Photos and masks are brought to `size` x `size` pixels once and kept in `cache` (None: the user's cache
     folder); meanwhile `progress` is called with (files done, files in all). `n`, from 2 to 255, is the number
     of regions that labels may name. `mnist` is a folder with MNIST's digits for drawn scenes (None:
-    scikit-learn's). `resize` is how photos are made smaller. DataError, in one line that says what to do, if
-    the data can't be opened.
+    scikit-learn's). `resize` is how photos are made smaller. `squares` (1, 3 or 5) of each training photo
+    that isn't nearly square are there to learn from (`Dataset.training`). DataError, in one line that says
+    what to do, if the data can't be opened.
     """
     sources = [data] if isinstance(data, str | Path) else list(data)
     names = [str(source) for source in sources]
@@ -126,7 +137,8 @@ def open_dataset(
         raise DataError(f"nothing to open: {len(sources)} data sets, --size {size}, --n {n}")
     if set(names) & REGIONS.keys():
         return _open_scenes(names, size, n, mnist)
-    return _open_folders(sources, size, n, resize, expanded(cache) if cache else default_cache(), progress)
+    folder = expanded(cache) if cache else default_cache()
+    return _open_folders(sources, size, n, resize, squares, folder, progress)
 
 
 def check_sources(data: Sequence[str | Path]) -> None:
@@ -148,6 +160,7 @@ def open_data(
         cache=config.cache,
         mnist=config.mnist,
         resize=config.resize,
+        squares=config.squares,
         progress=progress,
     )
 
@@ -168,7 +181,13 @@ def _open_scenes(data: Sequence[str], size: int, n: int, mnist: Path | None) -> 
 
 
 def _open_folders(
-    data: Sequence[str | Path], size: int, n: int, resize: Resize, folder: Path, report: Report | None
+    data: Sequence[str | Path],
+    size: int,
+    n: int,
+    resize: Resize,
+    squares: int,
+    folder: Path,
+    report: Report | None,
 ) -> Dataset:
     listings = [list_source(source, index=folder) for source in data]
     planned = _plan_progress(folder, size, resize, listings, report)
@@ -176,8 +195,12 @@ def _open_folders(
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     prints = [fingerprints(photos, resize) for photos in sets]
+    found = [open_sides(photos, resize, squares, folder, planned) for photos in sets]
+    sides = [("", side) for side in found if side is not None]
+    beside = UnionSplit(sides) if sides else None
     if len(sets) == 1:
-        return Dataset(name, size, n, _sort_splits(sets[0].splits(n)), prints[0][0], skipped, prints[0][1])
+        own = _sort_splits(sets[0].splits(n))
+        return Dataset(name, size, n, own, prints[0][0], skipped, prints[0][1], beside)
     prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
@@ -188,7 +211,7 @@ def _open_folders(
         hashlib.sha256(repr([prefixes, list(same)]).encode()).hexdigest()[:32]
         for same in zip(*prints, strict=True)
     )
-    return Dataset(name, size, n, splits, now, skipped, former)
+    return Dataset(name, size, n, splits, now, skipped, former, beside)
 
 
 def _plan_progress(
@@ -219,8 +242,11 @@ class UnionSplit:
     """The splits of several sources as one `Split`, with the images of the first source first."""
 
     def __init__(self, parts: Sequence[tuple[str, Split]]) -> None:
-        """`parts`: pairs of a prefix, which goes before the names of the images, and a split."""
-        self.names: Sequence[str] = [f"{prefix}/{name}" for prefix, part in parts for name in part.names]
+        """`parts`: pairs of a prefix, which goes before the names of the images if it isn't empty, and a
+        split."""
+        self.names: Sequence[str] = [
+            f"{prefix}/{name}" if prefix else name for prefix, part in parts for name in part.names
+        ]
         self._parts = [part for _, part in parts]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
 

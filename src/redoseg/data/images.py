@@ -168,11 +168,14 @@ def decode_grey(file: BinaryIO | Path) -> NDArray[np.uint8]:
         return np.array(grey.getchannel(0), dtype=np.uint8)
 
 
-def fit_image(image: Image.Image, size: int, resize: Resize = "antialias") -> NDArray[np.uint8]:
-    """The centred square of an RGB image, brought to S x S pixels: (S, S, 3) uint8. One that is S x S already
-    comes back bit for bit. "nearest" is what the authors' code does; it aliases."""
+def fit_image(
+    image: Image.Image, size: int, resize: Resize = "antialias", at: float = 0.5
+) -> NDArray[np.uint8]:
+    """A square of an RGB image, brought to S x S pixels: (S, S, 3) uint8. It is as large as the short side
+    and lies `at` the long one, from 0, the left or upper end, to 1; .5 is the centred square. An image that
+    is S x S already comes back bit for bit. "nearest" is what the authors' code does; it aliases."""
     filtering = Image.Resampling.NEAREST if resize == "nearest" else Image.Resampling.LANCZOS
-    fitted = image.resize((size, size), filtering, box=_centre(*image.size))
+    fitted = image.resize((size, size), filtering, box=_square(*image.size, at))
     return np.array(fitted, dtype=np.uint8)
 
 
@@ -180,14 +183,14 @@ def fit_label(label: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """The centred square of labels (H, W), brought to S x S by the nearest pixel: (S, S) uint8."""
     height, width = label.shape
     image = Image.fromarray(np.ascontiguousarray(label))
-    fitted = image.resize((size, size), Image.Resampling.NEAREST, box=_centre(width, height))
+    fitted = image.resize((size, size), Image.Resampling.NEAREST, box=_square(width, height))
     return np.array(fitted, dtype=np.uint8)
 
 
-def _centre(width: int, height: int) -> tuple[int, int, int, int]:
-    """Left, upper, right and lower edge of the centred square, in whole pixels to keep S x S as it is."""
+def _square(width: int, height: int, at: float = 0.5) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower edge of a square, in whole pixels to keep S x S as it is."""
     side = min(width, height)
-    left, upper = (width - side) // 2, (height - side) // 2
+    left, upper = int(at * (width - side)), int(at * (height - side))
     return left, upper, left + side, upper + side
 
 

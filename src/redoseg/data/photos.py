@@ -32,7 +32,7 @@ from redoseg.data.quiet import pillow_silenced
 from redoseg.errors import DataError
 
 _log = logging.getLogger("redoseg.data")
-_DRAFT = 4  # a JPEG is decoded at no less than this many times the size: quicker, and it looks the same
+DRAFT = 4  # a JPEG is decoded at no less than this many times the size: quicker, and it looks the same
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def cache_keys(listing: FolderListing, size: int, resize: Resize) -> tuple[str, 
     status = listing.path.stat() if listing.path.is_file() else None
     times = (status_stamp(status),) if status else ()
     how = () if resize == "antialias" else (resize,)
-    images = digest(listing.images, "images", cache.FORMAT, size, _DRAFT, *how, *times)
+    images = digest(listing.images, "images", cache.FORMAT, size, DRAFT, *how, *times)
     return images, digest(listing.masks.values(), "masks", images, listing.rule.name, *listing.masks)
 
 
@@ -151,7 +151,7 @@ def open_photos(
     image_key, mask_key = cache_keys(listing, size, resize)
     refs = listing.images
     photos = cache.Task(image_key, refs, (size, size, 3), 3, partial(_read_photo, size, resize))
-    images = _load_or_build(folder, photos, progress)
+    images = load_quietly(folder, photos, progress)
     lost = _describe_failures(refs, images.failed)
     if len(lost) == len(refs):
         raise DataError(f"{listing.path}: not one of its {len(lost)} images decodes: {join_names(lost)}")
@@ -163,7 +163,7 @@ def open_photos(
         return PhotoSet(listing, size, images, None, [], lost)
     refs = [listing.masks[refs[row].name] for row in rows]
     work = partial(_read_mask, size, listing.rule, images.notes[rows])
-    masks = _load_or_build(folder, cache.Task(mask_key, refs, (size, size), WIDTH, work), progress)
+    masks = load_quietly(folder, cache.Task(mask_key, refs, (size, size), WIDTH, work), progress)
     bad = _describe_failures(refs, masks.failed)
     if bad:
         text = "%s: %d masks can't be used, their images count as unlabelled: %s"
@@ -176,7 +176,8 @@ def open_photos(
     return PhotoSet(listing, size, images, masks, rows, [*lost, *bad])
 
 
-def _load_or_build(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
+def load_quietly(folder: Path, task: cache.Task, progress: cache.Progress) -> cache.Store:
+    """The array of a task, without Pillow's warnings."""
     with pillow_silenced():
         return cache.load_or_build(folder, task, progress)
 
@@ -188,7 +189,7 @@ def _describe_failures(refs: Sequence[ImageRef], failed: Mapping[int, str]) -> l
 def _read_photo(size: int, resize: Resize, index: int, file: BinaryIO) -> cache.Row:
     """The photo at its new size; its own width and height or, of a JPEG, a fraction of them; its orientation
     in the file."""
-    least = _DRAFT * size if resize == "antialias" else None
+    least = DRAFT * size if resize == "antialias" else None
     with decoding_turned(file, at_least=least) as (image, _, orientation):
         return fit_image(image, size, resize), np.array([*image.size, orientation], np.int64)
 

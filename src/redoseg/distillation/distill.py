@@ -18,7 +18,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.log import say
-from redoseg.training.train import console_of, lock_of, open_everywhere, warn_of_precision
+from redoseg.training.train import console_of, lock_of, open_everywhere, say_sides, warn_of_precision
 from redoseg.training.trainer import Trainer
 
 
@@ -55,6 +55,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
         dataset = _open_data(config.run, described, teacher.config.size, console, group)
     else:
         dataset = open_everywhere(described, console, group)
+    say_sides(dataset, console)
     with lock_of(group, config.out):
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
         Trainer(described, dataset, learner, console, group).run()

@@ -49,7 +49,7 @@ class DistillationLearner(Learner):
         self.console, self.group = console, group
         self.device = group.device(config.device)
         self.supervision = teacher.supervision
-        self.images, self.fingerprint = dataset.split("train"), dataset.fingerprint
+        self.images, self.fingerprint = dataset.training, dataset.fingerprint
         if config.images is not None and config.images < len(self.images):
             self.images = SubsetSplit(self.images, evenly_spaced(len(self.images), config.images))
         self.source = open_source(self.images, self.device)
@@ -147,7 +147,7 @@ class DistillationLearner(Learner):
         identity: dict[str, Any] = {
             "data": self.fingerprint, "teacher": teacher.identity["weights"],
             "size": config.size, "mirrored": config.mirrored,
-        }  # fmt: skip
+        } | ({"squares": config.squares} if config.squares > 1 else {})  # fmt: skip
         self.targets = RefinedTargets(RunFolder(config.out).targets, self.images, teacher, identity)
         if group.is_main_process:
             with self.console.status("refining masks") as status:

@@ -30,7 +30,7 @@ class ReDOLearner(Learner):
         self.labelled = open_labelled(config, dataset)
         self.channels_named = self.labelled is not None
         self.supervision = None if self.labelled is None else self.labelled.supervision
-        self.images = dataset.split("train")
+        self.images = dataset.training
         self.source = open_source(self.images, self.device)
         self.started_from = ""  # the digest of --start
         self.restart(0)

@@ -46,7 +46,7 @@ def check(config: TrainConfig, console: Console) -> tuple[TrainConfig, dict[str,
     config = config.resolved()
     with process_group() as group:
         dataset = _prepare(config, console, group)
-    InfiniteSampler(len(dataset.split("train")), config.batch, config.seed)
+    InfiniteSampler(len(dataset.training), config.batch, config.seed)
     labelled = open_labelled(config, dataset)
     masks = {} if labelled is None else {"supervision": labelled.supervision}
     return config, dataset.describe() | masks
@@ -56,6 +56,7 @@ def _train(config: TrainConfig, console: Console | None, group: SingleProcess) -
     limit_threads(config.threads)
     console = console_of(group, console)
     dataset = _prepare(config, console, group)
+    say_sides(dataset, console)
     with lock_of(group, config.out):
         Trainer(config, dataset, ReDOLearner(config, dataset, group), console, group).run()
     return config.out
@@ -66,6 +67,13 @@ def console_of(group: SingleProcess, console: Console | None) -> Console:
     if group.is_main_process:
         return console or Console(stderr=True)
     return Console(quiet=True, force_terminal=False)
+
+
+def say_sides(dataset: Dataset, console: Console) -> None:
+    """Say how many squares beside the centred ones are learned, if there are any."""
+    if dataset.sides is not None:
+        count = f"{len(dataset.sides)} squares beside the {len(dataset.split('train'))} centred ones"
+        say(console, f"{count} are learned, too (--squares)")
 
 
 def lock_of(group: SingleProcess, out: Path) -> Any:
