@@ -5,8 +5,9 @@ python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--keep resu
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
 photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
 bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
-of the same 300, scored on whole windows; with --centred only centred squares are learned. Afterwards the model
-is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with all students' scores.
+of the same 300, scored on whole windows; with --centred only centred squares are learned. Afterwards the
+model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and
+kept as JSON with all students' scores.
 """
 
 import argparse

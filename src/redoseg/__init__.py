@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from redoseg.exporting.export import export
     from redoseg.networks.mask import MaskNetwork
     from redoseg.redrawing.redraw import redraw
+    from redoseg.reporting.report import report
     from redoseg.segmentation.segment import segment_files
     from redoseg.segmentation.segmenter import Segmenter
     from redoseg.training import supervised as supervised
@@ -54,6 +55,7 @@ _HOMES = {
     "export": "redoseg.exporting.export",
     "open_dataset": "redoseg.data.dataset",
     "redraw": "redoseg.redrawing.redraw",
+    "report": "redoseg.reporting.report",
     "resume": "redoseg.distillation.resume",
     "segment_files": "redoseg.segmentation.segment",
     "train": "redoseg.training.train",
@@ -65,7 +67,7 @@ __all__ = [
     "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",
     "ElsewhereError", "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError",
     "RedosegError", "SegmentConfig", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate",
-    "export", "open_dataset", "redraw", "resume", "segment_files", "train", "train_tries",
+    "export", "open_dataset", "redraw", "report", "resume", "segment_files", "train", "train_tries",
 ]  # fmt: skip
 
 

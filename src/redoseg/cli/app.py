@@ -14,6 +14,7 @@ from redoseg.cli.evaluate import evaluate
 from redoseg.cli.export import export
 from redoseg.cli.models import models
 from redoseg.cli.redraw import redraw
+from redoseg.cli.report import report
 from redoseg.cli.reproduce import reproduce
 from redoseg.cli.segment import segment
 from redoseg.cli.terminal import interrupts_noted, lines_on_stderr, was_interrupted
@@ -97,7 +98,7 @@ def _written_out(word: str) -> str:
 
 def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
-    on_models = (auto, train, resume, distill, evaluate, segment, redraw, export, models)
+    on_models = (auto, train, resume, distill, evaluate, segment, report, redraw, export, models)
     return (*on_models, data, baseline, reproduce, demo, doctor)
 
 

@@ -38,7 +38,7 @@ def segment(
     model: tyro.conf.Positional[str],
     inputs: tyro.conf.Positional[tuple[str, ...]],
     /,
-    out: Path,
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     config: Annotated[SegmentConfig, by_group(SegmentConfig)],
     checkpoint: str = "last",
     weights: Weights | None = None,

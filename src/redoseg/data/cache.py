@@ -13,7 +13,7 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from redoseg.cores import usable_cores
-from redoseg.data.archive import read_in_order
-from redoseg.data.image_ref import ImageRef
+from redoseg.data.image_ref import ImageRef, read_contents
 from redoseg.errors import DataError
 from redoseg.files import expanded
 
@@ -194,7 +193,7 @@ def _try_again(task: Task, failed: dict[int, str]) -> dict[int, Row | DataError 
     hopeless = {index for index in packed if not _MAY_PASS.search(failed[index])}
     found: dict[int, Row | DataError | OSError] = {index: DataError(failed[index]) for index in hopeless}
     wanted = [index for index in failed if index not in hopeless]
-    for place, content in _read_contents([task.refs[index] for index in wanted]):
+    for place, content in read_contents([task.refs[index] for index in wanted]):
         found[wanted[place]] = _process(task, wanted[place], content)
     return dict(sorted(found.items()))
 
@@ -227,21 +226,13 @@ def _process_all(task: Task) -> Generator[tuple[int, Row | DataError | OSError],
     workers = min(usable_cores(), 16)
     waiting: deque[tuple[int, Future[Row | DataError | OSError]]] = deque()
     with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
-        for index, content in _read_contents(task.refs):
+        for index, content in read_contents(task.refs):
             waiting.append((index, pool.submit(_process, task, index, content)))
             if len(waiting) > 4 * workers:  # no more, since the bytes of packed files wait here
                 index, done = waiting.popleft()
                 yield index, done.result()
         for index, done in waiting:
             yield index, done.result()
-
-
-def _read_contents(refs: Sequence[ImageRef]) -> Iterator[tuple[int, bytes | None]]:
-    """Every index, with the bytes of files in a compressed tar, which is read in one pass, else None."""
-    packed = {ref.entry: index for index, ref in enumerate(refs) if ref.entry.kind == "packed"}
-    for entry, content in read_in_order(packed):
-        yield packed[entry], content
-    yield from ((index, None) for index, ref in enumerate(refs) if ref.entry.kind != "packed")
 
 
 def _process(task: Task, index: int, content: bytes | None) -> Row | DataError | OSError:

@@ -32,7 +32,19 @@ class MaskJob:
 
     @property
     def name(self) -> str:
-        return join_names([os.path.normpath(os.path.join(self.ref.entry.source, self.ref.entry.path))])
+        return name_of(self.ref)
+
+
+def name_of(photo: ImageRef) -> str:
+    """What a photo is called in tables and messages: its source and its path there, fit to print."""
+    return join_names([os.path.normpath(os.path.join(photo.entry.source, photo.entry.path))])
+
+
+def list_photos(inputs: Sequence[str | Path]) -> tuple[list[ImageRef], list[tuple[str, str]], int]:
+    """Every photo in `inputs` once, (input, reason) of each input without a photo, and how many files in the
+    inputs are left out. DataError without any input."""
+    listings, failed = _list_inputs(inputs)
+    return [ref for _, _, ref in _index_photos(listings).values()], failed, _count_left_out(listings)
 
 
 def plan_jobs(
@@ -60,7 +72,11 @@ def plan_jobs(
             _check_apart(listing, folder)
     jobs = [_with_files(replace(job, config=config), folders, out) for job in jobs]
     _check_distinct(jobs, set(_index_photos(listings)))
-    return jobs, failed, sum(len(paths) for listing in listings for paths in listing.left_out.values())
+    return jobs, failed, _count_left_out(listings)
+
+
+def _count_left_out(listings: Sequence[FolderListing]) -> int:
+    return sum(len(paths) for listing in listings for paths in listing.left_out.values())
 
 
 def _with_files(job: MaskJob, folders: Sequence[tuple[Picture, Path]], out: Path) -> MaskJob:

@@ -36,10 +36,13 @@ _FAR = 0.1  # of the short side: what is farther than this from all that it sees
 
 @dataclass(frozen=True)
 class Refined:
-    """`masks` (n, H, W) float32 that sum to one over n, at the photo's size; `doubt` from 0, sure, to 1."""
+    """`masks` (n, H, W) float32 that sum to one over n, at the photo's size; `doubt` from 0, sure, to 1.
+    `votes` (n, h, w): what share of the starts gave a pixel to each region, at the size of the vote; None
+    where there was no vote."""
 
     masks: Masks
     doubt: float
+    votes: Masks | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,10 @@ class Refining:
         if voted is None:
             return Refined(own, doubt(own))
         if overlap(objects(voted), seen) < _COMMON:
-            return Refined(own, 1.0)
+            return Refined(own, 1.0, voted)
         scene = _Scene(photo, _fitting_radius(photo.shape[:2]))
         settled = scene.settle(_resize(voted, photo.shape[1::-1]), _far_away(own), rounds=1)
-        return Refined(settled, doubt(voted))
+        return Refined(settled, doubt(voted), voted)
 
     def agree(self, refined: Masks, masks: Masks) -> float:
         """The intersection over union, from 0 to 1, of the objects in refined masks (n, H, W) and in the

@@ -1,0 +1,116 @@
+"""Photos to what the page shows of them: doubt, area, and one picture of photo, soft mask and votes."""
+
+import base64
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from redoseg.cores import usable_cores
+from redoseg.data.image_ref import ImageRef, read_contents
+from redoseg.errors import DataError
+from redoseg.segmentation.plan import name_of
+from redoseg.segmentation.refining import Refined, objects
+from redoseg.segmentation.segmenter import NetworkInput, Segmenter
+
+LONGEST = 320
+"""Long side, in pixels, of what is shown of a photo."""
+_QUALITY = 80  # of JPEG
+_AT_ONCE = 16  # photos that the network is given
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photo on the page: its `name`, the `doubt` of its mask, the object's `area` as a share, the photo's
+    own `size` (width, height). `picture`: a JPEG of three panels side by side, photo, soft mask and votes,
+    each of the size `panel`."""
+
+    name: str
+    doubt: float
+    area: float
+    size: tuple[int, int]
+    panel: tuple[int, int]
+    picture: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """All but the picture."""
+        doubt, area = round(self.doubt, 4), round(self.area, 4)
+        return {"name": self.name, "doubt": doubt, "area": area, "size": self.size, "panel": self.panel}
+
+    def as_base64(self) -> str:
+        """The picture, as JavaScript takes it."""
+        return base64.b64encode(self.picture).decode()
+
+
+def show_photos(
+    segmenter: Segmenter, photos: Sequence[ImageRef], progress: Progress
+) -> Iterator[Shown | tuple[str, str]]:
+    """Each photo as it is shown, or its name and why it can't be read. `progress` is called with (photos
+    done, photos in all)."""
+    done, contents = 0, _contents(photos)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        while chunk := list(islice(contents, _AT_ONCE)):
+            read = list(pool.map(lambda item: _read(segmenter, *item), chunk))
+            inputs = [item for item in read if isinstance(item, NetworkInput)]
+            masks = segmenter.predict(inputs)
+            refined = iter(zip(inputs, pool.map(segmenter.refine, masks, inputs), strict=True))
+            for (photo, _), item in zip(chunk, read, strict=True):
+                name = name_of(photo)
+                yield _show(name, *next(refined)) if isinstance(item, NetworkInput) else (name, item)
+            done += len(chunk)
+            progress(done, len(photos))
+
+
+def _contents(photos: Sequence[ImageRef]) -> Iterator[tuple[ImageRef, bytes | str | None]]:
+    """Every photo with its bytes, where it lies in a compressed tar, or with why it can't be had."""
+    missing = dict.fromkeys(range(len(photos)))
+    try:
+        for index, content in read_contents(photos):
+            del missing[index]
+            yield photos[index], content
+    except (DataError, OSError) as error:
+        yield from ((photos[index], _text_of(error)) for index in missing)
+
+
+def _read(segmenter: Segmenter, photo: ImageRef, content: bytes | str | None) -> NetworkInput | str:
+    if isinstance(content, str):
+        return content
+    try:
+        with photo.open() if content is None else BytesIO(content) as file:
+            return segmenter.read(file)
+    except (DataError, OSError) as error:
+        return _text_of(error)
+
+
+def _show(name: str, prepared: NetworkInput, refined: Refined) -> Shown:
+    detail = prepared.pixels if prepared.detail is None else prepared.detail
+    photo = Image.fromarray(detail)
+    scale = min(1.0, LONGEST / max(photo.size))
+    panel = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+    votes = refined.masks if refined.votes is None else refined.votes
+    panels = [photo.resize(panel, Image.Resampling.LANCZOS), _grey(refined.masks, panel), _grey(votes, panel)]
+    both = Image.new("RGB", (3 * panel[0], panel[1]))
+    for number, picture in enumerate(panels):
+        both.paste(picture, (number * panel[0], 0))
+    file = BytesIO()
+    both.save(file, "JPEG", quality=_QUALITY)
+    area = float(objects(refined.masks).mean())
+    return Shown(name, refined.doubt, area, prepared.size, panel, file.getvalue())
+
+
+def _grey(masks: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
+    """What is not background, of masks (n, h, w), as a grey picture."""
+    soft = Image.fromarray((255 * (1 - masks[0]).clip(0, 1)).round().astype(np.uint8))
+    return soft.resize(size, Image.Resampling.BILINEAR)
+
+
+def _text_of(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
