@@ -1,12 +1,13 @@
 # What people and CI do with a checkout. Needs make and Python 3.11 or later; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-fast coverage demo docs dist sbom audit clean
+.PHONY: help setup check format test test-fast browser coverage demo docs dist sbom audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs-ready
 SUPPLY_READY := $(VENV)/.supply-ready
+BROWSER_READY := $(VENV)/.browser-ready
 PYTHONS = $(or $(PYTHON),python3.11 python3)
 USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
 
@@ -59,6 +60,10 @@ test: $(READY)  ## run the tests (TEST_ARGS=... goes to pytest)
 test-fast: $(READY)  ## the tests without those that are slow or train whole runs: for use while writing
 	$(BIN)/pytest $(SPREAD) -m 'not slow and not training' $(TEST_ARGS)
 
+# Chromium or Chrome has to be there (Debian: chromium); $$CHROMIUM says where, if it isn't on the path.
+browser: $(BROWSER_READY)  ## the pages in a real browser: what they do, and that axe finds nothing
+	REDOSEG_BROWSER=1 $(BIN)/pytest -m browser $(TEST_ARGS)
+
 # Which tests are traced: tests/untraced.txt.
 coverage: $(READY)  ## all tests, and the branches of src that they reach; fails below the floor in pyproject.toml
 	$(BIN)/pytest $(SPREAD) --cov --cov-report=term:skip-covered $(TEST_ARGS)
@@ -69,6 +74,10 @@ demo: $(READY)  ## learn to segment drawn digits, then show how well (DEMO_ARGS=
 docs: $(DOCS_READY)  ## the pages of docs/ and of the public API as a web site, into site/ (warnings are errors)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "site/index.html"
+
+$(BROWSER_READY): $(READY)
+	$(call install,browser)
+	@touch $(BROWSER_READY)
 
 $(DOCS_READY): $(READY)
 	$(call install,docs)

@@ -96,5 +96,5 @@ def test_it_knows_the_packages_of_the_extras():
     assert names(PROJECT["dependencies"]) == set(checkup.PLAIN)
     for extra, own in checkup.EXTRAS.items():
         assert names(PROJECT["optional-dependencies"][extra]) == set(own.split()), extra
-    for_others = {"edges", "docs", "supply", "dev"}  # empty, or for those who work on redoseg
+    for_others = {"edges", "docs", "browser", "supply", "dev"}  # empty, or for those who work on redoseg
     assert PROJECT["optional-dependencies"].keys() - for_others == checkup.EXTRAS.keys()

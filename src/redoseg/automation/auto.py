@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +23,16 @@ from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
+from redoseg.data.image_ref import ImageRef
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
 from redoseg.errors import DataError, DivergenceError
 from redoseg.files import asides, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
+from redoseg.reporting.page import INSIDE
+from redoseg.reporting.pictures import named
+from redoseg.reporting.report import show
 from redoseg.segmentation.plan import MaskJob, plan_jobs
 from redoseg.segmentation.segment import segment_files
 from redoseg.segmentation.segmenter import Segmenter
@@ -102,6 +106,8 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
         found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
+        if masks:
+            _report(config, folder, masks, refs, found.verdict)
         write_json(folder.report, report | found.as_json())
     return found
 
@@ -227,6 +233,28 @@ def _segment(
         table.write_failure(shown.get(name, name), reason)
     table.close()
     return masks, report.failed
+
+
+def _report(
+    config: AutoConfig,
+    folder: AutoFolder,
+    masks: Sequence[WrittenMask],
+    photos: Mapping[str, ImageRef],
+    verdict: Verdict,
+) -> None:
+    """The page to look at. Of very many photos it has the most doubtful ones, and as many others."""
+    order = sorted(masks, key=lambda mask: mask.doubt)
+    if len(order) > INSIDE:
+        half = INSIDE // 2
+        rest = order[:-half]
+        order = [rest[row * len(rest) // half] for row in range(half)] + order[-half:]
+    refs = [photos[mask.photo] for mask in order]
+    chosen = f"the {INSIDE // 2} most doubtful ones and {INSIDE // 2} others"
+    show(
+        Segmenter.from_pretrained(folder.path, device=config.device), named(refs), len(refs),
+        folder.run.report, model=str(folder.path), run=folder.run, of=len(masks), chosen=chosen,
+        verdict=verdict,
+    )  # fmt: skip
 
 
 def _names_in_table(jobs: Sequence[MaskJob]) -> dict[str, str]:

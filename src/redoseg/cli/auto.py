@@ -28,7 +28,8 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     failed = f", {len(found.failed)} photos left out, they are named above" if found.failed else ""
     print(found.verdict.text)
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
-    print(f"from sure to doubtful: {folder.page}; a row for each photo: {folder.table}")
+    print(f"to look at:            {folder.run.report}; some in one picture: {folder.page}")
+    print(f"a row for each photo:  {folder.table}")
     print(f"for other photos:      redoseg segment {shlex.quote(str(config.out))} PHOTOS --out MASKS")
     return 1 if found.failed else 0
 

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import tyro
 
@@ -15,8 +15,12 @@ from redoseg.cli.options import by_group
 from redoseg.cli.terminal import Device, errors, print_scores
 from redoseg.config import Recipe, Settings, TrainConfig
 from redoseg.config.recipes import DEMO
-from redoseg.errors import ConfigError
+from redoseg.errors import ConfigError, RedosegError
 
+if TYPE_CHECKING:
+    from redoseg.models.run_folder import RunFolder
+
+REPORTED = 100  # photos on the page that a training leaves
 DryRunJson = Annotated[
     bool, tyro.conf.arg(name="json", help="With --dry-run: print every option and all of the data as JSON.")
 ]
@@ -155,5 +159,18 @@ def trained(train: Callable[[], Path], out: Path) -> int:
     pictures = sorted(run.samples.glob("*.png"))
     drawn = "input and mask:         " if run.distilled else "input, mask and redraws:"
     print(f"{drawn} {pictures[-1]}")
+    leave_report(run)
     print(f"masks for your photos:   redoseg segment {shlex.quote(str(run.path))} PHOTOS --out MASKS")
     return 0
+
+
+def leave_report(run: "RunFolder") -> None:
+    """Leave a page of some of the run's photos with their masks, and say where; or why there is none."""
+    from redoseg.reporting.report import report
+
+    try:
+        found = report(run.path, (), run.report, most=REPORTED)
+    except RedosegError as error:
+        print(f"there is no report of it: {error}", file=sys.stderr)
+        return
+    print(f"to look at:              {found.page}")

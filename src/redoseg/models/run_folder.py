@@ -44,6 +44,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.evaluation = path / "evaluation.json"
         self.verdict = path / "verdict.json"
+        self.report = path / "report.html"
         self.model = path / "model"
         self.tries = path / "tries.json"
         self.rounds = path / "rounds.json"
@@ -119,6 +120,7 @@ class RunFolder:
         if not step:
             self.evaluation.unlink(missing_ok=True)
             self.verdict.unlink(missing_ok=True)
+            self.report.unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
         for folder in (self.path, self.checkpoints, self.samples):
             remove(asides(folder))  # nobody else writes here: the run is locked

@@ -1,12 +1,13 @@
 """Photos to what the page shows of them: doubt, area, and one picture of photo, soft mask and votes."""
 
 import base64
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ _QUALITY = 80  # of JPEG
 _AT_ONCE = 16  # photos that the network is given
 
 Progress = Callable[[int, int], object]
+Named = tuple[str, Callable[[], BinaryIO]]
+"""A photo's name, and what opens its file: OSError or DataError if it can't be read."""
 
 
 @dataclass(frozen=True)
@@ -51,40 +54,50 @@ class Shown:
 
 
 def show_photos(
-    segmenter: Segmenter, photos: Sequence[ImageRef], progress: Progress
+    segmenter: Segmenter, photos: Iterable[Named], count: int, progress: Progress
 ) -> Iterator[Shown | tuple[str, str]]:
-    """Each photo as it is shown, or its name and why it can't be read. `progress` is called with (photos
-    done, photos in all)."""
-    done, contents = 0, _contents(photos)
+    """Each of `count` photos as it is shown, or its name and why it can't be read. `progress` is called with
+    (photos done, photos in all)."""
+    done, contents = 0, iter(photos)
     with ThreadPoolExecutor(usable_cores()) as pool:
         while chunk := list(islice(contents, _AT_ONCE)):
-            read = list(pool.map(lambda item: _read(segmenter, *item), chunk))
+            read = list(pool.map(partial(_read, segmenter), chunk))
             inputs = [item for item in read if isinstance(item, NetworkInput)]
             masks = segmenter.predict(inputs)
             refined = iter(zip(inputs, pool.map(segmenter.refine, masks, inputs), strict=True))
-            for (photo, _), item in zip(chunk, read, strict=True):
-                name = name_of(photo)
+            for (name, _), item in zip(chunk, read, strict=True):
                 yield _show(name, *next(refined)) if isinstance(item, NetworkInput) else (name, item)
             done += len(chunk)
-            progress(done, len(photos))
+            progress(done, count)
 
 
-def _contents(photos: Sequence[ImageRef]) -> Iterator[tuple[ImageRef, bytes | str | None]]:
-    """Every photo with its bytes, where it lies in a compressed tar, or with why it can't be had."""
+def named(photos: Sequence[ImageRef]) -> Iterator[Named]:
+    """Every photo by its name. A compressed tar is read in one pass."""
     missing = dict.fromkeys(range(len(photos)))
     try:
         for index, content in read_contents(photos):
             del missing[index]
-            yield photos[index], content
-    except (DataError, OSError) as error:
-        yield from ((photos[index], _text_of(error)) for index in missing)
+            opened = photos[index].open if content is None else partial(BytesIO, content)
+            yield name_of(photos[index]), opened
+    except (DataError, OSError) as error:  # the photos behind the damage can't be reached
+        yield from ((name_of(photos[index]), partial(_fail, _text_of(error))) for index in missing)
 
 
-def _read(segmenter: Segmenter, photo: ImageRef, content: bytes | str | None) -> NetworkInput | str:
-    if isinstance(content, str):
-        return content
+def drawn(images: NDArray[np.uint8], names: Sequence[str]) -> Iterator[Named]:
+    """Images (N, S, S, 3), by name, that lie in no file."""
+    for name, image in zip(names, images, strict=True):
+        file = BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        yield name, partial(BytesIO, file.getvalue())
+
+
+def _fail(reason: str) -> BinaryIO:
+    raise DataError(reason)
+
+
+def _read(segmenter: Segmenter, photo: Named) -> NetworkInput | str:
     try:
-        with photo.open() if content is None else BytesIO(content) as file:
+        with photo[1]() as file:
             return segmenter.read(file)
     except (DataError, OSError) as error:
         return _text_of(error)

@@ -1,22 +1,26 @@
 """The verb report: segment photos and leave one page of them, the most doubtful first."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from redoseg.data.image_ref import ImageRef
+from redoseg.data.dataset import open_data
+from redoseg.data.scenes import REGIONS
 from redoseg.errors import ConfigError, DataError
 from redoseg.files import expanded
-from redoseg.label_free.verdict import SURE
+from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.reporting.page import Content, check_page, write_page
-from redoseg.reporting.pictures import Progress, Shown, show_photos
+from redoseg.reporting.pictures import Named, Progress, Shown, drawn, named, show_photos
 from redoseg.reporting.run_part import describe_run, run_of, verdict_of
 from redoseg.segmentation.plan import list_photos
 from redoseg.segmentation.segmenter import Segmenter
+
+_SCENES = 60  # drawn ones that are shown, as they lie in no folder
 
 
 @dataclass(frozen=True)
@@ -57,45 +61,51 @@ def report(
     if most is not None and most < 1:
         raise ConfigError(f"--most is {most}: it must be at least 1")
     check_page(out)
-    refs, failed, left_out = list_photos(photos or _photos_of(model, run))
-    if not refs:
+    images = None if photos or run is None else _drawn_by(run)
+    refs, failed, left_out = ([], [], 0) if images else list_photos(photos or _photos_of(model, run))
+    if not refs and images is None:
         raise DataError("; ".join(reason for _, reason in failed))
     kept = refs if most is None or most >= len(refs) else [refs[row] for row in _spread(len(refs), most)]
-    segmenter = Segmenter.from_pretrained(
-        str(model) if isinstance(model, str) else model, checkpoint=checkpoint, weights=weights, device=device
+    segmenter = Segmenter.from_pretrained(model, checkpoint=checkpoint, weights=weights, device=device)
+    shown, count = (named(kept), len(kept)) if images is None else (drawn(*images), len(images[1]))
+    found = show(
+        segmenter, shown, count, out, model=str(model), run=run, of=max(count, len(refs)), progress=progress
     )
-    found = report_photos(segmenter, kept, out, model=str(model), run=run, of=len(refs), progress=progress)
-    return Report(found.page, found.shown, found.sure, failed + found.failed, left_out, len(refs) - len(kept))
+    beyond = len(refs) - len(kept)
+    return replace(found, failed=failed + found.failed, left_out=left_out, beyond=beyond)
 
 
-def report_photos(
+def show(
     segmenter: Segmenter,
-    photos: Sequence[ImageRef],
+    photos: Iterable[Named],
+    count: int,
     out: Path,
     *,
     model: str,
     run: RunFolder | None,
     of: int,
     chosen: str = "evenly spaced",
+    verdict: Verdict | None = None,
     progress: Progress = lambda done, photos: None,
 ) -> Report:
-    """As `report`, of these photos; they are some `of` so many, `chosen` in a way that the page states."""
+    """As `report`, of these `count` photos; they are some `of` so many, `chosen` in a way that the page
+    states. `verdict`: that of the training; None: the one that the run has noted."""
     shown: list[Shown] = []
     failed: list[tuple[str, str]] = []
-    for one in show_photos(segmenter, photos, progress):
+    for one in show_photos(segmenter, photos, count, progress):
         if isinstance(one, Shown):
             shown.append(one)
         else:
             failed.append(one)
     if not shown:
-        raise DataError(f"not one of {len(photos)} photos can be read: {failed[0][0]}: {failed[0][1]}")
+        raise DataError(f"not one of {count} photos can be read: {failed[0][0]}: {failed[0][1]}")
     sure = sum(photo.doubt <= SURE for photo in shown)
     summary = [f"<strong>{sure} of {len(shown)}</strong> masks are sure (a doubt of {SURE:g} at most)."]
-    if len(photos) < of:
-        summary.append(f"Shown are {len(photos)} of {of} photos, {escape(chosen)}.")
-    verdict = None if run is None else verdict_of(run)
-    if verdict is not None:
-        summary.append(f"Verdict of the training, without labels: {escape(verdict.text)}.")
+    if count < of:
+        summary.append(f"Shown are {count} of {of} photos, {escape(chosen)}.")
+    judged = verdict or (None if run is None else verdict_of(run))
+    if judged is not None:
+        summary.append(f"Verdict of the training, without labels: {escape(judged.text)}.")
     content = Content(
         title=f"Masks by {model}", model=model, summary=" ".join(summary), shown=shown, failed=failed,
         run="" if run is None else describe_run(run),
@@ -108,10 +118,17 @@ def _photos_of(model: str | Path, run: RunFolder | None) -> tuple[str, ...]:
     """Where the photos lie that a run was trained on."""
     if run is None:
         raise ConfigError(f"{model} comes without photos: name some, `redoseg report {model} PHOTOS`")
-    data = run.find_data(run.config().data)
-    if set(data) <= {"digits", "digit"}:
-        raise ConfigError(f"{model} was trained on drawn scenes, which are no photos: name some")
-    return data
+    return run.find_data(run.config().data)
+
+
+def _drawn_by(run: RunFolder) -> tuple[NDArray[np.uint8], list[str]] | None:
+    """Some of the scenes that a run draws, and their names; None if it was trained on photos."""
+    config = run.config()
+    if not set(config.data) <= REGIONS.keys():
+        return None
+    split = open_data(config).split("val")
+    count = min(_SCENES, len(split))
+    return split.images(np.arange(count)), [f"{config.data[0]} {name}" for name in split.names[:count]]
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -58,7 +58,7 @@ def _samples(run: RunFolder) -> str:
     file = BytesIO()
     shown.save(file, "JPEG", quality=85)
     data = base64.b64encode(file.getvalue()).decode()
-    caption = f"{what} on images of the run, {escape(pictures[-1].stem.replace('-', ' '))}"
+    caption = f"{what} on images of the run, step {int(pictures[-1].stem.removeprefix('step-'))}"
     image = f'<img class="samples" alt="{caption}" src="data:image/jpeg;base64,{data}">'
     return f"<details><summary>{caption}</summary>{image}</details>"
 

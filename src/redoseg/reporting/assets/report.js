@@ -166,9 +166,9 @@
       if (entry.isIntersecting) drawCard(entry.target);
     }
   }, { rootMargin: "300px" });
-  new IntersectionObserver((entries) => {
-    if (entries.some((entry) => entry.isIntersecting)) addCards();
-  }, { rootMargin: "800px" }).observe(byId("more"));
+  const end = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting) && shown < listed.length) addCards();
+  }, { rootMargin: "800px" });
 
   function drawCard(card) {
     draw(card.querySelector("canvas"), card.photo, byId("view").value);
@@ -223,6 +223,8 @@
       byId("grid").append(card);
       visible.observe(card);
     }
+    end.unobserve(byId("more")); // told anew, it says whether the end is still in sight
+    end.observe(byId("more"));
   }
 
   const number = (id, otherwise) => (byId(id).value === "" ? otherwise : Number(byId(id).value));
