@@ -19,8 +19,8 @@ ERRORS = {
 }  # fmt: skip
 PUBLIC = ERRORS | {
     "DistillConfig", "Evaluation", "MaskNetwork", "SegmentConfig", "Segmenter", "TrainConfig", "__version__",
-    "AutoConfig", "auto", "distill", "evaluate", "export", "open_dataset", "redraw", "report", "resume",
-    "segment_files", "train", "train_tries",
+    "AutoConfig", "auto", "distill", "evaluate", "export", "fix", "open_dataset", "redraw", "report",
+    "resume", "segment_files", "train", "train_tries",
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from redoseg.config.auto import AutoConfig
     from redoseg.data.dataset import open_dataset
     from redoseg.distillation.distill import distill
+    from redoseg.distillation.fix import fix
     from redoseg.distillation.resume import resume
     from redoseg.evaluation.evaluate import Evaluation, evaluate
     from redoseg.exporting.export import export
@@ -53,6 +54,7 @@ _HOMES = {
     "distill": "redoseg.distillation.distill",
     "evaluate": "redoseg.evaluation.evaluate",
     "export": "redoseg.exporting.export",
+    "fix": "redoseg.distillation.fix",
     "open_dataset": "redoseg.data.dataset",
     "redraw": "redoseg.redrawing.redraw",
     "report": "redoseg.reporting.report",
@@ -67,7 +69,7 @@ __all__ = [
     "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",
     "ElsewhereError", "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError",
     "RedosegError", "SegmentConfig", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate",
-    "export", "open_dataset", "redraw", "report", "resume", "segment_files", "train", "train_tries",
+    "export", "fix", "open_dataset", "redraw", "report", "resume", "segment_files", "train", "train_tries",
 ]  # fmt: skip
 
 

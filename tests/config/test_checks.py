@@ -93,7 +93,7 @@ def test_groups_and_what_may_change():
 def test_what_a_continued_run_may_change():
     anywhere = {"out", "data", "steps", "minutes", "device", "compile", "threads", "cache"}
     assert free_to_change(TrainConfig) == anywhere | {"labelled"}
-    assert free_to_change(DistillConfig) == anywhere | {"run"}
+    assert free_to_change(DistillConfig) == anywhere | {"run", "corrected", "ticks"}
 
 
 @pytest.mark.parametrize("config_class", [TrainConfig, DistillConfig])

@@ -12,6 +12,7 @@ from redoseg.cli.distill import distill
 from redoseg.cli.doctor import doctor
 from redoseg.cli.evaluate import evaluate
 from redoseg.cli.export import export
+from redoseg.cli.fix import fix
 from redoseg.cli.models import models
 from redoseg.cli.redraw import redraw
 from redoseg.cli.report import report
@@ -98,7 +99,7 @@ def _written_out(word: str) -> str:
 
 def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
-    on_models = (auto, train, resume, distill, evaluate, segment, report, redraw, export, models)
+    on_models = (auto, train, resume, distill, evaluate, segment, report, fix, redraw, export, models)
     return (*on_models, data, baseline, reproduce, demo, doctor)
 
 

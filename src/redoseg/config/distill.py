@@ -69,6 +69,15 @@ class DistillConfig(Config):
     doubtful: Annotated[float, CONFIDENT, Group.TEACHER] = 0.2
     """Share of the images, from 0 to below 1, that are left out because their refined masks are the most
     doubtful."""
+    corrected: Annotated[Path | None, Group.TEACHER, MAY_CHANGE] = None
+    """SEMI-SUPERVISED: a folder or an archive of some of the photos with masks/ that are right. These masks
+    ARE read: they replace RUN's and count fully. `redoseg fix` makes such a folder. None: no mask is read."""
+    corrected_share: Annotated[float, CONFIDENT, Group.TEACHER] = 0.25
+    """Share of the images that are learned from, from 0 to below 1, that the corrected ones make up at least:
+    they are seen as often as that takes."""
+    ticks: Annotated[Path | None, Group.TEACHER, MAY_CHANGE] = None
+    """A list that the page of `redoseg report` has saved: photos whose masks are ticked as wrong are left
+    out, if they aren't corrected; those ticked as right are kept, however doubtful."""
     synthetic: Annotated[float | None, from_0_to(1), Group.TEACHER] = None
     """Share of a batch, 0 to 1, in which RUN's generators have redrawn a region. None: half; without
     generators, for refined targets and at another size, 0."""
@@ -118,6 +127,8 @@ class DistillConfig(Config):
         return super().from_json({"targets": "network"} | content)
 
     def _check_together(self) -> None:
+        if self.targets != "refined" and (self.corrected is not None or self.ticks is not None):
+            raise ConfigError("--corrected and --ticks need --targets refined")
         if not 0 <= self.object_share[0] < self.object_share[1] <= 1:
             raise ConfigError(
                 "--object-share wants the least and the most as shares of an image, such as .02 .9"

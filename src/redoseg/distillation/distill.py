@@ -18,7 +18,14 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.log import say
-from redoseg.training.train import console_of, lock_of, open_everywhere, say_sides, warn_of_precision
+from redoseg.training.train import (
+    console_of,
+    lock_of,
+    open_everywhere,
+    say_sides,
+    warn_of_precision,
+    warn_semi_supervised,
+)
 from redoseg.training.trainer import Trainer
 
 
@@ -58,6 +65,9 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     say_sides(dataset, console)
     with lock_of(group, config.out):
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
+        if learner.corrected is not None and learner.corrected.labelled is not None:
+            labelled = learner.corrected.labelled
+            warn_semi_supervised("--corrected", len(labelled), labelled.source, console)
         Trainer(described, dataset, learner, console, group).run()
     return config.out
 
@@ -99,6 +109,10 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
     original = RunFolder(path).original_config()
     if not isinstance(original, DistillConfig):
         raise ConfigError(f"{path} wasn't made by `redoseg distill`: `redoseg resume {path}` goes on with it")
+    if original.corrected is not None and original.corrected == RunFolder(original.out).corrected:
+        changed = {
+            "corrected": RunFolder(path).corrected
+        } | changed  # what `fix` has put there goes where the run goes
     return distill(dataclasses.replace(original, out=path, **changed), console=console)
 
 

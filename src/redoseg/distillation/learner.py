@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from redoseg.config.distill import student_options
 from redoseg.data.dataset import Dataset
 from redoseg.data.sampler import InfiniteSampler, derive_seed, evenly_spaced
 from redoseg.data.subset import SubsetSplit
+from redoseg.distillation.corrected import joined, open_corrected
 from redoseg.distillation.pairs import Pairs, select, unpack
 from redoseg.distillation.targets import RefinedTargets, WithTargets
 from redoseg.distillation.teacher import Teacher
@@ -48,7 +50,8 @@ class DistillationLearner(Learner):
         self.config, self.described, self.teacher = config, described, teacher
         self.console, self.group = console, group
         self.device = group.device(config.device)
-        self.supervision = teacher.supervision
+        self.corrected = open_corrected(config, described, dataset.training)
+        self.supervision = joined(teacher.supervision, self.corrected)
         self.images, self.fingerprint = dataset.training, dataset.fingerprint
         if config.images is not None and config.images < len(self.images):
             self.images = SubsetSplit(self.images, evenly_spaced(len(self.images), config.images))
@@ -157,6 +160,9 @@ class DistillationLearner(Learner):
         group.barrier()
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
+        if self.corrected is not None:
+            kept = self.corrected.lay_over(self.targets, kept, self.described.n)
+            say(self.console, self.corrected.text)
         if len(kept) < config.batch:
             raise ConfigError(
                 f"--doubtful {config.doubtful:g} leaves {len(kept)} of {len(self.images)} images, fewer than "
@@ -166,7 +172,7 @@ class DistillationLearner(Learner):
         say(
             self.console,
             f"learning from {config.run} at step {teacher.identity['step']}, its masks refined from "
-            f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(kept)} surest of "
+            f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(np.unique(kept))} surest of "
             f"{len(self.images)} images",
         )
 

@@ -50,6 +50,7 @@ class RunFolder:
         self.rounds = path / "rounds.json"
         self.automatic = path / "auto.json"
         self.targets = path / "targets"
+        self.corrected = path / "corrected"
 
     @property
     def exists(self) -> bool:
@@ -135,6 +136,11 @@ class RunFolder:
         with self._read_description() as description:
             return str(description["data"]["fingerprint"])
 
+    def images(self) -> int:
+        """How many images the run was trained on. Raises as `config`."""
+        with self._read_description() as description:
+            return int(description["data"]["splits"]["train"]["images"])
+
     def find_data(self, data: Sequence[str]) -> tuple[str, ...]:
         """The run's `data`; what isn't there, seen from the working directory, from where run.json has it."""
         with self._read_description() as description:
@@ -166,7 +172,7 @@ class RunFolder:
         it holds something else."""
         self.refuse_tries()
         if not self.exists:
-            ignored = {*asides(self.path), self.path / ".lock", self.targets}
+            ignored = {*asides(self.path), self.path / ".lock", self.targets, self.corrected}
             if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
                 raise ConfigError(f"{self.path} is there and is no run: choose another --out")
             return

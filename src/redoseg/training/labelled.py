@@ -86,7 +86,7 @@ def open_labelled(config: TrainConfig, dataset: Dataset) -> Labelled | None:
         return None
     if config.labelled.isdecimal():
         return _sample_images(int(config.labelled), dataset, config.seed)
-    return _open_source(config, config.labelled)
+    return open_labelled_source(config, config.labelled)
 
 
 def _sample_images(K: int, dataset: Dataset, seed: int) -> Labelled:
@@ -106,7 +106,9 @@ def _sample_images(K: int, dataset: Dataset, seed: int) -> Labelled:
     return _gather(f"{dataset.name}, drawn from its split train", [("", split, np.sort(chosen[:K]))])
 
 
-def _open_source(config: TrainConfig, source: str) -> Labelled:
+def open_labelled_source(config: TrainConfig, source: str, option: str = "--labelled") -> Labelled:
+    """The images with masks in a folder or an archive, at the run's size. DataError, which names the option,
+    if there are none."""
     opened = open_data(config, [source])
     parts = []
     for name, split in opened.splits.items():
@@ -114,7 +116,7 @@ def _open_source(config: TrainConfig, source: str) -> Labelled:
         parts.append((f"{name}/" if len(opened.splits) > 1 else "", split, np.concatenate(rows)))
     if not any(len(rows) for _, _, rows in parts):
         raise DataError(
-            f"--labelled {source}: none of its images has a mask: put masks/ beside images/ (docs/data.md)"
+            f"{option} {source}: none of its images has a mask: put masks/ beside images/ (docs/data.md)"
         )
     return _gather(opened.name, parts)
 

@@ -101,10 +101,15 @@ def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dat
     labelled = open_labelled(config, dataset)
     group.check_same(labelled and labelled.supervision["fingerprint"])
     if labelled is not None and group.is_main_process:
-        count = "1 image is" if len(labelled) == 1 else f"{len(labelled)} images are"
-        warning = f"SEMI-SUPERVISED (--labelled): {count} learned with their masks ({labelled.source})"
-        console.print(warning, style="bold", markup=False, highlight=False, soft_wrap=True)
+        warn_semi_supervised("--labelled", len(labelled), labelled.source, console)
     return dataset
+
+
+def warn_semi_supervised(option: str, images: int, source: str, console: Console) -> None:
+    """Say loudly that masks are read."""
+    count = "1 image is" if images == 1 else f"{images} images are"
+    warning = f"SEMI-SUPERVISED ({option}): {count} learned with their masks ({source})"
+    console.print(warning, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def warn_of_precision(precision: str, device: torch.device, console: Console) -> None:
