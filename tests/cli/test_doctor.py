@@ -29,8 +29,8 @@ def test_all_is_well(command, cache):
     assert f"numpy {np.__version__}" in output
     assert f"resized photos: {cache}, 1.5 MB" in output
     assert "ONNX Runtime: " in output
-    assert "flowers-small" in output
-    assert "self-test: passed: flowers-small on a drawn flower: IoU " in output
+    assert "flowers" in output
+    assert "self-test: passed: flowers on a drawn flower: IoU " in output
 
 
 def test_json_says_the_same(command, cache):
@@ -56,7 +56,7 @@ def test_masks_that_are_wrong_fail(command, monkeypatch):
     monkeypatch.setattr(checkup, "draw_flower", lambda: (photo, ~inside))
     code, output, _ = command("doctor")
     assert code == 1
-    assert "self-test: FAILED: flowers-small on a drawn flower: IoU 0." in output
+    assert "self-test: FAILED: flowers on a drawn flower: IoU 0." in output
 
 
 def test_what_is_missing_is_named_with_the_command_that_brings_it(command, monkeypatch):

@@ -98,7 +98,7 @@ def test_rembg_itself_cuts_out_a_flower(tmp_path):
     pixels, inside = draw_flower()
     file = tmp_path / "models" / "flowers.onnx"
     file.parent.mkdir()
-    export("flowers-small", rembg=file)
+    export("flowers", rembg=file)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     code = (
         "import sys, rembg\nfrom PIL import Image\n"

@@ -33,7 +33,7 @@ PLAIN = (
     *("numpy", "pillow", "onnxruntime", "opencv-python-headless", "huggingface-hub", "tyro", "rich"),
     *("filelock", "platformdirs"),
 )
-MODEL = "flowers-small"
+MODEL = "flowers"
 _LEAST = 0.8  # intersection over union with the drawn flower
 
 
