@@ -19,7 +19,7 @@ LEVELS = {
     1: "files tensors",
     2: "config",
     3: "networks data",
-    4: "models method figures",
+    4: "models method figures datasets",
     5: "exporting segmentation redrawing label_free",
     6: "evaluation",
     7: "training baselines serving reporting",

@@ -1,5 +1,6 @@
 """README's commands and lines of Python do what it says, on a small folder of photos."""
 
+import json
 import re
 import shlex
 import shutil
@@ -53,6 +54,21 @@ def test_commands_and_python(folder: Path) -> None:
         assert mask.size == (48, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
     assert (folder / "redrawn.png").is_file()
+
+
+def test_look_correct_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report, fix = commands_of("Look, correct, go on")
+    assert (report[:2], fix[:2]) == (["report", "runs/mine"], ["fix", "runs/mine"])
+    game = ["train", "photos/", "--out", "runs/mine", *shlex.split(SMALL["train"])]
+    assert main(game) == 0
+    assert main(report) == 0
+    assert (folder / "report.html").is_file()
+    (folder / "corrected").mkdir()
+    Image.fromarray(np.full((40, 48), 255, np.uint8)).save(folder / "corrected" / "one.png")
+    ticks = {"redoseg": "ticks", "model": "runs/mine", "wrong": ["photos/two.jpg"], "right": []}
+    (folder / "ticks.json").write_text(json.dumps(ticks))
+    assert main([*fix, "--steps", "1"]) == 0
+    assert (folder / "runs" / "better" / "model").is_dir()
 
 
 def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

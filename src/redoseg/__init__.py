@@ -24,6 +24,7 @@ from redoseg.errors import (
 from redoseg.version import __version__
 
 if TYPE_CHECKING:
+    from redoseg import datasets as datasets
     from redoseg.automation.auto import auto
     from redoseg.config import DistillConfig, SegmentConfig, TrainConfig
     from redoseg.config.auto import AutoConfig
@@ -63,7 +64,10 @@ _HOMES = {
     "train": "redoseg.training.train",
     "train_tries": "redoseg.training.tries",
 }
-_MODULES = {"supervised": "redoseg.training.supervised"}  # redoseg.supervised.fit
+_MODULES = {
+    "datasets": "redoseg.datasets",
+    "supervised": "redoseg.training.supervised",
+}  # redoseg.supervised.fit
 
 __all__ = [
     "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",

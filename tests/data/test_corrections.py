@@ -179,6 +179,38 @@ def test_what_is_no_list_of_masks_is_refused_in_a_line(photos, tmp_path, name, c
         find_corrections(source if name == "coco.json" else source.parent, photos, 2)
 
 
+@pytest.mark.parametrize(
+    ("size", "segmentation"),
+    [
+        ((10**6, 10**6), [[0, 0, 9, 0, 9, 9]]),
+        ((-40, 30), [[0, 0, 9, 0, 9, 9]]),
+        ((40, 30), {"size": [30, 40], "counts": [5, 10**15]}),
+        ((40, 30), {"size": [30, 40], "counts": [-5, 1205]}),
+        ((40, 30), {"size": [30, 40], "counts": None}),
+        ((40, 30), [[0, 0, 9]]),
+        ((40, 30), [["a", "b"]]),
+        ((40, 30), 7),
+    ],
+)
+def test_numbers_that_cannot_be_meant_are_refused_when_they_are_read(photos, tmp_path, size, segmentation):
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": segmentation}
+    entry = {"id": 1, "file_name": "b.jpg", "width": size[0], "height": size[1]}
+    (tmp_path / "coco.json").write_text(coco_of([entry], [annotation]))
+    found = find_corrections(tmp_path / "coco.json", photos, 2)
+    with refusal(DataError, "isn't as COCO or labelme write it"):
+        found.found[0].read()
+
+
+def test_a_polygon_of_very_many_sides(photos, tmp_path):
+    turn = np.linspace(0, 2 * np.pi, 5000, endpoint=False)
+    flat = np.stack((20 + 10 * np.cos(turn), 15 + 10 * np.sin(turn)), 1).ravel().tolist()
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [flat]}
+    (tmp_path / "coco.json").write_text(coco_of([image(1, "b.jpg")], [annotation]))
+    y, x = np.mgrid[:30, :40] + 0.5
+    drawn = read(find_corrections(tmp_path / "coco.json", photos, 2))["b"]
+    assert np.array_equal(drawn, np.hypot(x - 20, y - 15) < 10)
+
+
 def test_a_shape_without_an_inside_is_refused_when_it_is_read(photos, tmp_path):
     shapes = [{"label": "x", "shape_type": "line", "points": [[1, 2], [3, 4]]}]
     content = {"imagePath": "b.jpg", "imageWidth": 40, "imageHeight": 30, "shapes": shapes}

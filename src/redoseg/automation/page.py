@@ -15,7 +15,7 @@ from redoseg.data.naming import join_names
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks
 from redoseg.figures.tiles import Picture, fit_square, in_rows
-from redoseg.segmentation.pictures import cut_out
+from redoseg.segmentation.crops import cut_out
 from redoseg.segmentation.written import WrittenMask
 
 SHOWN = 40  # photos of either kind

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from redoseg.data.archive import Entry
 from redoseg.data.formats import MASK_SUFFIXES
@@ -21,6 +22,7 @@ from redoseg.data.naming import folded, join_names
 from redoseg.errors import DataError, MissingExtraError
 
 Labels = NDArray[np.uint8]
+_SIDES = 2_000  # of a polygon that are looked at at once
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,8 @@ def _from_coco(source: Path, content: dict[str, Any], by_name: _ByName, n: int) 
 
 
 def _draw_coco(source: Path, size: tuple[int, int], parts: list[tuple[int, Any]]) -> Labels:
-    labels = np.zeros(size[::-1], np.uint8)
     with _wellformed(source):
+        labels = _empty(size)
         for region, segmentation in parts:
             if isinstance(segmentation, dict):
                 labels[_decode_runs(segmentation, size)] = region
@@ -170,6 +172,8 @@ def _decode_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray
         with warnings.catch_warnings():  # it asks NumPy 2 for an array in the way of NumPy 1
             warnings.simplefilter("ignore", DeprecationWarning)
             return np.asarray(coco.decode(runs), bool)
+    if min(counts, default=0) < 0 or sum(counts) != size[0] * size[1]:
+        raise ValueError(f"run lengths of {sum(counts)} pixels for {size[0]} x {size[1]}")
     inside = np.repeat(np.arange(len(counts)) % 2 == 1, np.asarray(counts, np.int64))
     return np.reshape(inside, size, order="C").T
 
@@ -193,8 +197,8 @@ def _from_labelme(files: Sequence[Path], by_name: _ByName, n: int) -> Correction
 
 
 def _draw_labelme(file: Path, size: tuple[int, int], parts: list[tuple[int, Any]]) -> Labels:
-    labels = np.zeros(size[::-1], np.uint8)
     with _wellformed(file):
+        labels = _empty(size)
         for region, shape in parts:
             points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
             kind = shape.get("shape_type") or "polygon"
@@ -211,6 +215,13 @@ def _draw_labelme(file: Path, size: tuple[int, int], parts: list[tuple[int, Any]
     return labels
 
 
+def _empty(size: tuple[int, int]) -> Labels:
+    """Labels (H, W) of the background. ValueError for more pixels than a photo may have."""
+    if not 0 < size[0] * size[1] <= 2 * (Image.MAX_IMAGE_PIXELS or 0) or min(size) < 1:
+        raise ValueError(f"{size[0]} x {size[1]} is no photo's size")
+    return np.zeros(size[::-1], np.uint8)
+
+
 def _fill(labels: Labels, rings: Sequence[NDArray[Any]], region: int) -> None:
     """Give the pixels within each ring of corners (x, y) to a region: those whose centres are inside, by the
     even-odd rule. 0, 0 is the photo's upper left corner. (OpenCV's and Pillow's polygons take their whole
@@ -220,11 +231,14 @@ def _fill(labels: Labels, rings: Sequence[NDArray[Any]], region: int) -> None:
     for ring in rings:
         x, y = np.asarray(ring, np.float64).T
         to_x, to_y = np.roll(x, -1), np.roll(y, -1)
-        rows, sides = np.nonzero((y <= centres) != (to_y <= centres))
-        share = (centres[rows, 0] - y[sides]) / (to_y[sides] - y[sides])
-        crossed = np.ceil(x[sides] + share * (to_x[sides] - x[sides]) - 0.5)
         turns = np.zeros((height, width + 1), np.int64)
-        np.add.at(turns, (rows, crossed.clip(0, width).astype(np.int64)), 1)
+        for start in range(0, len(x), _SIDES):
+            part = slice(start, start + _SIDES)
+            rows, sides = np.nonzero((y[part] <= centres) != (to_y[part] <= centres))
+            sides += start
+            share = (centres[rows, 0] - y[sides]) / (to_y[sides] - y[sides])
+            crossed = np.ceil(x[sides] + share * (to_x[sides] - x[sides]) - 0.5)
+            np.add.at(turns, (rows, crossed.clip(0, width).astype(np.int64)), 1)
         labels[turns.cumsum(1)[:, :-1] % 2 == 1] = region
 
 
@@ -257,7 +271,7 @@ class _wellformed:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | IndexError | AttributeError):
+        if isinstance(error, KeyError | TypeError | ValueError | IndexError | AttributeError | OverflowError):
             what = " ".join(f"{type(error).__name__}: {error}".split())
             raise DataError(f"{self._file} isn't as COCO or labelme write it ({what})") from error
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.segmentation.objects import box_of, count_pieces
+from redoseg.segmentation.crops import box_of
+from redoseg.segmentation.objects import count_pieces
 
 _DIGITS = 4
 

@@ -71,12 +71,6 @@ def choose_pieces(labels: Labels, config: SegmentConfig) -> Labels:
     return labels
 
 
-def box_of(inside: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of what is true, the last two just outside; None where nothing is."""
-    rows, columns = (np.flatnonzero(inside.any(axis)).tolist() for axis in (1, 0))
-    return (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1) if rows else None
-
-
 def count_pieces(inside: NDArray[np.bool_]) -> int:
     """How many connected pieces there are; those that touch at a corner are one."""
     return int(cv2.connectedComponents(inside.view(np.uint8), connectivity=8)[0]) - 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from redoseg.data.images import to_rgb
+from redoseg.data.images import decode_image, to_rgb
 from redoseg.errors import DataError
 from redoseg.files import expanded
 
@@ -44,6 +44,12 @@ def naming_errors(photo: str | os.PathLike[str]) -> Iterator[Path]:
         yield path
     except DataError as error:
         raise DataError(f"{path} can't be read: {error}") from error
+
+
+def read_whole(photo: str | os.PathLike[str]) -> Image.Image:
+    """The photo in a file at its full size, RGB. DataError, with its name, if it can't be read."""
+    with naming_errors(photo) as path:
+        return decode_image(path)
 
 
 def _from_array(array: NDArray[np.generic]) -> Image.Image:

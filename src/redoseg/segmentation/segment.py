@@ -24,8 +24,9 @@ from redoseg.errors import DataError
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
 from redoseg.segmentation.annotations.shapes import shapes_in
+from redoseg.segmentation.crops import box_of
 from redoseg.segmentation.measuring import measure
-from redoseg.segmentation.objects import Objects, box_of, find_objects
+from redoseg.segmentation.objects import Objects, find_objects
 from redoseg.segmentation.pictures import draw, saving
 from redoseg.segmentation.plan import MaskJob, plan_jobs
 from redoseg.segmentation.records import Records

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self, overload
 
@@ -16,8 +17,9 @@ from redoseg.data.labels import region_map
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.models.backends.choice import BackendName, open_backend
 from redoseg.segmentation.edges import Edges, GuidedEdges, open_edges
-from redoseg.segmentation.photo_input import Photo, naming_errors, to_rgb_image
+from redoseg.segmentation.photo_input import Photo, naming_errors, read_whole, to_rgb_image
 from redoseg.segmentation.refining import Refine, Refined, Refining, doubt, open_refining
+from redoseg.segmentation.result import PhotoMasks
 
 Masks = NDArray[np.float32]
 Backend = Callable[[NDArray[np.float32]], Masks]
@@ -45,7 +47,7 @@ class Segmentation:
     """A photo's `masks` (n, H, W) float32 at its own size, as `Segmenter` makes them, and their `doubt`: from
     0, sure, to 1, not (`refining.doubt`)."""
 
-    masks: Masks
+    masks: PhotoMasks
     doubt: float
 
 
@@ -124,11 +126,12 @@ class Segmenter:
         return cls(opened.backend, n=opened.n, size=opened.size, edges=edges, refine=refining)
 
     @overload
-    def __call__(self, photo: Photo) -> Masks: ...
+    def __call__(self, photo: Photo) -> PhotoMasks: ...
     @overload
-    def __call__(self, photo: list[Any] | tuple[Any, ...]) -> list[Masks]: ...
-    def __call__(self, photo: Photo | list[Any] | tuple[Any, ...]) -> Masks | list[Masks]:
-        """Masks (n, H, W) float32 of a photo, or a list of them for a list of photos. See the class."""
+    def __call__(self, photo: list[Any] | tuple[Any, ...]) -> list[PhotoMasks]: ...
+    def __call__(self, photo: Photo | list[Any] | tuple[Any, ...]) -> PhotoMasks | list[PhotoMasks]:
+        """Masks (n, H, W) float32 of a photo, or a list of them for a list of photos. See the class. They are
+        arrays that also have a doubt, labels, boxes, a cut-out (`PhotoMasks`)."""
         if not isinstance(photo, list | tuple):
             return self.segment([photo])[0].masks
         return [found.masks for found in self.segment(photo)]
@@ -137,9 +140,10 @@ class Segmenter:
         """The masks of each photo, and their doubt. Photos and errors are as for the class."""
         inputs = [self._prepare(one) for one in photos]
         found = []
-        for masks, prepared, photo in zip(self.predict(inputs), inputs, photos, strict=True):
-            refined = self.refine(masks, prepared)
-            found.append(Segmentation(self._restore_photo(refined.masks, prepared, photo), refined.doubt))
+        for soft, prepared, photo in zip(self.predict(inputs), inputs, photos, strict=True):
+            refined = self.refine(soft, prepared)
+            masks = self._restore_photo(refined.masks, prepared, photo)
+            found.append(Segmentation(PhotoMasks(masks, refined.doubt, _again(photo)), refined.doubt))
         return found
 
     def refine(self, masks: Masks, prepared: NetworkInput) -> Refined:
@@ -275,3 +279,10 @@ class Segmenter:
             if size != mask.shape[::-1]:
                 mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
             yield mask if guided is None else guided(mask)
+
+
+def _again(photo: Any) -> Callable[[], Image.Image]:
+    """What gives the photo at its full size once more: of a file, by reading it again."""
+    if isinstance(photo, str | os.PathLike):
+        return partial(read_whole, photo)
+    return partial(to_rgb_image, photo)

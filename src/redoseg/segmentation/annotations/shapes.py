@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.segmentation.objects import box_of
+from redoseg.segmentation.crops import box_of
 
 Points = list[list[int]]
 
