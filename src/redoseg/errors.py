@@ -70,6 +70,7 @@ _EXTRAS = {
     "matplotlib": ("Matplotlib", "reproduce"),
     "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),
+    "tensorboard": ("TensorBoard", "tensorboard"),
     "pooch": ("pooch", "data"),
     "requests": ("pooch", "data"),
     "urllib3": ("pooch", "data"),

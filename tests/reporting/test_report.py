@@ -15,8 +15,9 @@ from PIL import Image
 import redoseg
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.label_free.verdict import SURE
+from redoseg.models.run_log import curves_of, read_log
 from redoseg.reporting import page as pages
-from redoseg.reporting.charts import curves_of, draw_chart, read_log
+from redoseg.reporting.charts import draw_chart
 from redoseg.reporting.report import report
 from redoseg.segmentation.segmenter import Segmenter
 from refusals import refusal, refused_command

@@ -9,6 +9,7 @@ import tyro
 from redoseg.cli.early import find_source
 from redoseg.cli.terminal import Weights, errors, was_interrupted
 from redoseg.errors import ConfigError
+from redoseg.exporting import WRITTEN
 
 if TYPE_CHECKING:
     from redoseg.models.card import Card
@@ -20,6 +21,7 @@ def export(
     onnx: Path | None = None,
     hub_folder: Path | None = None,
     rembg: Path | None = None,
+    tensorboard: Path | None = None,
     subject: str | None = None,
     data_text: str | None = None,
     data_licence: str | None = None,
@@ -35,21 +37,22 @@ def export(
             be a run or have a card already.
         rembg: File to write for rembg's model u2net_custom: a photo as rembg prepares it to the object's soft
             mask, as the network sees it, not refined.
+        tensorboard: Folder to write for TensorBoard: MODEL, a run's, curves and pictures.
         subject: For the card: what is on the photos, in the plural (faces). None: as the data's name says.
         data_text: For the card: what the training data is, and where it comes from. None: its name.
         data_licence: For the card: under which terms the data may be used. None: nobody says.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
-    if onnx is hub_folder is rembg is None:
-        raise ConfigError("nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, or several")
+    if onnx is hub_folder is rembg is tensorboard is None:
+        raise ConfigError(f"nothing to write: give {WRITTEN}, or several")
     source, done = find_source(model, checkpoint, weights), None
     try:
         from redoseg.exporting.export import export as write
 
         with errors.status("exporting"):
             done = write(
-                source, onnx=onnx, hub_folder=hub_folder, rembg=rembg,
+                source, onnx=onnx, hub_folder=hub_folder, rembg=rembg, tensorboard=tensorboard,
                 subject=subject, data_text=data_text, data_licence=data_licence,
             )  # fmt: skip
     finally:
@@ -62,6 +65,8 @@ def export(
         print(f"{onnx}: its masks differ from the network's own by {done.difference:.1e} at most")
     if rembg is not None:
         print(f"{rembg}: for rembg -m u2net_custom, which looks for it in ~/.u2net (docs/segment.md)")
+    if tensorboard is not None:
+        print(f"{tensorboard}: {done.curves} curves, to be seen by tensorboard --logdir {tensorboard}")
     return 0
 
 

@@ -14,7 +14,8 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.files import read_json
 from redoseg.label_free.verdict import Verdict
 from redoseg.models.run_folder import RunFolder
-from redoseg.reporting.charts import curves_of, draw_chart, read_log
+from redoseg.models.run_log import curves_of, read_log
+from redoseg.reporting.charts import draw_chart
 
 _WIDEST = 1_000  # pixels of the picture of samples
 _HIDDEN = {"blur", "threads", "cache", "mnist", "log_every"}  # options that say little of a run

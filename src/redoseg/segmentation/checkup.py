@@ -27,6 +27,7 @@ EXTRAS = {
     "baselines": "scikit-learn scipy threadpoolctl",
     "heic": "pillow-heif",
     "ray": "ray",
+    "tensorboard": "tensorboard",
 }
 """The packages that each extra of a user brings, by their distributions; `pyproject.toml` declares them."""
 PLAIN = (

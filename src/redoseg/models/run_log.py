@@ -1,0 +1,49 @@
+"""A run's log, read back: its lines, and the curves in them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Points = list[tuple[float, float]]
+"""(step, value), by rising step."""
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that can be read; none if there is no log."""
+    lines = []
+    if file.is_file():
+        for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:  # such as one that is being written
+                continue
+            if isinstance(line, dict) and "step" in line:
+                lines.append(line)
+    return lines
+
+
+def curves_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
+    """Charts by title; in each, lines of (step, value) by name. What the log doesn't have is left out."""
+    found: dict[str, dict[str, Points]] = {}
+    for line in lines:
+        for chart, name, value in _values(line):
+            if isinstance(value, int | float) and math.isfinite(value):
+                found.setdefault(chart, {}).setdefault(name, []).append((float(line["step"]), float(value)))
+    return found
+
+
+def _values(line: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+    sizes = line.get("region_sizes") or []
+    names = ["background", *(f"object {k}" if len(sizes) > 2 else "object" for k in range(1, len(sizes)))]
+    scores = (line.get("val") or {}).get("per_dataset") or {}
+    return [
+        *(("losses", name, value) for name, value in (line.get("losses") or {}).items()),
+        *(("share of the image", name, size) for name, size in zip(names, sizes, strict=True)),
+        ("label-free score", "label-free score", line.get("label_free")),
+        *(("scores by masks", name, scores.get(key)) for key, name in _SCORES.items()),
+    ]
+
+
+_SCORES = {"iou": "IoU", "accuracy": "accuracy"}
