@@ -117,7 +117,8 @@ def test_both_and_neither(done, capsys):
     assert [text.partition(":")[0] for text in output] == ["hub", "f.onnx"]
     assert main(["export", str(done.path)]) == 1
     assert capsys.readouterr().err == (
-        "redoseg: nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, --tensorboard DIR, or several\n"
+        "redoseg: nothing to write: give --onnx FILE, --hub-folder DIR, --rembg FILE, --tensorboard DIR, "
+        "or several\n"
     )
 
 
