@@ -86,7 +86,7 @@ def test_sources_come_one_after_another_and_damaged_photos_not_at_all(photos, tm
         file.writestr("long.png", stripes(160, 32))
         file.writestr("broken.png", stripes(160, 32)[:90])
     dataset = opened(photos, archive, squares=3, tmp_path=tmp_path)
-    assert list(dataset.sides.names)[-2:] == ["long#1", "long#2"]
+    assert list(dataset.sides.names)[-2:] == ["more/long#1", "more/long#2"]
     assert starts_of(dataset.sides.images(np.array([5]))) == [(8, 9)]
     assert len(dataset.training) == 5 + 6
 

@@ -30,7 +30,15 @@ from tinyruns import photos, tiny, trained
 
 pytestmark = pytest.mark.training
 
-SMALL: dict[str, Any] = {"f_width": 4, "f_blocks": 1, "batch": 4, "steps": 4, "device": "cpu", "size": 32}
+SMALL: dict[str, Any] = {
+    "f_width": 4,
+    "f_blocks": 1,
+    "batch": 4,
+    "steps": 4,
+    "device": "cpu",
+    "size": 32,
+    "object_share": (0.0, 1.0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -131,25 +139,29 @@ def test_ticks_leave_out_the_wrong_and_keep_the_right(run, data, masks, tmp_path
     }
     ticks.write_text(json.dumps({"redoseg": "ticks", "model": "run", **listed}))
     said = fixed(run, [masks], tmp_path / "out", ticks=ticks, doubtful=0.6)
-    assert "1 ticked as wrong are left out, 1 as right are kept; 1 are of no photo of the run" in said
+    assert (
+        "1 ticked as wrong are left out, 1 as right are kept; 1 are of no photo that is learned from" in said
+    )
     kept = {learners[0].images.names[row] for row in learners[0].batches.source.kept}
     assert "002" not in kept
     assert {"001", "005"} <= kept  # 001 is corrected
     said = fixed(run, [], tmp_path / "ticks-alone", ticks=ticks)
     assert "2 ticked as wrong are left out" in said
-    assert "SEMI-SUPERVISED" not in said
-    assert read_json(tmp_path / "ticks-alone" / "run.json")["supervision"] == {"kind": "none"}
+    assert "SEMI-SUPERVISED (--ticks)" in said
+    supervision = read_json(tmp_path / "ticks-alone" / "run.json")["supervision"]
+    assert (supervision["kind"], supervision["labelled"]) == ("semi-supervised", 0)
+    assert supervision["ticks"] == {"wrong": ["001", "002"], "right": ["005"]}
 
 
 def test_masks_as_redoseg_wrote_them_are_not_corrected_ones(run, data, tmp_path):
     written = tmp_path / "written"
     segment_files(Segmenter.from_pretrained(run.path, device="cpu"), [data], written)
-    with refusal(DataError, "no corrected mask of a photo of"):
+    with refusal(DataError, "no mask is a corrected one: all are as the run has them"):
         fixed(run, [written], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     shutil.copy(data / "masks" / "003.png", written / "003.png")
     said = fixed(run, [written], tmp_path / "out")
-    assert "14 masks are as redoseg wrote them, and count as not corrected" in said
+    assert "14 masks are as the run has them, and count as not corrected" in said
     assert "1 image is learned with their masks" in said
 
 
@@ -181,7 +193,7 @@ def test_who_corrects_again_has_learned_from_both(run, data, masks, tmp_path):
 @pytest.mark.parametrize("size", [(16, 32), (64, 48)])
 def test_a_mask_of_another_shape_is_refused(run, masks, tmp_path, size):
     Image.fromarray(np.full(size, 255, np.uint8)).save(masks / "004.png")
-    with refusal(DataError, "its corrected mask is .* x .*, the photo 32 x 32"):
+    with refusal(DataError, "the mask is .* x .*, the photo 32 x 32"):
         fixed(run, [masks], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

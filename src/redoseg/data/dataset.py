@@ -195,13 +195,13 @@ def _open_folders(
     skipped = [reason for photos in sets for reason in photos.skipped]
     name = " + ".join(listing.stem for listing in listings)
     prints = [fingerprints(photos, resize) for photos in sets]
+    prefixes = _unique_prefixes([listing.stem for listing in listings]) if len(sets) > 1 else [""]
     found = [open_sides(photos, resize, squares, folder, planned) for photos in sets]
-    sides = [("", side) for side in found if side is not None]
+    sides = [(prefix, side) for prefix, side in zip(prefixes, found, strict=True) if side is not None]
     beside = UnionSplit(sides) if sides else None
     if len(sets) == 1:
         own = _sort_splits(sets[0].splits(n))
         return Dataset(name, size, n, own, prints[0][0], skipped, prints[0][1], beside)
-    prefixes = _unique_prefixes([listing.stem for listing in listings])
     parts: dict[str, list[tuple[str, Split]]] = {}
     for prefix, photos in zip(prefixes, sets, strict=True):
         for split_name, split in photos.splits(n).items():

@@ -1,5 +1,6 @@
 """Squares beside the centred ones of photos that aren't square: else nobody learns heads and tails."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from redoseg.data.images import Resize, decoding, fit_image
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.photos import DRAFT, PhotoSet, cache_keys, load_quietly
 
+_log = logging.getLogger("redoseg.data")
 _NEARLY_SQUARE = 1.1  # a photo whose sides differ by no more has its centred square alone
 
 
@@ -70,6 +72,10 @@ def open_sides(
     shape = (len(places), photos.size, photos.size, 3)
     work = partial(_read_sides, photos.size, resize, places)
     sides = load_quietly(folder, cache.Task(key, refs, shape, 0, work), progress)
+    if sides.failed:  # what could be read a moment ago
+        _log.warning(
+            "%s: of %d photos only the centred square could be read", listing.path, len(sides.failed)
+        )
     return SidesSplit(photos, rows, sides, len(places))
 
 

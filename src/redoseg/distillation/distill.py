@@ -10,6 +10,7 @@ from rich.console import Console
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.train import Precision
 from redoseg.data.dataset import Dataset
+from redoseg.distillation.corrected import Corrected
 from redoseg.distillation.first_labels import FirstLabels, named_source
 from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.teacher import NetworkTeacher, Teacher
@@ -65,11 +66,19 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     say_sides(dataset, console)
     with lock_of(group, config.out):
         learner = DistillationLearner(config, described, teacher, dataset, console, group)
-        if learner.corrected is not None and learner.corrected.labelled is not None:
-            labelled = learner.corrected.labelled
-            warn_semi_supervised("--corrected", len(labelled), labelled.source, console)
+        warn_of_a_person(learner.corrected, console)
         Trainer(described, dataset, learner, console, group).run()
     return config.out
+
+
+def warn_of_a_person(corrected: Corrected | None, console: Console) -> None:
+    """Say loudly what is read of a person's work."""
+    if corrected is not None and corrected.labelled is not None:
+        masks, source = len(corrected.labelled), corrected.labelled.source
+        warn_semi_supervised("--corrected", masks, source, console)
+    elif corrected is not None:
+        text = "SEMI-SUPERVISED (--ticks): ticks decide which masks are learned"
+        console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def open_teacher(config: DistillConfig, device: torch.device) -> Teacher:

@@ -50,11 +50,14 @@ class DistillationLearner(Learner):
         self.config, self.described, self.teacher = config, described, teacher
         self.console, self.group = console, group
         self.device = group.device(config.device)
-        self.corrected = open_corrected(config, described, dataset.training)
-        self.supervision = joined(teacher.supervision, self.corrected)
         self.images, self.fingerprint = dataset.training, dataset.fingerprint
+        centred = len(dataset.split("train"))
         if config.images is not None and config.images < len(self.images):
-            self.images = SubsetSplit(self.images, evenly_spaced(len(self.images), config.images))
+            chosen = evenly_spaced(len(self.images), config.images)
+            self.images, centred = SubsetSplit(self.images, chosen), int((chosen < centred).sum())
+        self.corrected = open_corrected(config, described, self.images, centred)
+        self.supervision = joined(teacher.supervision, self.corrected)
+        self.object_share = config.object_share
         self.source = open_source(self.images, self.device)
         self.pairs = Pairs(config, teacher, group)
         self.targets: RefinedTargets | None = None
@@ -73,7 +76,7 @@ class DistillationLearner(Learner):
         config, random = self.config, torch.Generator().manual_seed(derive_seed(self.config.seed, t))
         images = self.batches.at(t, random)
         if self.targets is not None:
-            images, masks, weights, which = unpack(images, config.object_share)
+            images, masks, weights, which = unpack(images, self.object_share)
         else:
             with working_precision(self.described.precision, self.device):
                 images, masks = self.pairs.with_masks(images, random)
@@ -161,7 +164,8 @@ class DistillationLearner(Learner):
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
         if self.corrected is not None:
-            kept = self.corrected.lay_over(self.targets, kept, self.described.n)
+            kept = self.corrected.lay_over(self.targets, kept, self.described.n, config.object_share)
+            self.object_share = (0.0, 1.0)  # it has been seen to: a corrected mask may be empty, or full
             say(self.console, self.corrected.text)
         if len(kept) < config.batch:
             raise ConfigError(

@@ -139,8 +139,11 @@ def supervision_text(supervision: dict[str, Any] | None) -> str | None:
     """In words, which masks were read in training, by run.json, a checkpoint or a card; None if none were."""
     if supervision is None or supervision.get("kind", "none") == "none":
         return None
-    count = supervision["labelled"]
-    return f"{supervision['kind']}: {count} mask{'' if count == 1 else 's'}"
+    count, ticks = supervision["labelled"], sum(map(len, (supervision.get("ticks") or {}).values()))
+    masks = f"{count} mask{'' if count == 1 else 's'}"
+    ticked = f"{ticks} tick{'' if ticks == 1 else 's'}"
+    said = [text for number, text in ((count, masks), (ticks, ticked)) if number]
+    return f"{supervision['kind']}: {' and '.join(said) or masks}"
 
 
 def beats_trivial(card: Card) -> bool | None:

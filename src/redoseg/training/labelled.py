@@ -139,6 +139,6 @@ def check_same_labelled(original: dict[str, Any] | None, now: dict[str, Any] | N
     Both are `Labelled.supervision`, None without labelled images. Their place on the disk may change."""
     if (original and original["fingerprint"]) != (now and now["fingerprint"]):
         raise DataError(
-            f"the labelled images of {out} aren't those that it was trained with: bring back the same "
-            "--labelled, or train anew with another --out"
+            f"the labelled images of {out} aren't those that it was trained with (ticks count, too): bring "
+            "back the same ones, or train anew with another --out"
         )
