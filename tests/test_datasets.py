@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 import redoseg
 from redoseg.cli import main
-from redoseg.datasets import MaskFolder, write_hf_folder
+from redoseg.datasets import MaskFolder, Row, write_hf_folder
 from redoseg.errors import ConfigError, DataError, RedosegError
 from refusals import refusal
 
@@ -36,7 +36,8 @@ def test_items_are_the_photo_its_labels_and_its_doubt(folder):
     dataset = MaskFolder(folder / "table.csv")
     with open(folder / "table.csv", newline="") as file:
         doubts = {row["photo"]: float(row["doubt"]) for row in csv.DictReader(file) if not row["error"]}
-    assert len(dataset) == 4  # the broken one has no mask
+    assert len(dataset) == 4
+    assert dataset.left_out == {"failed": 1, "doubtful": 0}  # the broken one has no mask
     for index, row in enumerate(dataset.rows):
         image, mask, doubt = dataset[index]
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(row.photo)))
@@ -60,8 +61,10 @@ def test_a_loader_of_pytorch_takes_it_with_workers(folder):
 def test_the_doubtful_are_left_out(folder):
     doubts = sorted(row.doubt for row in MaskFolder(folder / "table.csv").rows)
     assert len(MaskFolder(folder / "table.csv", max_doubt=doubts[1])) == 2
-    with refusal(ConfigError, "no mask with a doubt of -1 or less"):
-        MaskFolder(folder / "table.csv", max_doubt=-1)
+    with refusal(ConfigError, "no mask with a doubt of 0 or less"):
+        MaskFolder(folder / "table.csv", max_doubt=0)
+    with refusal(ConfigError, "max_doubt is 7: it must be from 0 to 1"):
+        MaskFolder(folder / "table.csv", max_doubt=7)
 
 
 def test_tables_with_paths_that_can_be_moved(folder, tmp_path):
@@ -87,9 +90,18 @@ def test_a_folder_for_hugging_face(folder, tmp_path):
     out = write_hf_folder(dataset, tmp_path / "hf")
     lines = [json.loads(line) for line in (out / "metadata.jsonl").read_text().splitlines()]
     assert [line["doubt"] for line in lines] == [row.doubt for row in dataset.rows]
+    assert [line["photo"] for line in lines] == [row.photo.name for row in dataset.rows]
+    of_table = write_hf_folder(folder / "table.csv", tmp_path / "again")
+    assert (of_table / "metadata.jsonl").read_bytes() == (out / "metadata.jsonl").read_bytes()
     for line, row in zip(lines, dataset.rows, strict=True):
         assert (out / line["file_name"]).read_bytes() == row.photo.read_bytes()
         assert (out / line["mask_file_name"]).read_bytes() == row.mask.read_bytes()
+    (tmp_path / "half").mkdir()
+    gone = MaskFolder(folder / "table.csv")
+    gone.rows.append(Row(folder / "nowhere.png", folder / "nowhere.png", 0.1))
+    with refusal(DataError, "nowhere.png can't be read"):
+        write_hf_folder(gone, tmp_path / "half")
+    assert not list((tmp_path / "half").iterdir())
     with refusal(ConfigError, "is there already: choose a new folder"):
         write_hf_folder(dataset, out)
 

@@ -64,7 +64,9 @@ def test_look_correct_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert main(report) == 0
     assert (folder / "report.html").is_file()
     (folder / "corrected").mkdir()
-    Image.fromarray(np.full((40, 48), 255, np.uint8)).save(folder / "corrected" / "one.png")
+    drawn = np.zeros((40, 48), np.uint8)
+    drawn[10:30, 12:36] = 255
+    Image.fromarray(drawn).save(folder / "corrected" / "one.png")
     ticks = {"redoseg": "ticks", "model": "runs/mine", "wrong": ["photos/two.jpg"], "right": []}
     (folder / "ticks.json").write_text(json.dumps(ticks))
     assert main([*fix, "--steps", "1"]) == 0
@@ -135,9 +137,11 @@ def test_the_papers_experiments(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_model_by_name(folder: Path) -> None:
     """The commands of "Masks now", but for the installation."""
     commands = commands_of("Masks now")
-    assert [command[0] for command in commands] == ["models", "segment"]
+    assert [command[0] for command in commands] == ["models", "segment", "segment"]
     for command in commands:
         assert main(command) == 0
+    assert (folder / "out" / "coco.json").is_file()
+    assert len(list((folder / "out" / "cutout").iterdir())) == 5
     assert len(list((folder / "masks").iterdir())) == 5
 
 

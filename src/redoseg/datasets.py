@@ -17,7 +17,7 @@ from PIL import Image
 
 from redoseg.data.images import decode_image
 from redoseg.errors import ConfigError, DataError
-from redoseg.files import expanded, write_aside
+from redoseg.files import expanded, write_folder_aside
 
 Transforms = Callable[[Image.Image, Image.Image], Any]
 
@@ -49,13 +49,17 @@ class MaskFolder:
         transforms: Transforms | None = None,
     ) -> None:
         """`table`: the CSV file, or the folder of a run of `auto`. `photos`: the folder in which the photos
-        lie; None where the table has whole paths. Masks with more doubt than `max_doubt` are left out.
-        DataError for a table that can't be read, or names what isn't there; ConfigError if no row is left."""
+        lie; None where the table has whole paths. Masks with more doubt than `max_doubt` are left out;
+        `left_out` counts them, and the photos that failed. DataError for a table that can't be read, or names
+        what isn't there; ConfigError if no row is left."""
+        if not 0 <= max_doubt <= 1:
+            raise ConfigError(f"max_doubt is {max_doubt}: it must be from 0 to 1")
         file = expanded(table)
         file = file / "photos.csv" if file.is_dir() else file
         self.transforms = transforms
-        known = _read(file, None if photos is None else expanded(photos))
+        known, failed = _read(file, None if photos is None else expanded(photos))
         self.rows = [row for row in known if row.doubt <= max_doubt]
+        self.left_out = {"failed": failed, "doubtful": len(known) - len(self.rows)}
         if not self.rows:
             raise ConfigError(f"{file} has no mask with a doubt of {max_doubt:g} or less: choose more")
 
@@ -79,24 +83,33 @@ class MaskFolder:
         return image, mask, row.doubt
 
 
-def write_hf_folder(dataset: MaskFolder, out: str | Path) -> Path:
+def write_hf_folder(dataset: MaskFolder | str | Path, out: str | Path) -> Path:
     """Write `out` as a folder for `datasets.load_dataset("imagefolder", data_dir=out)`: copies of photos and
-    masks, and `metadata.jsonl` with `file_name`, `mask_file_name` and `doubt`. Returns the folder.
-    ConfigError if it is there already and holds anything."""
+    masks, and `metadata.jsonl` with `file_name`, `mask_file_name`, `doubt` and `photo`, the photo's own name.
+
+    Takes a `MaskFolder`, or a table that is one's. Returns the folder. ConfigError if it is there already and
+    holds anything, DataError for a file that can't be read; then nothing is left.
+    """
     folder = expanded(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already: choose a new folder")
+    segmented = dataset if isinstance(dataset, MaskFolder) else MaskFolder(dataset)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    write_folder_aside(folder, lambda aside: _write_hf(segmented, aside))
+    return folder
+
+
+def _write_hf(dataset: MaskFolder, folder: Path) -> None:
     lines = []
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
     for number, row in enumerate(dataset.rows):
         photo, mask = f"images/{number:06}{row.photo.suffix}", f"masks/{number:06}.png"
-        names = {"file_name": photo, "mask_file_name": mask}
-        for name, source in zip(names.values(), (row.photo, row.mask), strict=True):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        for name, source in ((photo, row.photo), (mask, row.mask)):
             (folder / name).write_bytes(_content(source))
-        lines.append(json.dumps(names | {"doubt": row.doubt}) + "\n")
-    # Last: a folder with it is whole.
-    write_aside(folder / "metadata.jsonl", lambda aside: aside.write_text("".join(lines), encoding="utf-8"))
-    return folder
+        entry = {"file_name": photo, "mask_file_name": mask, "doubt": row.doubt, "photo": row.photo.name}
+        lines.append(json.dumps(entry) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
 def _content(file: Path) -> bytes:
@@ -106,27 +119,32 @@ def _content(file: Path) -> bytes:
         raise DataError(f"{file} can't be read: {error.strerror}") from error
 
 
-def _read(table: Path, photos: Path | None) -> list[Row]:
+def _read(table: Path, photos: Path | None) -> tuple[list[Row], int]:
+    """The rows of masks, and how many photos failed."""
     try:
         with open(table, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} can't be read: {error}") from error
-    rows = []
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{table} can't be read: {reason}") from error
+    rows, failed = [], 0
     for line in lines:
         if line.get("error"):
+            failed += 1
             continue
         try:
             photo, mask, doubt = line["photo"], line["mask"], float(line["doubt"])
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{table} is no table of `redoseg auto` or `redoseg segment --csv`") from error
+        if not math.isfinite(doubt):
+            raise DataError(f"{table} is no table of redoseg's: a doubt is {doubt}")
         row = Row(_place(photo, photos or Path()), _place(mask, table.parent), doubt)
         for place in (row.photo, row.mask):
             if not place.is_file():
                 cure = "" if photos is not None else ": say with photos=FOLDER where the photos lie"
                 raise DataError(f"{table} names {place}, and there is no such file{cure}")
         rows.append(row)
-    return [row for row in rows if math.isfinite(row.doubt)]
+    return rows, failed
 
 
 def _place(path: str, folder: Path) -> Path:

@@ -137,7 +137,7 @@ def test_the_table_names_photos_so_that_folders_can_be_moved(tmp_path):
 
     def names(*sources):
         jobs, _, _ = plan_jobs([tmp_path / source for source in sources], tmp_path / "masks")
-        return [*automation._names_in_table(jobs).values()]
+        return [*automation._names_of(jobs).values()]
 
     assert names("b") == ["deep/x.png"]
     assert names("a", "b") == ["a/x.png", "b/deep/x.png"]

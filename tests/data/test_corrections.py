@@ -131,6 +131,33 @@ def test_a_photo_without_an_outline_counts_as_not_corrected(photos, tmp_path):
     assert found.empty == ["c.d.jpg"]
 
 
+def test_photos_beside_labelmes_files_are_no_masks(tmp_path):
+    """As labelme itself leaves a folder; a mask of another photo may lie there, too."""
+    for name in ("a", "b", "c"):
+        png(tmp_path / "photos", f"{name}.png", np.full((30, 40), 90, np.uint8))
+    photos = scan(tmp_path / "photos", sidecars=False).images
+    given = tmp_path / "given"
+    png(given, "a.png", np.full((30, 40), 90, np.uint8))
+    png(given, "c.png", np.full((30, 40), 255, np.uint8))
+    shape = {"label": "x", "shape_type": "rectangle", "points": [[0, 0], [10, 5]]}
+    content = {"imagePath": "a.png", "imageWidth": 40, "imageHeight": 30, "shapes": [shape]}
+    (given / "a.json").write_text(json.dumps(content))
+    found = read(find_corrections(given, photos, 2))
+    assert found.keys() == {"a", "c"}
+    assert found["a"].sum() == 50
+    assert found["c"].all()
+
+
+def test_what_has_no_area_is_no_outline(photos, tmp_path):
+    annotations = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "segmentation": []}]
+    (tmp_path / "coco.json").write_text(coco_of([image(1, "b.jpg")], annotations))
+    assert find_corrections(tmp_path / "coco.json", photos, 2).empty == ["b.jpg"]
+    shapes = [{"label": "x", "shape_type": "polygon", "points": [[0, 0], [9, 9]]}]
+    content = {"imagePath": "b.jpg", "imageWidth": 40, "imageHeight": 30, "shapes": shapes}
+    write_folder(tmp_path / "l", {"b.json": json.dumps(content).encode()})
+    assert find_corrections(tmp_path / "l", photos, 2).empty == ["b.json"]
+
+
 def test_rectangles_and_circles_of_labelme(photos, tmp_path):
     shapes = [
         {"label": "thing", "shape_type": "rectangle", "points": [[20, 12], [10, 4]]},
@@ -162,7 +189,7 @@ def test_categories_are_regions_where_there_are_several(photos, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("coco.json", b"{broken", "coco.json can't be read"),
+        ("coco.json", b"{broken", "coco.json is no sound JSON, export it again"),
         ("coco.json", b'{"images": [{"id": 1}], "annotations": []}', "isn't as COCO or labelme write it"),
         ("coco.json", b'{"images": 3, "annotations": []}', "isn't as COCO or labelme write it"),
         ("coco.json", b'{"images": [], "annotations": [3]}', "isn't as COCO or labelme write it"),

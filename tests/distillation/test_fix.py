@@ -31,14 +31,9 @@ from tinyruns import photos, tiny, trained
 pytestmark = pytest.mark.training
 
 SMALL: dict[str, Any] = {
-    "f_width": 4,
-    "f_blocks": 1,
-    "batch": 4,
-    "steps": 4,
-    "device": "cpu",
-    "size": 32,
+    "f_width": 4, "f_blocks": 1, "batch": 4, "steps": 4, "device": "cpu", "size": 32,
     "object_share": (0.0, 1.0),
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +134,8 @@ def test_ticks_leave_out_the_wrong_and_keep_the_right(run, data, masks, tmp_path
     }
     ticks.write_text(json.dumps({"redoseg": "ticks", "model": "run", **listed}))
     said = fixed(run, [masks], tmp_path / "out", ticks=ticks, doubtful=0.6)
-    assert (
-        "1 ticked as wrong are left out, 1 as right are kept; 1 are of no photo that is learned from" in said
-    )
+    assert "1 ticked as wrong are left out, 1 as right are kept" in said
+    assert "1 ticks are of no photo that is learned from: elsewhere/x.png" in said
     kept = {learners[0].images.names[row] for row in learners[0].batches.source.kept}
     assert "002" not in kept
     assert {"001", "005"} <= kept  # 001 is corrected
@@ -163,6 +157,144 @@ def test_masks_as_redoseg_wrote_them_are_not_corrected_ones(run, data, tmp_path)
     said = fixed(run, [written], tmp_path / "out")
     assert "14 masks are as the run has them, and count as not corrected" in said
     assert "1 image is learned with their masks" in said
+
+
+def test_of_some_images_the_masks_are_those_of_their_photos(run, data, masks, tmp_path, learners):
+    """With --images, too."""
+    config = DistillConfig(
+        run=run.path, out=tmp_path / "out", images=6, corrected=_as_data(data, tmp_path / "few"), **SMALL
+    )
+    distill(config, console=Console(file=io.StringIO()))
+    learner = learners[0]
+    for row, index in zip(learner.corrected.rows, learner.corrected.of, strict=True):
+        name = learner.images.names[row]
+        truth = np.asarray(Image.open(data / "masks" / f"{name}.png"))
+        assert np.array_equal(learner.targets.objects[row, ..., 0], truth)
+        assert image_digest(learner.images.images(np.array([row]))[0]) == image_digest(
+            learner.corrected.labelled.images[index]
+        )
+
+
+def _as_data(data, folder):
+    """All training photos with their masks."""
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for number in range(12):
+            shutil.copy(data / kind / f"{number:03}.png", folder / kind)
+    return folder
+
+
+def test_of_a_wide_photo_the_squares_beside_the_centred_one_stay_out(tmp_path, learners):
+    folder = tmp_path / "wide" / "images"
+    folder.mkdir(parents=True)
+    for number in range(8):
+        noise = np.random.default_rng(number).integers(0, 255, (32, 96, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    run = trained(tiny(tmp_path / "wide", tmp_path / "run", steps=2))
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((32, 96), np.uint8)
+    drawn[8:24, 30:70] = 255
+    Image.fromarray(drawn).save(tmp_path / "masks" / "3.png")
+    ticks = {"redoseg": "ticks", "wrong": ["5.png"], "right": []}
+    (tmp_path / "ticks.json").write_text(json.dumps(ticks))
+    fixed(run, [tmp_path / "masks"], tmp_path / "out", squares=3, ticks=tmp_path / "ticks.json", doubtful=0)
+    learner = learners[-1]
+    kept = {learner.images.names[row] for row in learner.batches.source.kept}
+    assert {"3", "4", "4#1", "4#2"} <= kept
+    assert not {"3#1", "3#2", "5", "5#1", "5#2"} & kept
+    row = list(learner.images.names).index("3")
+    assert np.array_equal(learner.targets.objects[row, ..., 0], drawn[:, 32:64])
+
+
+def test_masks_without_an_object_and_full_ones_are_learned(run, tmp_path, learners, monkeypatch):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for name, value in (("001", 0), ("002", 255)):
+        Image.fromarray(np.full((32, 32), value, np.uint8)).save(folder / f"{name}.png")
+    fixed(run, [folder], tmp_path / "out", object_share=(0.02, 0.9), batch=2)
+    learner = learners[0]
+    assert learner.object_share == (0, 1)
+    for name, value in (("001", 0), ("002", 255)):
+        row = list(learner.images.names).index(name)
+        assert (learner.targets.objects[row] == value).all()
+        assert row in learner.batches.source.kept
+
+
+def test_equal_photos_have_one_mask(run, data, masks, tmp_path, learners):
+    twice = tmp_path / "twice" / "photos"
+    shutil.copytree(data, twice)
+    shutil.copy(twice / "images" / "004.png", twice / "images" / "005.png")
+    shutil.copy(twice / "masks" / "004.png", twice / "masks" / "005.png")
+    other = trained(tiny(twice, tmp_path / "twice" / "run", steps=2))
+    fixed(other, [masks], tmp_path / "out")
+    names = [learners[-1].images.names[row] for row in learners[-1].corrected.rows]
+    assert sorted(names) == ["001", "004", "005", "007"]
+
+
+@pytest.mark.parametrize("thin", [False, True])
+def test_unlabelled_areas_are_not_learned(run, tmp_path, learners, thin):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    values = np.zeros((32, 32), np.uint8)
+    values[8:24, 8:24] = 255
+    values[8:24, 8 : 9 if thin else 16] = 127
+    Image.fromarray(values).save(folder / "001.png")
+    if thin:  # a soft edge, for all that can be seen
+        fixed(run, [folder], tmp_path / "out")
+        row = list(learners[0].images.names).index("001")
+        assert set(np.unique(learners[0].targets.objects[row])) == {0, 255}
+        return
+    fixed(run, [folder], tmp_path / "out")
+    row = list(learners[0].images.names).index("001")
+    objects = learners[0].targets.objects[row, ..., 0]
+    assert (objects[8:24, 8:16] == 128).all()  # half: no weight
+    assert (objects[8:24, 16:24] == 255).all()
+    assert (objects[:8] == 0).all()
+
+
+def test_ticks_are_part_of_the_run(run, data, masks, tmp_path):
+    ticks = tmp_path / "ticks.json"
+    ticks.write_text(json.dumps({"redoseg": "ticks", "wrong": ["002.png"], "right": []}))
+    fixed(run, [masks], tmp_path / "out", ticks=ticks, steps=2)
+    ticks.write_text(json.dumps({"redoseg": "ticks", "wrong": ["003.png"], "right": []}))
+    with refusal(DataError, "aren't those that it was trained with"):
+        fixed(run, [masks], tmp_path / "out", ticks=ticks)
+    with refusal(DataError, "not one tick is of a photo that is learned from"):
+        ticks.write_text(json.dumps({"redoseg": "ticks", "wrong": ["x.png"], "right": []}))
+        fixed(run, [], tmp_path / "other", ticks=ticks)
+
+
+def test_outlines_that_nobody_has_changed_are_no_corrections(run, data, tmp_path):
+    """All that `segment` wrote for another tool comes back, with one outline that was drawn anew."""
+    config = redoseg.SegmentConfig(annotations=("coco", "labelme"))
+    segmenter = Segmenter.from_pretrained(run.path, device="cpu")
+    segment_files(segmenter, [data / "images"], tmp_path / "out", config=config)
+    coco = json.loads((tmp_path / "out" / "coco.json").read_text())
+    corner = [[0, 0, 16, 0, 16, 16, 0, 16]]
+    name = next(one["file_name"] for one in coco["images"] if one["file_name"].endswith("003.png"))
+    number = next(one["id"] for one in coco["images"] if one["file_name"] == name)
+    coco["annotations"] = [one for one in coco["annotations"] if one["image_id"] != number]
+    box = {"bbox": [0, 0, 16, 16], "area": 256, "iscrowd": 0}
+    anew = {"id": 999, "image_id": number, "category_id": 1, "segmentation": corner}
+    coco["annotations"].append(anew | box)
+    (tmp_path / "edited.json").write_text(json.dumps(coco))
+    said = fixed(run, [tmp_path / "edited.json"], tmp_path / "fixed")
+    assert "1 image is learned with their masks" in said
+    assert "are as the run has them, and count as not corrected" in said
+
+
+def test_nothing_is_written_where_nothing_can_be_begun(run, data, masks, tmp_path):
+    before = sorted(run.path.iterdir())
+    with refusal(ConfigError, "is .* itself: the student needs a folder of its own"):
+        fixed(run, [masks], run.path)
+    other = trained(tiny(data, tmp_path / "other", steps=2))
+    with refusal(ConfigError, "is another run: choose another --out"):
+        fixed(run, [masks], other.path)
+    with refusal(DataError, "--ticks .*001.png"):
+        fixed(run, [masks], tmp_path / "out", ticks=masks / "001.png")
+    assert sorted(run.path.iterdir()) == before
+    assert not (other.path / "corrected").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_student_of_a_student_has_its_options(run, masks, tmp_path):
@@ -188,12 +320,16 @@ def test_who_corrects_again_has_learned_from_both(run, data, masks, tmp_path):
     supervision = read_json(tmp_path / "second" / "run.json")["supervision"]
     assert supervision["labelled"] == 4
     assert len(set(supervision["images"])) == 4
+    shutil.copytree(masks, tmp_path / "both")
+    shutil.copy(more / "009.png", tmp_path / "both")
+    fixed(RunFolder(tmp_path / "first"), [tmp_path / "both"], tmp_path / "third")
+    assert read_json(tmp_path / "third" / "run.json")["supervision"]["labelled"] == 4
 
 
 @pytest.mark.parametrize("size", [(16, 32), (64, 48)])
 def test_a_mask_of_another_shape_is_refused(run, masks, tmp_path, size):
     Image.fromarray(np.full(size, 255, np.uint8)).save(masks / "004.png")
-    with refusal(DataError, "the mask is .* x .*, the photo 32 x 32"):
+    with refusal(DataError, "the corrected mask of .*: it is .* x .*, the photo 32 x 32"):
         fixed(run, [masks], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -209,8 +345,10 @@ def test_through_the_command_line(run, data, masks, tmp_path, command):
     nothing = ("fix", run.path, "-o", tmp_path / "other")
     refused_command(command, "nothing was corrected: give --masks, --ticks or both", *nothing)
     refused_command(command, "holds no run", "fix", data, "--masks", masks, "-o", tmp_path / "other")
-    (tmp_path / "no.json").write_text("{}")
-    refused_command(command, "is no list that the page", *nothing, "--ticks", tmp_path / "no.json")
+    for content in ("{}", '{"redoseg": "ticks", "wrong": "a.png", "right": []}', "[1]"):
+        (tmp_path / "no.json").write_text(content)
+        refused_command(command, "is no list that the page", *nothing, "--ticks", tmp_path / "no.json")
+    refused_command(command, "there is no", *nothing, "--ticks", tmp_path / "nowhere.json")
     assert not (tmp_path / "other").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import redoseg
+from redoseg import files
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.label_free.verdict import SURE
 from redoseg.models.run_log import curves_of, read_log
@@ -66,16 +67,18 @@ def page(folder, tmp_path_factory):
 
 def test_each_photo_has_the_doubt_and_the_mask_that_the_segmenter_finds(folder, page):
     data, segmenter = data_of(page), Segmenter.from_pretrained("flowers")
-    assert sorted(photo["name"] for photo in data["photos"]) == sorted(map(str, folder.rglob("*.png")))
+    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*.png")]
+    assert sorted(photo["name"] for photo in data["photos"]) == sorted(names)
     for photo, picture in zip(data["photos"], data["pictures"], strict=True):
-        found = segmenter.segment([photo["name"]])[0]
+        file = folder / photo["name"]
+        found = segmenter.segment([file])[0]
         height, width = found.masks.shape[1:]
         assert photo["doubt"] == pytest.approx(found.doubt, abs=1e-4)
         assert photo["size"] == [width, height]
         assert max(photo["panel"]) == min(320, max(photo["size"]))
         shown, soft, votes = panels_of(picture)
         assert soft.shape == votes.shape == (*photo["panel"][::-1], 3)
-        original = Image.open(photo["name"]).resize(tuple(photo["panel"]))
+        original = Image.open(file).resize(tuple(photo["panel"]))
         assert np.abs(shown - np.asarray(original, int)).mean() < 4
         expected = Image.fromarray(found.masks[1]).resize(tuple(photo["panel"]), Image.Resampling.BILINEAR)
         assert ((soft[..., 0] > 127) != (np.asarray(expected) > 0.5)).mean() < 0.02
@@ -101,14 +104,37 @@ def test_pictures_of_many_photos_lie_beside_the_page(folder, page, tmp_path, mon
     report("flowers", [folder], out)
     data, beside = data_of(out), tmp_path / "some name_files"
     assert (data["pictures"], data["beside"], data["a_file"]) == ([], beside.name, 3)
+    assert sorted(data["files"]) == sorted(file.name for file in beside.iterdir())
     found: dict[int, str] = {}
-    for file in sorted(beside.iterdir()):
-        start, part = re.fullmatch(r"redosegPictures\((\d+), (\[.*\])\);\n", file.read_text()).groups()
+    for name in data["files"]:
+        text = (beside / name).read_text()
+        start, part = re.fullmatch(r"redosegPictures\((\d+), (\[.*\])\);\n", text).groups()
         found.update(enumerate(json.loads(part), int(start)))
     assert [found[number] for number in range(7)] == data_of(page)["pictures"]
+    before = {file.name: file.read_bytes() for file in beside.iterdir()}
+    report("flowers", [folder], out)
+    assert before == {file.name: file.read_bytes() for file in beside.iterdir()}
     report("flowers", [folder / "a.png", folder / "b.png"], out)  # fewer: none is left beside
     assert len(data_of(out)["pictures"]) == 2
     assert not beside.exists()
+
+
+def test_a_report_that_was_killed_is_no_hindrance_and_leaves_the_old_page_whole(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pages, "INSIDE", 2)
+    monkeypatch.setattr(pages, "_A_FILE", 2)
+    out, beside = tmp_path / "r.html", tmp_path / "r_files"
+    report("flowers", [folder], out)
+    before = {file: file.read_bytes() for file in (out, *beside.iterdir())}
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "_page", lambda content: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            report("faces", [folder], out)
+    assert {file: file.read_bytes() for file in before} == before
+    (beside / f".0123456789abcdef.js.{files._machine()}-{2**22 + 1}").write_text("torn")
+    report("flowers", [folder], out)
+    assert {file: file.read_bytes() for file in (out, *beside.iterdir())} == before
 
 
 def test_some_are_evenly_spaced_and_the_rest_is_counted(folder, page, tmp_path):
@@ -139,7 +165,7 @@ def test_photos_that_cannot_be_read_are_named_in_the_end(folder, tmp_path, comma
     code, output, error = command("report", "flowers", mixed, "-o", out)
     assert code == 1
     assert re.fullmatch(r"\d of 1 masks are sure; 1 photos, 0 left out: .*report.html\n", output)
-    assert error.splitlines()[0].startswith(f"redoseg: {mixed / 'broken.png'}: ")
+    assert error.splitlines()[0].startswith("redoseg: broken.png: ")
     assert "1 photos could not be read" in out.read_text(encoding="utf-8")
     (mixed / "a.png").unlink()
     refused_command(command, "not one of 1 photos can be read", "report", "flowers", mixed, "-o", out)
@@ -156,8 +182,17 @@ def test_what_is_no_report_is_not_replaced(folder, tmp_path, command):
     (tmp_path / "r_files" / "notes.txt").write_text("mine")
     with refusal(DataError, "notes.txt is in the way"):
         report("flowers", [folder], tmp_path / "r.html")
+    (tmp_path / "r_files" / "notes.txt").rename(tmp_path / "r_files" / "0123456789abcdef.js")
+    with refusal(DataError, "0123456789abcdef.js is in the way"):
+        report("flowers", [folder], tmp_path / "r.html")
     refused_command(command, "is a folder: name a file", "report", "flowers", folder, "--out", tmp_path)
     refused_command(command, "ends in .html", "report", "flowers", folder, "--out", tmp_path / "page.pdf")
+
+
+def test_one_folder_may_be_given_by_itself(folder, page, tmp_path):
+    report("flowers", folder, tmp_path / "a.html")
+    report("flowers", str(folder), tmp_path / "b.html")
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes() == page.read_bytes()
 
 
 def test_without_photos_or_a_model_there_is_one_line(folder, tmp_path, command):
@@ -233,6 +268,26 @@ def test_curves_are_those_of_the_log_and_a_torn_line_is_passed_over(tmp_path):
         "scores by masks": {"IoU": [(20, 0.5)], "accuracy": [(20, 0.9)]},
     }
     assert read_log(tmp_path / "none.jsonl") == []
+
+
+def test_odd_lines_of_a_log_and_odd_pictures_are_passed_over(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    odd = [
+        '{"step": null}',
+        '{"step": 3, "losses": [1], "val": 7, "region_sizes": null, "seconds": null}',
+        "7",
+    ]
+    with open(copy / "metrics.jsonl", "a") as log:
+        log.write("\n".join(odd))
+    (copy / "samples" / "step-old.png").write_bytes(b"")
+    assert report(copy, (), tmp_path / "report.html").shown == 10
+    assert curves_of(read_log(copy / "metrics.jsonl")) == curves_of(read_log(run.metrics))
+
+
+def test_other_masks_are_another_page_for_the_ticks_of_a_browser(folder, page, tmp_path):
+    report("faces", [folder], tmp_path / "report.html")
+    assert data_of(tmp_path / "report.html")["id"] != data_of(page)["id"]
 
 
 def test_a_chart_goes_from_the_lowest_value_to_the_highest():

@@ -76,6 +76,18 @@ def test_of_a_file_the_photo_is_read_again(found, photo, segmenter, tmp_path):
         of_file.cutout()
 
 
+def test_another_photo_in_its_place_is_noticed(photo, segmenter, tmp_path):
+    file = tmp_path / "photo.png"
+    Image.fromarray(photo).save(file)
+    found = segmenter(file)
+    Image.fromarray(photo[:40]).save(file)
+    with refusal(DataError, "the photo was 120 x 80 and is 120 x 40 now: segment it again"):
+        found.cutout()
+    assert found._repr_html_() is None
+    with refusal(DataError, r"no masks \(n, H, W\) any more"):
+        found.reshape(2, -1).labels  # noqa: B018
+
+
 def test_an_overlay_leaves_the_ground_as_it_was(found, photo):
     shown = np.asarray(found.overlay())
     assert np.array_equal(shown[~found.mask], photo[~found.mask])

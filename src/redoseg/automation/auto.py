@@ -8,8 +8,7 @@ as that helps. No mask takes part in learning or in a choice; where photos have 
 import logging
 import os
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,17 +22,16 @@ from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
-from redoseg.data.image_ref import ImageRef
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, score_of
-from redoseg.errors import DataError, DivergenceError
+from redoseg.errors import DataError, DivergenceError, RedosegError
 from redoseg.files import asides, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.reporting.page import INSIDE
 from redoseg.reporting.pictures import named
 from redoseg.reporting.report import show
-from redoseg.segmentation.plan import MaskJob, plan_jobs
+from redoseg.segmentation.plan import MaskJob, plan_jobs, short_names
 from redoseg.segmentation.segment import segment_files
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.segmentation.table import MaskTable
@@ -107,7 +105,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
         found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
         if masks:
-            _report(config, folder, masks, refs, found.verdict)
+            _report(config, folder, masks, jobs, found.verdict, console)
         write_json(folder.report, report | found.as_json())
     return found
 
@@ -225,7 +223,7 @@ def _segment(
             segmenter, config.data, folder.masks, cutouts=folder.cutouts, each=masks.append,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )  # fmt: skip
-    table, shown = MaskTable(folder.table), _names_in_table(jobs)
+    table, shown = MaskTable(folder.table), _names_of(jobs)
     for mask in masks:
         inside = Path(os.path.relpath(mask.mask, os.path.realpath(folder.path))).as_posix()
         table.write(replace(mask, photo=shown[mask.photo], mask=inside))
@@ -239,30 +237,30 @@ def _report(
     config: AutoConfig,
     folder: AutoFolder,
     masks: Sequence[WrittenMask],
-    photos: Mapping[str, ImageRef],
+    jobs: Sequence[MaskJob],
     verdict: Verdict,
+    console: Console,
 ) -> None:
-    """The page to look at. Of very many photos it has the most doubtful ones, and as many others."""
+    """The page to look at. Of very many photos it has the most doubtful ones, and as many others. If it can't
+    be written, that is said, and all else is there."""
     order = sorted(masks, key=lambda mask: mask.doubt)
     if len(order) > INSIDE:
         half = INSIDE // 2
         rest = order[:-half]
         order = [rest[row * len(rest) // half] for row in range(half)] + order[-half:]
-    refs = [photos[mask.photo] for mask in order]
+    names, refs = _names_of(jobs), {job.name: job.ref for job in jobs}
+    photos = named([refs[mask.photo] for mask in order], [names[mask.photo] for mask in order])
     chosen = f"the {INSIDE // 2} most doubtful ones and {INSIDE // 2} others"
-    show(
-        Segmenter.from_pretrained(folder.path, device=config.device), named(refs), len(refs),
-        folder.run.report, model=str(folder.path), run=folder.run, of=len(masks), chosen=chosen,
-        verdict=verdict,
-    )  # fmt: skip
+    try:
+        show(
+            Segmenter.from_pretrained(folder.path, device=config.device), photos, len(order),
+            folder.run.report, model=str(folder.path), run=folder.run, of=len(masks), chosen=chosen,
+            verdict=verdict,
+        )  # fmt: skip
+    except (RedosegError, OSError) as error:
+        say(console, f"warning: there is no report: {error}")
 
 
-def _names_in_table(jobs: Sequence[MaskJob]) -> dict[str, str]:
-    """What photos.csv calls a photo, by its job's name: its path within its folder or archive, so that both
-    can be moved. Of several sources, the name of its own comes first, or the whole path if two share one."""
-    sources = dict.fromkeys(job.ref.entry.source for job in jobs)
-    counts = Counter(Path(source).name for source in sources)
-    heads = {source: source if counts[Path(source).name] > 1 else Path(source).name for source in sources}
-    if len(sources) == 1:
-        return {job.name: job.ref.entry.path for job in jobs}
-    return {job.name: f"{heads[job.ref.entry.source]}/{job.ref.entry.path}" for job in jobs}
+def _names_of(jobs: Sequence[MaskJob]) -> dict[str, str]:
+    """What photos.csv and the page call a photo, by its job's name."""
+    return dict(zip((job.name for job in jobs), short_names([job.ref for job in jobs]), strict=True))

@@ -91,9 +91,15 @@ def segment(
     print_failed(report)
     if not quiet:
         place = "standard output" if streams.writes else out
-        made = counted(report, ", ".join(MADE[type] for type in config.types), place)
-        print(made, file=sys.stderr if json or streams.writes else sys.stdout)
+        print(
+            counted(report, _made(config), place), file=sys.stderr if json or streams.writes else sys.stdout
+        )
     return 1 if report.failed else 0
+
+
+def _made(config: SegmentConfig) -> str:
+    """What there is of each photo, in words."""
+    return ", ".join([*(MADE[type] for type in config.types), *config.annotations])
 
 
 def _check_together(

@@ -169,8 +169,8 @@ def leave_report(run: "RunFolder") -> None:
     from redoseg.reporting.report import report
 
     try:
-        found = report(run.path, (), run.report, most=REPORTED)
-    except RedosegError as error:
+        found = report(run.path, (), run.report, most=REPORTED, device=run.config().device)
+    except (RedosegError, OSError) as error:
         print(f"there is no report of it: {error}", file=sys.stderr)
         return
     print(f"to look at:              {found.page}")

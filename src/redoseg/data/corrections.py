@@ -58,6 +58,8 @@ def find_corrections(source: Path, photos: Sequence[ImageRef], n: int) -> Correc
         content = _read_json(source)
         if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
             return _from_coco(source, content, by_name, n)
+        if isinstance(content, dict) and content.get("redoseg") == "ticks":
+            raise DataError(f"{source} is a list of ticks: give it with --ticks")
         return _from_labelme([source], by_name, n)
     entries = _entries(source)
     outlines = [entry for entry in entries if entry.kind == "file" and _is_labelme(entry)]
@@ -119,7 +121,12 @@ def _entries(source: Path) -> Sequence[Entry]:
         return list_folder(source).entries
     if suffix_of(source.name) in MASK_SUFFIXES:
         return [Entry(str(source.parent), source.name, source.stat().st_size, 0)]
-    listed: Files = list_archive(source, None)
+    try:
+        listed: Files = list_archive(source, None)
+    except DataError as error:
+        raise DataError(
+            f"{source} is no folder or archive of masks, no COCO file (.json) and none of labelme's"
+        ) from error
     return listed.entries
 
 
@@ -199,7 +206,8 @@ def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file} can't be read: {' '.join(str(error).split())}") from error
+        why = " ".join(str(error).split())
+        raise DataError(f"{file} is no sound JSON, export it again: {why}") from error
 
 
 def said(corrections: Corrections) -> Iterator[str]:

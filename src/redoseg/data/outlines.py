@@ -31,8 +31,8 @@ class wellformed:
 
 
 def draw_coco(source: Path, size: tuple[int, int], parts: list[tuple[int, Any]]) -> Labels:
-    """The labels (H, W) of a photo of this (width, height): of pairs of a region and COCO's segmentation, later
-    ones on top. DataError for what is no such outline; `source` is the file that it names."""
+    """The labels (H, W) of a photo of this (width, height): of pairs of a region and COCO's segmentation,
+    later ones on top. DataError for what is no such outline; `source` is the file that it names."""
     with wellformed(source):
         labels = _empty(size)
         for region, segmentation in parts:

@@ -19,6 +19,7 @@ from redoseg.config import DistillConfig, TrainConfig
 from redoseg.data.dataset import Split
 from redoseg.data.held_out import image_digest, index_chunks
 from redoseg.data.labels import UNLABELLED
+from redoseg.data.naming import join_names
 from redoseg.distillation.targets import RefinedTargets
 from redoseg.errors import DataError, ModelError
 from redoseg.files import read_json
@@ -34,11 +35,11 @@ def _none() -> Indices:
 
 @dataclass(frozen=True)
 class Ticks:
-    """Rows of a split that are ticked as `wrong` or `right`, and how many ticks are of no image there."""
+    """Rows of a split that are ticked as `wrong` or `right`, and the ticks that are of no image there."""
 
     wrong: Indices = field(default_factory=_none)
     right: Indices = field(default_factory=_none)
-    unknown: int = 0
+    unknown: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,11 @@ class Corrected:
         right = np.setdiff1d(self.ticks.right, self.rows)
         if len(self.wrong) or len(right):
             said.append(f"{len(self.wrong)} ticked as wrong are left out, {len(right)} as right are kept")
-        if self.lost + self.ticks.unknown:
-            said.append(f"{self.lost + self.ticks.unknown} are of no photo that is learned from")
+        if self.lost:
+            said.append(f"{self.lost} corrected ones are of no photo that is learned from")
+        if self.ticks.unknown:
+            named = join_names(self.ticks.unknown)
+            said.append(f"{len(self.ticks.unknown)} ticks are of no photo that is learned from: {named}")
         return "; ".join(said)
 
     @property
@@ -176,17 +180,23 @@ def _rows_of(labelled: Labelled, images: Split, centred: int) -> tuple[Indices, 
 
 def read_ticks(file: Path, names: Sequence[str]) -> Ticks:
     """The ticks of images of these `names`. DataError for what is no list of ticks."""
+    if not file.is_file():
+        raise DataError(f"there is no {file} (--ticks)")
     try:
         content = read_json(file)
-        lists = [list(map(str, content[tick])) for tick in ("wrong", "right")]
-        if content["redoseg"] != "ticks":
-            raise KeyError("redoseg")
-    except (ModelError, KeyError, TypeError) as error:
-        raise DataError(f"--ticks {file} is no list that the page of `redoseg report` has saved") from error
+    except ModelError as error:
+        raise DataError(f"--ticks {error}") from error
+    lists: list[Any] = [content.get(tick) for tick in ("wrong", "right")] if isinstance(content, dict) else []
+    if not lists or not all(isinstance(one, list) for one in lists) or content.get("redoseg") != "ticks":
+        raise DataError(
+            f"--ticks {file} is no list that the page of `redoseg report` has saved: it wants "
+            '{"redoseg": "ticks", "wrong": [...], "right": [...]}'
+        )
     by_name = {name: row for row, name in enumerate(names)}
-    found = [[_row_of(photo, by_name) for photo in ticked] for ticked in lists]
+    found = [[_row_of(str(photo), by_name) for photo in ticked] for ticked in lists]
     wrong, right = (np.array(sorted({row for row in rows if row is not None}), np.int64) for rows in found)
-    return Ticks(wrong, right, sum(row is None for rows in found for row in rows))
+    unknown = [str(photo) for ticked in lists for photo in ticked if _row_of(str(photo), by_name) is None]
+    return Ticks(wrong, right, unknown)
 
 
 def _row_of(photo: str, by_name: dict[str, int]) -> int | None:

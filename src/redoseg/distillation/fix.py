@@ -39,11 +39,11 @@ OPTIONS: dict[str, Any] = {
 
 def fix(
     run: str | Path,
-    masks: Sequence[str | Path],
+    masks: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     ticks: str | Path | None = None,
-    data: Sequence[str] = (),
+    data: str | Sequence[str] = (),
     console: Console | None = None,
     **options: Any,
 ) -> Path:
@@ -58,6 +58,8 @@ def fix(
     if no mask is a corrected one of the run's photos, ConfigError if `run` is no run, and what `distill`
     raises.
     """
+    masks = [masks] if isinstance(masks, str | Path) else masks
+    data = (data,) if isinstance(data, str) else data
     folder, student, console = RunFolder(Path(run)), RunFolder(Path(out)), console or Console(stderr=True)
     if not folder.exists:
         raise ConfigError(f"{run} holds no run: name one, or the folder of `redoseg auto`")
@@ -155,10 +157,13 @@ def _write(found: dict[ImageRef, Correction], segmenter: Segmenter, folder: Path
             content = _content(photo) if content is None else content
             with decoding(BytesIO(content)) as image:
                 own = segmenter(image).labels
+        except (DataError, OSError) as error:
+            raise DataError(f"{name_of(photo)}: {error}") from error
+        try:
             labels = _fit(one.read(), own.shape, segmenter.n)
             mask = _png_of(labels, segmenter.n)
         except (DataError, OSError) as error:
-            raise DataError(f"{name_of(photo)} or its corrected mask: {error}") from error
+            raise DataError(f"the corrected mask of {name_of(photo)}: {error}") from error
         if _is_same(labels, own, one.outlined):
             same += 1
             continue
@@ -178,12 +183,12 @@ def _fit(labels: Labels, shape: tuple[int, ...], n: int) -> Labels:
     beyond n."""
     if labels.shape not in (shape, shape[::-1]):
         sizes = f"{labels.shape[1]} x {labels.shape[0]}, the photo {shape[1]} x {shape[0]}"
-        raise DataError(f"the mask is {sizes}")
+        raise DataError(f"it is {sizes}")
     known = labels != UNLABELLED
     if n == 2:
         return np.where(known, np.minimum(labels, 1), UNLABELLED).astype(np.uint8)
     if labels[known].max(initial=0) >= n:
-        raise DataError(f"the mask has labels beyond {n - 1}")
+        raise DataError(f"it has labels beyond {n - 1}")
     return labels
 
 

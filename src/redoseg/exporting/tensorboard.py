@@ -22,7 +22,7 @@ def export_tensorboard(run: RunFolder, folder: Path) -> int:
     if folder.exists() and not (folder.is_dir() and all(map(_is_event_file, folder.iterdir()))):
         raise ConfigError(f"{folder} holds something else than TensorBoard's files: choose another folder")
     curves = curves_of(lines)
-    times = {float(line["step"]): float(line.get("seconds", 0)) for line in lines}
+    times = {float(line["step"]): float(line.get("seconds") or 0) for line in lines}
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder_aside(folder, lambda aside: _write(aside, run, curves, times))
     return sum(len(lines) for lines in curves.values())
@@ -54,7 +54,7 @@ def _write(
                 tag = f"{chart}/{name}".replace(" ", "_")
                 summary = Summary(value=[Summary.Value(tag=tag, simple_value=value)])
                 writer.add_event(Event(step=int(step), wall_time=times[step], summary=summary))
-    for step in sorted(int(file.stem.removeprefix("step-")) for file in run.samples.glob("step-*.png")):
+    for step in run.sampled_steps():
         file = run.sample(step)
         with Image.open(file) as picture:
             width, height = picture.size

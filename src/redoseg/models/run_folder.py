@@ -112,6 +112,9 @@ class RunFolder:
     def kept_steps(self) -> list[int]:
         return sorted(_steps(self.checkpoints.glob("*.safetensors")).values())
 
+    def sampled_steps(self) -> list[int]:
+        return sorted(_steps(self.samples.glob("*.png")).values())
+
     def remove_newer_than(self, step: int, *files: Path) -> None:
         """Remove checkpoints and pictures of steps after `step`, and the given `files`; at step 0 also the
         model and its scores, and always the leftovers of killed writes."""

@@ -19,7 +19,7 @@ def read_log(file: Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except ValueError:  # such as one that is being written
                 continue
-            if isinstance(line, dict) and "step" in line:
+            if isinstance(line, dict) and isinstance(line.get("step"), int | float):
                 lines.append(line)
     return lines
 
@@ -35,15 +35,23 @@ def curves_of(lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]
 
 
 def _values(line: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    sizes = line.get("region_sizes") or []
-    names = ["background", *(f"object {k}" if len(sizes) > 2 else "object" for k in range(1, len(sizes)))]
-    scores = (line.get("val") or {}).get("per_dataset") or {}
+    """Chart, name and value of whatever the line has."""
+    sizes = line.get("region_sizes")
+    sizes = sizes if isinstance(sizes, list) else []
+    several = len(sizes) > 2
+    names = ["background", *(f"object {k}" if several else "object" for k in range(1, len(sizes)))]
+    scores = _in(_in(line, "val"), "per_dataset")
     return [
-        *(("losses", name, value) for name, value in (line.get("losses") or {}).items()),
-        *(("share of the image", name, size) for name, size in zip(names, sizes, strict=True)),
+        *(("losses", name, value) for name, value in _in(line, "losses").items()),
+        *(("share of the image", name, size) for name, size in zip(names, sizes, strict=False)),
         ("label-free score", "label-free score", line.get("label_free")),
         *(("scores by masks", name, scores.get(key)) for key, name in _SCORES.items()),
     ]
+
+
+def _in(line: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = line.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 _SCORES = {"iou": "IoU", "accuracy": "accuracy"}

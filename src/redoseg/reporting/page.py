@@ -1,9 +1,10 @@
 """The page itself: its text and style, the photos' numbers in it, their pictures in it or beside it."""
 
+import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -12,7 +13,7 @@ from string import Template
 from typing import Any
 
 from redoseg.errors import DataError
-from redoseg.files import remove, write_aside
+from redoseg.files import asides, leftovers, leftovers_of, remove, write_aside
 from redoseg.reporting.pictures import Shown
 from redoseg.version import __version__
 
@@ -21,25 +22,56 @@ INSIDE = 500
 _A_FILE = 100  # pictures in a file beside the page
 _MARK = '<meta name="generator" content="redoseg report'
 _HEAD = 600  # bytes in which the mark is
-_OWN_FILE = re.compile(r"\d{4,}\.js")
+_CALL = "redosegPictures("
+_OWN_FILE = re.compile(r"[0-9a-f]{16}\.js")
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a page says: a `title`, a `summary` (HTML), the photos `shown`, (name, reason) of those that
-    `failed`, and the part on the run (HTML, or empty). `model` is what MODEL was called."""
+    """What a page says: a `title`, a `summary` (HTML), the photos `shown` and their `pictures`, (name,
+    reason) of those that `failed`, and the part on the run (HTML, or empty). `model` is what MODEL is."""
 
     title: str
     model: str
     summary: str
     shown: Sequence[Shown]
+    pictures: "Pictures"
     failed: Sequence[tuple[str, str]]
     run: str
 
 
+class Pictures:
+    """The pictures of a page, as they come: in the page if there are at most `INSIDE`, else in files beside
+    it. A file is named after its content, so that those of a page that is there already stay as they are."""
+
+    def __init__(self, out: Path, count: int) -> None:
+        self.folder, self.apart = files_beside(out), count > INSIDE
+        self.inside: list[str] = []
+        self.files: list[str] = []
+        self._count = 0
+
+    def add(self, picture: bytes) -> None:
+        """Take one more picture, a JPEG. OSError."""
+        self.inside.append(base64.b64encode(picture).decode())
+        self._count += 1
+        if self.apart and len(self.inside) == _A_FILE:
+            self.close()
+
+    def close(self) -> None:
+        """Write what is left. OSError."""
+        if not self.apart or not self.inside:
+            return
+        text = f"{_CALL}{self._count - len(self.inside)}, {json.dumps(self.inside)});\n"
+        name = f"{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.js"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_aside(self.folder / name, lambda aside: aside.write_text(text, encoding="utf-8"))
+        self.files.append(name)
+        self.inside = []
+
+
 def files_beside(out: Path) -> Path:
     """The folder of the pictures that are not in the page."""
-    return out.with_name(f"{out.stem}_files")
+    return out.with_name(f"{out.stem if out.suffix == '.html' else out.name}_files")
 
 
 def check_page(out: Path) -> None:
@@ -54,48 +86,47 @@ def check_page(out: Path) -> None:
                 raise DataError(f"{out} is there and is no report of redoseg's: choose another name")
     beside = files_beside(out)
     if beside.exists():
+        left = asides(beside) if beside.is_dir() else []
         strange = [beside] if not beside.is_dir() else [*beside.iterdir()]
-        strange = [file for file in strange if not _OWN_FILE.fullmatch(file.name)]
+        strange = [file for file in strange if file not in left and not _is_own(file)]
         if strange:
             raise DataError(f"{strange[0]} is in the way and no part of a report: choose another name")
 
 
+def _is_own(file: Path) -> bool:
+    """Whether a file holds pictures of a report."""
+    if not (_OWN_FILE.fullmatch(file.name) and file.is_file()):
+        return False
+    with open(file, encoding="utf-8", errors="replace") as opened:
+        return opened.read(len(_CALL)) == _CALL
+
+
 def write_page(out: Path, content: Content) -> None:
-    """Write the page, and the folder beside it for more than `INSIDE` photos: pictures first, so that a page
-    that is there has all of them. Raises as `check_page`, OSError."""
+    """Write the page, whose pictures are there already, and remove those of the one before. Raises as
+    `check_page`, OSError."""
     check_page(out)
+    content.pictures.close()
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside, apart = files_beside(out), len(content.shown) > INSIDE
-    pictures = [photo.as_base64() for photo in content.shown]
-    if apart:
-        beside.mkdir(exist_ok=True)
-        for name, text in _files(pictures):
-            write_aside(beside / name, lambda aside, text=text: aside.write_text(text, encoding="utf-8"))  # type: ignore[misc]
-    page = _page(content, [] if apart else pictures, beside.name if apart else "")
+    page = _page(content)
     write_aside(out, lambda aside: aside.write_text(page, encoding="utf-8"))
+    beside, kept = files_beside(out), {*content.pictures.files}
+    remove(leftovers_of([out]))
     if beside.is_dir():
-        kept = {name for name, _ in _files(pictures)} if apart else set()
-        remove(file for file in [*beside.iterdir()] if file.name not in kept)
-        if not apart:
+        old = [file for file in beside.iterdir() if file.name not in kept and _is_own(file)]
+        remove([*old, *leftovers(beside)])
+        if old and not any(beside.iterdir()):
             beside.rmdir()
 
 
-def _files(pictures: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Name and content of each file of pictures. They are scripts: a page from the disk may load no other."""
-    for start in range(0, len(pictures), _A_FILE):
-        part = json.dumps(list(pictures[start : start + _A_FILE]))
-        yield f"{start // _A_FILE:04}.js", f"redosegPictures({start}, {part});\n"
-
-
-def _page(content: Content, pictures: Sequence[str], beside: str) -> str:
+def _page(content: Content) -> str:
     assets = files("redoseg.reporting").joinpath("assets")
     read = {name: assets.joinpath(name).read_text(encoding="utf-8") for name in _ASSETS}
-    names = [photo.name for photo in content.shown]
+    photos, pictures = [photo.as_json() for photo in content.shown], content.pictures
     data = {
-        "id": hashlib.sha256(json.dumps([content.model, names]).encode()).hexdigest()[:16],
-        "model": content.model, "redoseg": __version__,
-        "photos": [photo.as_json() for photo in content.shown],
-        "pictures": list(pictures), "beside": beside, "a_file": _A_FILE,
+        # The same photos with the same masks keep the ticks that a browser has of them.
+        "id": hashlib.sha256(json.dumps([content.model, photos]).encode()).hexdigest()[:16],
+        "model": content.model, "redoseg": __version__, "photos": photos, "pictures": pictures.inside,
+        "beside": pictures.folder.name if pictures.apart else "", "files": pictures.files, "a_file": _A_FILE,
     }  # fmt: skip
     failed = "".join(f"<li>{escape(name)}: {escape(reason)}</li>" for name, reason in content.failed)
     left = f"<summary>{len(content.failed)} photos could not be read</summary><ul>{failed}</ul>"

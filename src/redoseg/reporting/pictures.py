@@ -1,6 +1,5 @@
 """Photos to what the page shows of them: doubt, area, and one picture of photo, soft mask and votes."""
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from PIL import Image
 from redoseg.cores import usable_cores
 from redoseg.data.image_ref import ImageRef, read_contents
 from redoseg.errors import DataError
-from redoseg.segmentation.plan import name_of
 from redoseg.segmentation.refining import Refined, objects
 from redoseg.segmentation.segmenter import NetworkInput, Segmenter
 
@@ -33,31 +31,25 @@ Named = tuple[str, Callable[[], BinaryIO]]
 @dataclass(frozen=True)
 class Shown:
     """A photo on the page: its `name`, the `doubt` of its mask, the object's `area` as a share, the photo's
-    own `size` (width, height). `picture`: a JPEG of three panels side by side, photo, soft mask and votes,
-    each of the size `panel`."""
+    own `size` (width, height). Its picture has three panels side by side, each of the size `panel`."""
 
     name: str
     doubt: float
     area: float
     size: tuple[int, int]
     panel: tuple[int, int]
-    picture: bytes
 
     def as_json(self) -> dict[str, Any]:
-        """All but the picture."""
+        """As the page's script reads it."""
         doubt, area = round(self.doubt, 4), round(self.area, 4)
         return {"name": self.name, "doubt": doubt, "area": area, "size": self.size, "panel": self.panel}
-
-    def as_base64(self) -> str:
-        """The picture, as JavaScript takes it."""
-        return base64.b64encode(self.picture).decode()
 
 
 def show_photos(
     segmenter: Segmenter, photos: Iterable[Named], count: int, progress: Progress
-) -> Iterator[Shown | tuple[str, str]]:
-    """Each of `count` photos as it is shown, or its name and why it can't be read. `progress` is called with
-    (photos done, photos in all)."""
+) -> Iterator[tuple[Shown, bytes] | tuple[str, str]]:
+    """Each of `count` photos as it is shown, with a JPEG of photo, soft mask and votes; or its name and why
+    it can't be read. `progress` is called with (photos done, photos in all)."""
     done, contents = 0, iter(photos)
     with ThreadPoolExecutor(usable_cores()) as pool:
         while chunk := list(islice(contents, _AT_ONCE)):
@@ -71,16 +63,16 @@ def show_photos(
             progress(done, count)
 
 
-def named(photos: Sequence[ImageRef]) -> Iterator[Named]:
-    """Every photo by its name. A compressed tar is read in one pass."""
+def named(photos: Sequence[ImageRef], names: Sequence[str]) -> Iterator[Named]:
+    """Every photo, by the name given for it. A compressed tar is read in one pass."""
     missing = dict.fromkeys(range(len(photos)))
     try:
         for index, content in read_contents(photos):
             del missing[index]
             opened = photos[index].open if content is None else partial(BytesIO, content)
-            yield name_of(photos[index]), opened
+            yield names[index], opened
     except (DataError, OSError) as error:  # the photos behind the damage can't be reached
-        yield from ((name_of(photos[index]), partial(_fail, _text_of(error))) for index in missing)
+        yield from ((names[index], partial(_fail, _text_of(error))) for index in missing)
 
 
 def drawn(images: NDArray[np.uint8], names: Sequence[str]) -> Iterator[Named]:
@@ -103,7 +95,7 @@ def _read(segmenter: Segmenter, photo: Named) -> NetworkInput | str:
         return _text_of(error)
 
 
-def _show(name: str, prepared: NetworkInput, refined: Refined) -> Shown:
+def _show(name: str, prepared: NetworkInput, refined: Refined) -> tuple[Shown, bytes]:
     detail = prepared.pixels if prepared.detail is None else prepared.detail
     photo = Image.fromarray(detail)
     scale = min(1.0, LONGEST / max(photo.size))
@@ -116,7 +108,7 @@ def _show(name: str, prepared: NetworkInput, refined: Refined) -> Shown:
     file = BytesIO()
     both.save(file, "JPEG", quality=_QUALITY)
     area = float(objects(refined.masks).mean())
-    return Shown(name, refined.doubt, area, prepared.size, panel, file.getvalue())
+    return Shown(name, refined.doubt, area, prepared.size, panel), file.getvalue()
 
 
 def _grey(masks: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:

@@ -14,10 +14,10 @@ from redoseg.errors import ConfigError, DataError
 from redoseg.files import expanded
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
-from redoseg.reporting.page import Content, check_page, write_page
+from redoseg.reporting.page import Content, Pictures, check_page, write_page
 from redoseg.reporting.pictures import Named, Progress, Shown, drawn, named, show_photos
 from redoseg.reporting.run_part import describe_run, run_of, verdict_of
-from redoseg.segmentation.plan import list_photos
+from redoseg.segmentation.plan import list_photos, short_names
 from redoseg.segmentation.segmenter import Segmenter
 
 _SCENES = 60  # drawn ones that are shown, as they lie in no folder
@@ -39,7 +39,7 @@ class Report:
 
 def report(
     model: str | Path,
-    photos: Sequence[str | Path],
+    photos: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     most: int | None = None,
@@ -58,21 +58,22 @@ def report(
     read and for an `out` that can't be used, and what `from_pretrained` raises.
     """
     out, run = expanded(out), run_of(model)
+    photos = [photos] if isinstance(photos, str | Path) else photos
     if most is not None and most < 1:
         raise ConfigError(f"--most is {most}: it must be at least 1")
     check_page(out)
-    images = None if photos or run is None else _drawn_by(run)
+    images = None if photos or run is None else _drawn_by(run, most)
     refs, failed, left_out = ([], [], 0) if images else list_photos(photos or _photos_of(model, run))
     if not refs and images is None:
         raise DataError("; ".join(reason for _, reason in failed))
     kept = refs if most is None or most >= len(refs) else [refs[row] for row in _spread(len(refs), most)]
     segmenter = Segmenter.from_pretrained(model, checkpoint=checkpoint, weights=weights, device=device)
-    shown, count = (named(kept), len(kept)) if images is None else (drawn(*images), len(images[1]))
-    found = show(
-        segmenter, shown, count, out, model=str(model), run=run, of=max(count, len(refs)), progress=progress
-    )
-    beyond = len(refs) - len(kept)
-    return replace(found, failed=failed + found.failed, left_out=left_out, beyond=beyond)
+    shown, count = (named(kept, short_names(kept)), len(kept))
+    of = len(refs)
+    if images is not None:
+        shown, count, of = drawn(images.pixels, images.names), len(images.names), images.of
+    found = show(segmenter, shown, count, out, model=str(model), run=run, of=of, progress=progress)
+    return replace(found, failed=failed + found.failed, left_out=left_out, beyond=of - count)
 
 
 def show(
@@ -92,11 +93,13 @@ def show(
     states. `verdict`: that of the training; None: the one that the run has noted."""
     shown: list[Shown] = []
     failed: list[tuple[str, str]] = []
-    for one in show_photos(segmenter, photos, count, progress):
-        if isinstance(one, Shown):
+    pictures = Pictures(out, count)
+    for one, more in show_photos(segmenter, photos, count, progress):
+        if isinstance(one, Shown) and isinstance(more, bytes):
             shown.append(one)
+            pictures.add(more)
         else:
-            failed.append(one)
+            failed.append((str(one), str(more)))
     if not shown:
         raise DataError(f"not one of {count} photos can be read: {failed[0][0]}: {failed[0][1]}")
     sure = sum(photo.doubt <= SURE for photo in shown)
@@ -107,8 +110,8 @@ def show(
     if judged is not None:
         summary.append(f"Verdict of the training, without labels: {escape(judged.text)}.")
     content = Content(
-        title=f"Masks by {model}", model=model, summary=" ".join(summary), shown=shown, failed=failed,
-        run="" if run is None else describe_run(run),
+        title=f"Masks by {model}", model=model, summary=" ".join(summary), shown=shown, pictures=pictures,
+        failed=failed, run="" if run is None else describe_run(run),
     )  # fmt: skip
     write_page(out, content)
     return Report(out, len(shown), sure, failed)
@@ -121,14 +124,24 @@ def _photos_of(model: str | Path, run: RunFolder | None) -> tuple[str, ...]:
     return run.find_data(run.config().data)
 
 
-def _drawn_by(run: RunFolder) -> tuple[NDArray[np.uint8], list[str]] | None:
-    """Some of the scenes that a run draws, and their names; None if it was trained on photos."""
+@dataclass(frozen=True)
+class _Scenes:
+    """Some scenes, (N, S, S, 3), their names, and out of how many they are."""
+
+    pixels: NDArray[np.uint8]
+    names: list[str]
+    of: int
+
+
+def _drawn_by(run: RunFolder, most: int | None) -> _Scenes | None:
+    """Some of the scenes that a run draws; None if it was trained on photos."""
     config = run.config()
     if not set(config.data) <= REGIONS.keys():
         return None
     split = open_data(config).split("val")
-    count = min(_SCENES, len(split))
-    return split.images(np.arange(count)), [f"{config.data[0]} {name}" for name in split.names[:count]]
+    count = min(_SCENES, len(split), most or _SCENES)
+    names = [f"{config.data[0]} {name}" for name in split.names[:count]]
+    return _Scenes(split.images(np.arange(count)), names, len(split))
 
 
 def _spread(count: int, wanted: int) -> list[int]:

@@ -46,20 +46,21 @@ def describe_run(run: RunFolder) -> str:
 
 def _samples(run: RunFolder) -> str:
     """The last picture of samples, with the regions redrawn if the run has generators."""
-    pictures = sorted(run.samples.glob("step-*.png"))
-    if not pictures:
+    steps = run.sampled_steps()
+    if not steps:
         return ""
+    file = run.sample(steps[-1])
     what = "Input and mask" if run.distilled else "Input, mask and redraws"
     try:
-        with Image.open(pictures[-1]) as picture:
+        with Image.open(file) as picture:
             shown = picture.convert("RGB")
     except OSError:
         return ""
     shown.thumbnail((_WIDEST, 4 * _WIDEST))
-    file = BytesIO()
-    shown.save(file, "JPEG", quality=85)
-    data = base64.b64encode(file.getvalue()).decode()
-    caption = f"{what} on images of the run, step {int(pictures[-1].stem.removeprefix('step-'))}"
+    content = BytesIO()
+    shown.save(content, "JPEG", quality=85)
+    data = base64.b64encode(content.getvalue()).decode()
+    caption = f"{what} on images of the run, step {steps[-1]}"
     image = f'<img class="samples" alt="{caption}" src="data:image/jpeg;base64,{data}">'
     return f"<details><summary>{caption}</summary>{image}</details>"
 
@@ -67,8 +68,8 @@ def _samples(run: RunFolder) -> str:
 def _time(lines: list[dict[str, Any]]) -> str:
     if not lines:
         return ""
-    step, seconds = lines[-1]["step"], float(lines[-1].get("seconds", 0))
-    images = lines[-1].get("images", 0)
+    step = lines[-1]["step"]
+    seconds, images = (float(lines[-1].get(name) or 0) for name in ("seconds", "images"))
     pace = f", {images / seconds:.0f} images a second" if seconds else ""
     return f"<p>{step} steps in {seconds / 60:.1f} minutes of training{pace}.</p>"
 

@@ -40,6 +40,17 @@ def name_of(photo: ImageRef) -> str:
     return join_names([os.path.normpath(os.path.join(photo.entry.source, photo.entry.path))])
 
 
+def short_names(photos: Sequence[ImageRef]) -> list[str]:
+    """What a table calls photos that may be moved: their paths within their folder or archive. Of several
+    sources, the name of its own comes first, or the whole path if two share one."""
+    sources = dict.fromkeys(photo.entry.source for photo in photos)
+    if len(sources) < 2:
+        return [photo.entry.path for photo in photos]
+    counts = Counter(Path(source).name for source in sources)
+    heads = {source: source if counts[Path(source).name] > 1 else Path(source).name for source in sources}
+    return [f"{heads[photo.entry.source]}/{photo.entry.path}" for photo in photos]
+
+
 def list_photos(inputs: Sequence[str | Path]) -> tuple[list[ImageRef], list[tuple[str, str]], int]:
     """Every photo in `inputs` once, (input, reason) of each input without a photo, and how many files in the
     inputs are left out. DataError without any input."""

@@ -19,8 +19,9 @@ _SHOWN = 360  # pixels of the long side of a picture in a notebook
 class PhotoMasks(NDArray[np.float32]):
     """A photo's soft masks (n, H, W) float32, background first; they sum to one over n.
 
-    It is a NumPy array and behaves as one; what is computed from it or cut from it is a plain array. A
-    notebook shows it as a picture.
+    It is a NumPy array and behaves as one. What is computed from it or cut from it is a plain array; copies
+    and arrays of another shape are of this class, but have neither doubt nor photo. A notebook shows it as a
+    picture. What it says of itself asks for masks (n, H, W): DataError of another shape.
     """
 
     doubt: float
@@ -52,6 +53,8 @@ class PhotoMasks(NDArray[np.float32]):
     @property
     def labels(self) -> NDArray[np.uint8]:
         """The region of each pixel, (H, W) uint8, 0 the background."""
+        if self.ndim != 3:
+            raise DataError(f"these are no masks (n, H, W) any more, but an array of {self.shape}")
         return region_map(np.asarray(self))
 
     @property
@@ -82,7 +85,11 @@ class PhotoMasks(NDArray[np.float32]):
         """The photo, RGB. DataError if it is not known any more, or its file can't be read."""
         if self._photo is None:
             raise DataError("these masks don't know their photo: take them as a Segmenter has returned them")
-        return self._photo()
+        photo = self._photo()
+        if photo.size != self.shape[:0:-1]:
+            now, then = (f"{width} x {height}" for width, height in (photo.size, self.shape[:0:-1]))
+            raise DataError(f"the photo was {then} and is {now} now: segment it again")
+        return photo
 
     def cutout(self) -> Image.Image:
         """The objects on a transparent ground, RGBA, cropped to them; one pixel where there are none. Raises
@@ -115,7 +122,10 @@ class PhotoMasks(NDArray[np.float32]):
         """Overlay and cut-out, for a notebook."""
         if self._photo is None or self.ndim != 3:
             return None
-        tags = "".join(_image_tag(picture) for picture in (self.overlay(), self.cutout()))
+        try:
+            tags = "".join(_image_tag(picture) for picture in (self.overlay(), self.cutout()))
+        except DataError:  # the photo is gone, or another one
+            return None
         count, height, width = self.shape
         text = f"{count} regions of {width} x {height}, area {self.area:.2f}, doubt {self.doubt:.2f}"
         return f"<div>{tags}<br>{text}</div>"

@@ -57,7 +57,7 @@ class _Loaded:
 
 def segment_files(
     segmenter: Segmenter,
-    inputs: Sequence[str | Path],
+    inputs: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     progress: Progress | None = None,
@@ -82,7 +82,7 @@ def segment_files(
     """
     return segment_jobs(
         lambda jobs: run_jobs(segmenter, jobs),
-        *(inputs, out),
+        *([inputs] if isinstance(inputs, str | Path) else inputs, out),
         n=segmenter.n,
         config=config,
         progress=progress,

@@ -87,7 +87,7 @@
     if (!waiting.has(number)) {
       waiting.set(number, new Promise((done) => {
         const script = document.createElement("script");
-        script.src = `${encodeURIComponent(data.beside)}/${String(number).padStart(4, "0")}.js`;
+        script.src = `${encodeURIComponent(data.beside)}/${data.files[number]}`;
         script.onload = script.onerror = done;
         document.head.append(script);
       }));
