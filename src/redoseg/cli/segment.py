@@ -90,10 +90,8 @@ def segment(
                 failure(name, reason)
     print_failed(report)
     if not quiet:
-        place = "standard output" if streams.writes else out
-        print(
-            counted(report, _made(config), place), file=sys.stderr if json or streams.writes else sys.stdout
-        )
+        said = counted(report, _made(config), "standard output" if streams.writes else out)
+        print(said, file=sys.stderr if json or streams.writes else sys.stdout)
     return 1 if report.failed else 0
 
 
