@@ -119,9 +119,8 @@ def resume(path: Path, *, console: Console | None = None, **changed: Any) -> Pat
     if not isinstance(original, DistillConfig):
         raise ConfigError(f"{path} wasn't made by `redoseg distill`: `redoseg resume {path}` goes on with it")
     if original.corrected is not None and original.corrected == RunFolder(original.out).corrected:
-        changed = {
-            "corrected": RunFolder(path).corrected
-        } | changed  # what `fix` has put there goes where the run goes
+        # What `fix` has put into the run's folder goes where the run goes.
+        changed = {"corrected": RunFolder(path).corrected} | changed
     return distill(dataclasses.replace(original, out=path, **changed), console=console)
 
 
@@ -131,7 +130,9 @@ def _open_data(
     """Open the data that the run was trained on, at the student's size; `size` is the run's own.
     DataError if the fingerprint is another."""
     try:
-        dataset = open_everywhere(dataclasses.replace(described, size=size), console, group)
+        squares = described.squares if size == described.size else 1  # of another size none is learned
+        same = dataclasses.replace(described, size=size, squares=squares)
+        dataset = open_everywhere(same, console, group)
     except DataError as error:
         raise DataError(f"{error} ({run} was trained on it: --data says where it is now)") from error
     if not dataset.is_the_one(RunFolder(run).fingerprint()):

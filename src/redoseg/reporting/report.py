@@ -91,6 +91,7 @@ def show(
 ) -> Report:
     """As `report`, of these `count` photos; they are some `of` so many, `chosen` in a way that the page
     states. `verdict`: that of the training; None: the one that the run has noted."""
+    check_page(out)  # before its pictures are written beside it
     shown: list[Shown] = []
     failed: list[tuple[str, str]] = []
     pictures = Pictures(out, count)
