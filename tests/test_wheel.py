@@ -50,10 +50,11 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_of_the_package() -> set[str]:
-    """All that a wheel must hold: code, the typing mark, the models that come with it."""
+    """All that a wheel must hold: code, the typing mark, the page of reports, the models that come with it."""
     code = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"]
     models = [path for path in (PACKAGE / "shipped").rglob("*") if path.is_file()]
-    return {path.relative_to(PACKAGE.parent).as_posix() for path in (*code, *models)}
+    page = [*(PACKAGE / "reporting" / "assets").iterdir()]
+    return {path.relative_to(PACKAGE.parent).as_posix() for path in (*code, *page, *models)}
 
 
 def test_both_hold_every_file_of_the_package(dist: Path) -> None:
