@@ -50,7 +50,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files_of_the_package() -> set[str]:
-    """All that a wheel must hold: code, the typing mark, the page of reports, the models that come with it."""
+    """All that a wheel must hold: code, the typing mark, the page of reports, the shipped models."""
     code = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"]
     models = [path for path in (PACKAGE / "shipped").rglob("*") if path.is_file()]
     page = [*(PACKAGE / "reporting" / "assets").iterdir()]
