@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data_made import picture, write_folder, write_tar
-from redoseg.data import cache
+from redoseg.data import cache, image_ref
 from redoseg.data import photos as photos_module
 from redoseg.data.archive import Entry
 from redoseg.data.dataset import Dataset, open_dataset
@@ -289,5 +289,5 @@ def test_a_packed_archive_is_not_unpacked_again_for_what_stays_broken(
         assert not entries
         return iter(())
 
-    monkeypatch.setattr(cache, "read_in_order", only_nothing)
+    monkeypatch.setattr(image_ref, "read_in_order", only_nothing)
     assert len(open_dataset([tmp_path / "set.tar.gz"], size=8, cache=kept).skipped) == 2

@@ -14,15 +14,19 @@ from PIL import Image
 
 import redoseg
 from redoseg import files
+from redoseg.config import TrainConfig
+from redoseg.data.dataset import open_dataset
 from redoseg.errors import ConfigError, DataError, ModelError
 from redoseg.label_free.verdict import SURE
 from redoseg.models.run_log import curves_of, read_log
 from redoseg.reporting import page as pages
 from redoseg.reporting.charts import draw_chart
+from redoseg.reporting.pictures import named
 from redoseg.reporting.report import report
+from redoseg.segmentation.plan import list_photos
 from redoseg.segmentation.segmenter import Segmenter
 from refusals import refusal, refused_command
-from tinyruns import photos, tiny, trained
+from tinyruns import TINY, photos, tiny, trained
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +237,30 @@ def test_every_training_by_command_leaves_one(run, tmp_path, command):
     assert code == 0
     assert f"to look at:              {out / 'report.html'}" in output
     assert len(data_of(out / "report.html")["photos"]) == 10
+
+
+@pytest.mark.training
+def test_of_drawn_scenes_some_are_shown(tmp_path):
+    config = TrainConfig.of(data="digit", out=tmp_path / "run", **TINY | {"steps": 2, "size": 32})
+    run = trained(config)
+    found = report(run.path, (), tmp_path / "r.html", most=3)
+    assert found.shown == 3
+    assert found.beyond > 0
+    assert [photo["name"] for photo in data_of(tmp_path / "r.html")["photos"]] == [
+        f"digit {name}" for name in open_dataset(["digit"], size=32).split("val").names[:3]
+    ]
+
+
+def test_photos_behind_the_damage_of_an_archive_are_named(folder, tmp_path):
+    archive = tmp_path / "photos.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, "photos")
+    refs = list_photos([archive])[0]
+    archive.write_bytes(archive.read_bytes()[:200])
+    opened = [opener for _, opener in named(refs, [ref.name for ref in refs])]
+    assert len(opened) == 7
+    with pytest.raises((DataError, OSError)):
+        opened[-1]()
 
 
 @pytest.mark.training
