@@ -25,6 +25,7 @@ from PIL import Image
 
 import redoseg
 from redoseg.automation import auto as automation
+from redoseg.data.folder import scan
 from redoseg.files import read_json, write_json
 
 SETS = {"butterflies-300": "butterflies128", "faces-300": "lfw128", "flowers-300": "flowers64"}
@@ -142,23 +143,17 @@ def make_wide(archive: Path, out: Path, name: str) -> None:
     out.mkdir(parents=True)
     for file in sorted((out.parent / base).iterdir()):
         _window(Image.open(file).convert("RGB"), draw.random()).save(out / f"{file.stem}.png")
-    val = out.parent / f"{name}-val"
-    with tarfile.open(archive) as tar:
-        members = {member.name: member for member in tar.getmembers() if member.isfile()}
-        masked = sorted(one for one in members if "/masks/" in one)
-        of_val = {*_names(archive, "val")}
-        for mask in masked:
-            stem = Path(mask.split("/masks/")[1]).with_suffix("").as_posix()
-            if stem in of_val:
-                photo_name = next(
-                    one for one in members if one.split("/images/")[-1].rsplit(".", 1)[0] == stem
-                )
-                place = draw.random()
-                for kind, member in (("images", photo_name), ("masks", mask)):
-                    picture = Image.open(io.BytesIO(_content(tar, members[member])))
-                    file = val / kind / f"{stem.replace('/', '_')}.png"
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    _window(picture, place).save(file)
+    val, listing = out.parent / f"{name}-val", scan(archive)
+    images = {ref.name: ref for ref in listing.images}
+    for stem, mask in sorted(listing.masks.items(), key=lambda item: item[1].entry.path):
+        if listing.splits[stem] != "val":
+            continue
+        place = draw.random()
+        for kind, ref in (("images", images[stem]), ("masks", mask)):
+            file = val / kind / f"{stem.replace('/', '_')}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with ref.open() as opened, Image.open(opened) as picture:
+                _window(picture, place).save(file)
 
 
 def _window(picture: Image.Image, place: float) -> Image.Image:
@@ -186,14 +181,10 @@ def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterato
 
 
 def _training_names(archive: Path) -> list[str]:
-    return _names(archive, "train")
-
-
-def _names(archive: Path, split: str) -> list[str]:
     with tarfile.open(archive) as tar:
         table = next(member for member in tar.getmembers() if member.name.endswith("splits.csv"))
         rows = csv.DictReader(io.StringIO(_content(tar, table).decode()))
-        return [row["name"] for row in rows if row["split"] == split]
+        return [row["name"] for row in rows if row["split"] == "train"]
 
 
 def _files(archive: Path) -> Iterator[tuple[str, str, bytes]]:

@@ -12,15 +12,15 @@ import argparse
 import csv
 import random
 import shutil
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import redoseg
 from redoseg.config import DistillConfig
+from redoseg.data.folder import scan
 from redoseg.distillation.distill import distill
-from redoseg.distillation.fix import _options_of
+from redoseg.distillation.fix import options_like
 from redoseg.files import read_json, write_json
 from redoseg.models.run_folder import RunFolder
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 def train_on(run: Path, masks: list[Path], out: Path, steps: int) -> None:
     if not masks:
-        given = _options_of(RunFolder(run)) | {"steps": steps, "eval_every": steps, "threads": 1}
+        given = options_like(RunFolder(run)) | {"steps": steps, "eval_every": steps, "threads": 1}
         distill(DistillConfig(run=run, out=out, **given))
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -89,31 +89,23 @@ def divide(archive: Path, out: Path, pooled: int) -> tuple[Path, Path, Path]:
     photos, pool, scored = out / "photos", out / "pool", out / "scored"
     if out.exists():
         return photos, pool, scored
-    with tarfile.open(archive) as tar:
-        files = {member.name: member for member in tar if member.isfile()}
-        table = next(name for name in files if name.endswith("splits.csv"))
-        rows = [*csv.DictReader(content(tar, files[table]).decode().splitlines())]
-        masked = {name.split("/masks/")[1].rsplit(".", 1)[0]: name for name in files if "/masks/" in name}
-        stems = {name.split("/images/")[1].rsplit(".", 1)[0]: name for name in files if "/images/" in name}
-        draw = random.Random(0)
-        train = draw.sample([row["name"] for row in rows if row["split"] == "train"], TRAINED)
-        val = [row["name"] for row in rows if row["split"] == "val" and row["name"] in masked]
-        val = draw.sample(val, min(len(val), pooled + SCORED))
-        places = [(photos, stems, name) for name in (*train, *val[:pooled])]
-        places += [(pool, masked, name) for name in val[:pooled]]
-        places += [(scored / "images", stems, name) for name in val[pooled:]]
-        places += [(scored / "masks", masked, name) for name in val[pooled:]]
-        for folder, known, name in places:
-            folder.mkdir(parents=True, exist_ok=True)
-            flat = name.replace("/", "_") + Path(known[name]).suffix
-            (folder / flat).write_bytes(content(tar, files[known[name]]))
+    listing = scan(archive)
+    images, draw = {ref.name: ref for ref in listing.images}, random.Random(0)
+    of_split = {
+        split: [name for name in images if listing.splits[name] == split] for split in ("train", "val")
+    }
+    train = draw.sample(of_split["train"], TRAINED)
+    val = [name for name in of_split["val"] if name in listing.masks]
+    val = draw.sample(val, min(len(val), pooled + SCORED))
+    places = [(photos, images, name) for name in (*train, *val[:pooled])]
+    places += [(pool, listing.masks, name) for name in val[:pooled]]
+    places += [(scored / "images", images, name) for name in val[pooled:]]
+    places += [(scored / "masks", listing.masks, name) for name in val[pooled:]]
+    for folder, known, name in places:
+        folder.mkdir(parents=True, exist_ok=True)
+        with known[name].open() as file:
+            (folder / f"{name.replace('/', '_')}{known[name].suffix}").write_bytes(file.read())
     return photos, pool, scored
-
-
-def content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    assert file is not None
-    return file.read()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from redoseg.data.images import decode_image
-from redoseg.errors import ConfigError, DataError
+from redoseg.errors import ConfigError, DataError, reason_of
 from redoseg.files import expanded, write_folder_aside
 
 Transforms = Callable[[Image.Image, Image.Image], Any]
@@ -125,8 +125,7 @@ def _read(table: Path, photos: Path | None) -> tuple[list[Row], int]:
         with open(table, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{table} can't be read: {reason}") from error
+        raise DataError(f"{table} can't be read: {reason_of(error)}") from error
     rows, failed = [], 0
     for line in lines:
         if line.get("error"):

@@ -59,6 +59,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def reason_of(error: Exception) -> str:
+    """What an error says behind a file's name: of the system's errors the reason alone."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 # Module -> the package's name for people, and the extra that brings it.
 _EXTRAS = {
     "torch": ("PyTorch", "train"),

@@ -98,14 +98,15 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         kept = max(students, key=lambda name: students[name])
         say(console, f"{kept} has the highest label-free score: it becomes the model")
         _keep(folder, kept, students)
-        masks, failed = _segment(config, folder, jobs, console)
+        segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
+        masks, failed = _segment(segmenter, config, folder, jobs, console)
         refs = {job.name: job.ref for job in jobs}
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
         found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
         if masks:
-            _report(config, folder, masks, jobs, found.verdict, console)
+            _report(segmenter, folder, masks, jobs, found.verdict, console)
         write_json(folder.report, report | found.as_json())
     return found
 
@@ -212,11 +213,10 @@ def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:
 
 
 def _segment(
-    config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
+    segmenter: Segmenter, config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
 ) -> tuple[list[WrittenMask], list[tuple[str, str]]]:
     """Masks, cut-outs and the table of all photos; the masks, and what failed."""
     masks: list[WrittenMask] = []
-    segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("segmenting", total=None)
         report = segment_files(
@@ -234,7 +234,7 @@ def _segment(
 
 
 def _report(
-    config: AutoConfig,
+    segmenter: Segmenter,
     folder: AutoFolder,
     masks: Sequence[WrittenMask],
     jobs: Sequence[MaskJob],
@@ -253,9 +253,8 @@ def _report(
     chosen = f"the {INSIDE // 2} most doubtful ones and {INSIDE // 2} others"
     try:
         show(
-            Segmenter.from_pretrained(folder.path, device=config.device), photos, len(order),
-            folder.run.report, model=str(folder.path), run=folder.run, of=len(masks), chosen=chosen,
-            verdict=verdict,
+            segmenter, photos, len(order), folder.run.report, model=str(folder.path), run=folder.run,
+            of=len(masks), chosen=chosen, verdict=verdict,
         )  # fmt: skip
     except (RedosegError, OSError) as error:
         say(console, f"warning: there is no report: {error}")

@@ -1,7 +1,8 @@
 """Outlines of COCO and labelme to labels, pixel by pixel."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,14 @@ Labels = NDArray[np.uint8]
 _SIDES = 2_000  # of a polygon that are looked at at once
 
 
-class wellformed:
+@contextmanager
+def wellformed(file: Path) -> Iterator[None]:
     """A context in which what is missing or of another kind in `file` becomes a DataError."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, KeyError | TypeError | ValueError | IndexError | AttributeError | OverflowError):
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise DataError(f"{self._file} isn't as COCO or labelme write it ({what})") from error
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(f"{file} isn't as COCO or labelme write it ({what})") from error
 
 
 def draw_coco(source: Path, size: tuple[int, int], parts: list[tuple[int, Any]]) -> Labels:
@@ -63,13 +59,18 @@ def _decode_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> NDArray
     return np.reshape(inside, size, order="C").T
 
 
+_LEAST_CORNERS = {"polygon": 3, "rectangle": 2, "circle": 2}
+
+
+def kind_of(shape: dict[str, Any]) -> str:
+    """What a shape of labelme is; in old files it isn't said, and all are polygons."""
+    return str(shape.get("shape_type") or "polygon")
+
+
 def has_area(shape: dict[str, Any]) -> bool:
-    """Whether a shape of labelme has enough corners for its kind."""
-    least = {"rectangle": 2, "circle": 2}.get(shape.get("shape_type") or "polygon", 3)
-    return len(shape["points"]) >= least or (shape.get("shape_type") or "polygon") not in _AREAS
-
-
-_AREAS = ("polygon", "rectangle", "circle")
+    """Whether a shape of labelme has enough corners for its kind; those that aren't areas are refused when
+    they are drawn."""
+    return len(shape["points"]) >= _LEAST_CORNERS.get(kind_of(shape), 0)
 
 
 def draw_labelme(file: Path, size: tuple[int, int], parts: list[tuple[int, Any]]) -> Labels:
@@ -78,7 +79,7 @@ def draw_labelme(file: Path, size: tuple[int, int], parts: list[tuple[int, Any]]
         labels = _empty(size)
         for region, shape in parts:
             points = np.asarray(shape["points"], np.float64).reshape(-1, 2)
-            kind = shape.get("shape_type") or "polygon"
+            kind = kind_of(shape)
             if kind == "rectangle":
                 (left, top), (right, bottom) = points.min(0), points.max(0)
                 points = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])

@@ -193,10 +193,11 @@ def read_ticks(file: Path, names: Sequence[str]) -> Ticks:
             '{"redoseg": "ticks", "wrong": [...], "right": [...]}'
         )
     by_name = {name: row for row, name in enumerate(names)}
-    found = [[_row_of(str(photo), by_name) for photo in ticked] for ticked in lists]
-    wrong, right = (np.array(sorted({row for row in rows if row is not None}), np.int64) for rows in found)
-    unknown = [str(photo) for ticked in lists for photo in ticked if _row_of(str(photo), by_name) is None]
-    return Ticks(wrong, right, unknown)
+    rows = [{str(photo): _row_of(str(photo), by_name) for photo in ticked} for ticked in lists]
+    wrong, right = (
+        np.array(sorted({row for row in one.values() if row is not None}), np.int64) for one in rows
+    )
+    return Ticks(wrong, right, [photo for one in rows for photo, row in one.items() if row is None])
 
 
 def _row_of(photo: str, by_name: dict[str, int]) -> int | None:

@@ -69,7 +69,7 @@ def fix(
         raise ConfigError("nothing was corrected: give --masks, --ticks or both")
     if folder.path.resolve() == student.path.resolve():
         raise ConfigError(f"--out is {run} itself: the student needs a folder of its own")
-    own = dict(_options_of(folder), run=folder.path, out=student.path, data=tuple(data)) | options
+    own = dict(options_like(folder), run=folder.path, out=student.path, data=tuple(data)) | options
     if ticks is not None:
         own["ticks"] = expanded(ticks)
         read_ticks(own["ticks"], ())
@@ -89,8 +89,8 @@ def fix(
     return distill(DistillConfig(**own), console=console)
 
 
-def _options_of(folder: RunFolder) -> dict[str, Any]:
-    """The options of the student that `folder` holds, or `OPTIONS`."""
+def options_like(folder: RunFolder) -> dict[str, Any]:
+    """The options of a further student of the one that `folder` holds; of another run `OPTIONS`."""
     original = folder.original_config()
     if not isinstance(original, DistillConfig):
         return OPTIONS | {"batch": min(OPTIONS["batch"], max(2, folder.images() // 2))}
@@ -210,12 +210,8 @@ def _png_of(labels: Labels, n: int) -> bytes:
         file = BytesIO()
         Image.fromarray(values).save(file, "PNG")
         read, kind = read_mask(BytesIO(file.getvalue()))
-        if np.array_equal(read, labels) and kind != Kind.WHITE:
+        if np.array_equal(read, labels) and kind != Kind.WHITE:  # white all over could mean unlabelled
             return file.getvalue()
-    if n == 2 and (labels == 1).all():  # white all over could mean unlabelled
-        file = BytesIO()
-        Image.fromarray(labels).save(file, "PNG")
-        return file.getvalue()
     raise DataError("its unlabelled areas are too thin to be told from soft edges: leave them out")
 
 

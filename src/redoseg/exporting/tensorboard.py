@@ -7,7 +7,7 @@ from PIL import Image
 from redoseg.errors import ConfigError, missing_extra
 from redoseg.files import write_folder_aside
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.run_log import curves_of, read_log
+from redoseg.models.run_log import Points, curves_of, read_log
 
 
 def export_tensorboard(run: RunFolder, folder: Path) -> int:
@@ -35,7 +35,7 @@ def _is_event_file(file: Path) -> bool:
 def _write(
     folder: Path,
     run: RunFolder,
-    curves: dict[str, dict[str, list[tuple[float, float]]]],
+    curves: dict[str, dict[str, Points]],
     times: dict[float, float],
 ) -> None:
     try:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from redoseg.cores import usable_cores
 from redoseg.data.image_ref import ImageRef, read_contents
-from redoseg.errors import DataError
+from redoseg.errors import DataError, reason_of
 from redoseg.segmentation.refining import Refined, objects
 from redoseg.segmentation.segmenter import NetworkInput, Segmenter
 
@@ -72,7 +72,7 @@ def named(photos: Sequence[ImageRef], names: Sequence[str]) -> Iterator[Named]:
             opened = photos[index].open if content is None else partial(BytesIO, content)
             yield names[index], opened
     except (DataError, OSError) as error:  # the photos behind the damage can't be reached
-        yield from ((names[index], partial(_fail, _text_of(error))) for index in missing)
+        yield from ((names[index], partial(_fail, reason_of(error))) for index in missing)
 
 
 def drawn(images: NDArray[np.uint8], names: Sequence[str]) -> Iterator[Named]:
@@ -92,7 +92,7 @@ def _read(segmenter: Segmenter, photo: Named) -> NetworkInput | str:
         with photo[1]() as file:
             return segmenter.read(file)
     except (DataError, OSError) as error:
-        return _text_of(error)
+        return reason_of(error)
 
 
 def _show(name: str, prepared: NetworkInput, refined: Refined) -> tuple[Shown, bytes]:
@@ -115,7 +115,3 @@ def _grey(masks: NDArray[np.float32], size: tuple[int, int]) -> Image.Image:
     """What is not background, of masks (n, h, w), as a grey picture."""
     soft = Image.fromarray((255 * (1 - masks[0]).clip(0, 1)).round().astype(np.uint8))
     return soft.resize(size, Image.Resampling.BILINEAR)
-
-
-def _text_of(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from redoseg.data.dataset import open_data
+from redoseg.data.sampler import evenly_spaced
 from redoseg.data.scenes import REGIONS
 from redoseg.errors import ConfigError, DataError
 from redoseg.files import expanded
@@ -66,7 +67,7 @@ def report(
     refs, failed, left_out = ([], [], 0) if images else list_photos(photos or _photos_of(model, run))
     if not refs and images is None:
         raise DataError("; ".join(reason for _, reason in failed))
-    kept = refs if most is None or most >= len(refs) else [refs[row] for row in _spread(len(refs), most)]
+    kept = [refs[row] for row in evenly_spaced(len(refs), most)]
     segmenter = Segmenter.from_pretrained(model, checkpoint=checkpoint, weights=weights, device=device)
     shown, count = (named(kept, short_names(kept)), len(kept))
     of = len(refs)
@@ -143,9 +144,3 @@ def _drawn_by(run: RunFolder, most: int | None) -> _Scenes | None:
     count = min(_SCENES, len(split), most or _SCENES)
     names = [f"{config.data[0]} {name}" for name in split.names[:count]]
     return _Scenes(split.images(np.arange(count)), names, len(split))
-
-
-def _spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of `count` indices, evenly spaced."""
-    rows: list[int] = np.linspace(0, count - 1, wanted).round().astype(int).tolist()
-    return rows

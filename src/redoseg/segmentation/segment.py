@@ -20,7 +20,7 @@ from redoseg.cores import usable_cores
 from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.formats import IMAGE_SUFFIXES
 from redoseg.data.images import decoding
-from redoseg.errors import DataError
+from redoseg.errors import DataError, reason_of
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
 from redoseg.segmentation.annotations.shapes import shapes_in
@@ -142,7 +142,7 @@ def _recorded(records: Records, written: WrittenMask) -> Result:
     except (OSError, ValueError) as error:  # such as a name that is too long with another suffix
         if isinstance(error, OSError) and error.errno in _FATAL:
             raise
-        return Failure(records.job_of(written), f"its annotations can't be written: {_error_text(error)}")
+        return Failure(records.job_of(written), f"its annotations can't be written: {reason_of(error)}")
     return written
 
 
@@ -187,7 +187,7 @@ def _load(segmenter: Segmenter, job: MaskJob, content: bytes | Failure | None) -
         with _open(job, content) as file:
             return _Loaded(job, segmenter.read(file), content)
     except (DataError, OSError) as error:
-        return Failure(job, _error_text(error))
+        return Failure(job, reason_of(error))
 
 
 def _open(job: MaskJob, content: bytes | None) -> BinaryIO:
@@ -203,14 +203,14 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
             written = _describe(job, objects, whole, refined.doubt)
             pictures = [(file, draw(type, objects, whole)) for type, file in job.pictures]
     except (DataError, OSError) as error:  # from reading the photo a second time
-        return Failure(job, _error_text(error))
+        return Failure(job, reason_of(error))
     try:
         for file, picture in reversed(pictures):  # the mask comes last: where it is, all is
             write_aside(file, saving(picture))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         if isinstance(error, OSError) and error.errno in _FATAL:
-            raise DataError(f"masks can't be written to {job.target.parent}: {_error_text(error)}") from error
-        return Failure(job, f"its mask can't be written: {_error_text(error)}")
+            raise DataError(f"masks can't be written to {job.target.parent}: {reason_of(error)}") from error
+        return Failure(job, f"its mask can't be written: {reason_of(error)}")
     return written
 
 
@@ -234,10 +234,6 @@ def _find_objects(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> tuple[O
         return find_objects(segmenter, masks, size, image, config), image
 
 
-def _error_text(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
-
-
 def _iterate_contents(jobs: Sequence[MaskJob]) -> Iterator[tuple[MaskJob, bytes | Failure | None]]:
     """Every job, with its photo's bytes where that lies in a compressed tar, which is read in one pass."""
     packed: dict[str, dict[Entry, MaskJob]] = {}
@@ -251,7 +247,7 @@ def _iterate_contents(jobs: Sequence[MaskJob]) -> Iterator[tuple[MaskJob, bytes 
             for entry, content in read_in_order(list(remaining)):
                 yield remaining.pop(entry), content
         except (DataError, OSError) as error:  # the photos behind the damage can't be reached
-            yield from ((job, Failure(job, _error_text(error))) for job in remaining.values())
+            yield from ((job, Failure(job, reason_of(error))) for job in remaining.values())
 
 
 def _make_folder(out: Path) -> None:
