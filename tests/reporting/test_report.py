@@ -246,6 +246,8 @@ def test_of_drawn_scenes_some_are_shown(tmp_path):
     found = report(run.path, (), tmp_path / "r.html", most=3)
     assert found.shown == 3
     assert found.beyond > 0
+    said = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert f"Shown are 3 of {3 + found.beyond} photos, the first ones." in said
     assert [photo["name"] for photo in data_of(tmp_path / "r.html")["photos"]] == [
         f"digit {name}" for name in open_dataset(["digit"], size=32).split("val").names[:3]
     ]

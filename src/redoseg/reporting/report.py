@@ -73,7 +73,10 @@ def report(
     of = len(refs)
     if images is not None:
         shown, count, of = drawn(images.pixels, images.names), len(images.names), images.of
-    found = show(segmenter, shown, count, out, model=str(model), run=run, of=of, progress=progress)
+    chosen = "evenly spaced" if images is None else "the first ones"
+    found = show(
+        segmenter, shown, count, out, model=str(model), run=run, of=of, chosen=chosen, progress=progress
+    )
     return replace(found, failed=failed + found.failed, left_out=left_out, beyond=of - count)
 
 
@@ -86,7 +89,7 @@ def show(
     model: str,
     run: RunFolder | None,
     of: int,
-    chosen: str = "evenly spaced",
+    chosen: str,
     verdict: Verdict | None = None,
     progress: Progress = lambda done, photos: None,
 ) -> Report:
