@@ -13,26 +13,29 @@ from tempfile import TemporaryDirectory
 
 import torch
 from memory import resident
-from redoseg.training.run import Run
 from rich.console import Console
 
 from redoseg.config import TrainConfig
-from redoseg.training.distributed import Group
-from redoseg.training.train import open_data
+from redoseg.data.dataset import open_data
+from redoseg.training.distributed import SingleProcess
+from redoseg.training.redo import ReDOLearner
+from redoseg.training.trainer import Trainer
 
 EVERY = 100
 
 
-class Watched(Run):
-    """A run that notes its process's memory."""
+class Watched(ReDOLearner):
+    """A game that notes its process's memory."""
 
     file: Path
+    began: float
 
-    def _milestones(self, due: set[str], losses: dict[str, torch.Tensor]) -> None:
-        super()._milestones(due, losses)
-        if self.step % EVERY == 0:
+    def step(self, t: int) -> dict[str, torch.Tensor]:
+        losses = super().step(t)
+        if (t + 1) % EVERY == 0:
             with open(self.file, "a", encoding="utf-8") as file:  # to be watched, too
-                file.write(f"{self.step},{self.seconds:.1f},{resident():.2f}\n")
+                file.write(f"{t + 1},{time.monotonic() - self.began:.1f},{resident():.2f}\n")
+        return losses
 
 
 def main() -> None:
@@ -49,10 +52,11 @@ def main() -> None:
             collapse_below=0.0, collapse_variation=0.0, device=arguments.device, threads=1,
         ).resolved()  # fmt: skip
         console = Console(quiet=True, force_terminal=False)
-        run = Watched(config, open_data(config, console), console, Group())
-        run.file = arguments.csv
-        run.file.write_text("step,seconds,resident_mb\n", encoding="utf-8")
-        run.run()
+        dataset, group = open_data(config), SingleProcess()
+        game = Watched(config, dataset, group)
+        game.file, game.began = arguments.csv, began
+        game.file.write_text("step,seconds,resident_mb\n", encoding="utf-8")
+        Trainer(config, dataset, game, console, group).run()
     with open(arguments.csv, encoding="utf-8") as file:
         rows = [(int(row["step"]), float(row["resident_mb"])) for row in csv.DictReader(file)]
     warm = [(step, size) for step, size in rows if step >= arguments.steps // 10]

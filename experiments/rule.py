@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from redoseg.training.run import SURVEYED
 from scipy.stats import spearmanr
 from study import curve, lines
 from torch import Tensor
@@ -40,6 +39,7 @@ from redoseg.label_free.statistics import mask_statistics, measure_masks
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import to_tensor
+from redoseg.training.trainer import OBSERVED
 
 Row = dict[str, Any]
 """A checkpoint: data, run, step, iou, accuracy, signals (`Signals.as_dict`), smallest, least_variation."""
@@ -119,7 +119,7 @@ def _images(config: TrainConfig, data: list[str]) -> Tensor:
         raise RedosegError(f"give --data: {', '.join(config.data)} is not drawn")
     dataset = open_dataset(data, size=config.size, n=config.n, resize=config.resize, mnist=config.mnist)
     train = dataset.split("train")
-    return to_tensor(train.images(evenly_spaced(len(train), SURVEYED)))
+    return to_tensor(train.images(evenly_spaced(len(train), OBSERVED)))
 
 
 # The table
@@ -314,7 +314,7 @@ def made(images: Tensor, truth: Tensor) -> Iterator[tuple[str, Tensor]]:
 def made_table(data: str, size: int) -> str:
     """Of the labelled images of `val`, at most 256; unlabelled pixels belong to no object, and to no IoU."""
     split = open_dataset([data], size=size, n=2).split("val")
-    some = split.labelled[evenly_spaced(len(split.labelled), SURVEYED)]
+    some = split.labelled[evenly_spaced(len(split.labelled), OBSERVED)]
     images, labels = to_tensor(split.images(some)), torch.from_numpy(split.labels(some))
     known = labels != UNLABELLED
     truth = ((labels > 0) & known).float()
@@ -333,17 +333,41 @@ def made_table(data: str, size: int) -> str:
 
 def measure_runs(options: argparse.Namespace) -> None:
     file = options.out / "signals.json"
-    rows: list[Row] = json.loads(file.read_text()) if file.is_file() else []
+    rows = read_rows(file) if file.is_file() else []
     options.out.mkdir(parents=True, exist_ok=True)
     try:
         for row in measured(options.runs, options.data, list(rows)):
             rows.append(row)
     finally:  # stopped in between, it goes on from here
-        file.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+        write_rows(file, rows)
+
+
+def read_rows(file: Path) -> list[Row]:
+    """What `write_rows` wrote: column names once, then a list a checkpoint; "signals.x" is x of `signals`."""
+    table = json.loads(file.read_text())
+    rows = []
+    for values in table["rows"]:
+        row: Row = {"signals": {}}
+        for name, value in zip(table["columns"], values, strict=True):
+            within, _, signal = name.partition(".")
+            (row[within] if signal else row)[signal or within] = value
+        rows.append(row)
+    return rows
+
+
+def write_rows(file: Path, rows: Sequence[Row]) -> None:
+    flat = [
+        {name: value for name, value in row.items() if name != "signals"}
+        | {f"signals.{name}": value for name, value in row["signals"].items()}
+        for row in rows
+    ]
+    columns = list(dict.fromkeys(itertools.chain.from_iterable(flat)))
+    lines = ",\n".join(json.dumps([row.get(name) for name in columns], separators=(",", ":")) for row in flat)
+    file.write_text(f'{{"columns": {json.dumps(columns)},\n"rows": [\n{lines}\n]}}\n')
 
 
 def report_runs(options: argparse.Namespace) -> None:
-    text = report(json.loads((options.out / "signals.json").read_text()))
+    text = report(read_rows(options.out / "signals.json"))
     (options.out / "table.md").write_text(text)
     print(text)
 

@@ -1,6 +1,7 @@
 """The layout of the package: imports go one way, what starts quickly needs no torch, files stay readable."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
@@ -179,6 +180,30 @@ def test_the_top_level_can_be_read_at_a_glance() -> None:
     packages = list(PACKAGE.glob("*/__init__.py"))
     assert len(modules) <= MOST_MODULES
     assert len(packages) <= MOST_PACKAGES
+
+
+def test_scripts_beside_the_package_import_what_it_has() -> None:
+    """Benchmarks, experiments and scripts are outside of mypy's sight, and a move of a module breaks them."""
+    folders = ("benchmarks", "examples", "experiments", "scripts")
+    scripts = [path for folder in folders for path in sorted((TESTS.parent / folder).glob("*.py"))]
+    assert len(scripts) > 20
+    missing = [
+        f"{path.relative_to(TESTS.parent)}: {name}"
+        for path in scripts
+        for node in ast.walk(_parse(path))
+        for name in _imported_names(node, path.stem, is_package=False)
+        if name.startswith("redoseg.") and not _is_there(name)
+    ]
+    assert missing == []
+
+
+def _is_there(name: str) -> bool:
+    """Whether "redoseg.x.y" is a module, or a name in one."""
+    try:
+        module, _, attribute = name.rpartition(".")
+        return hasattr(importlib.import_module(module), attribute) or bool(importlib.util.find_spec(name))
+    except ModuleNotFoundError:
+        return False
 
 
 def test_every_folder_of_code_is_a_package() -> None:
