@@ -1,6 +1,6 @@
 # What people and CI do with a checkout. Needs make and Python 3.11 or later; everything else goes into .venv.
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test test-fast browser coverage demo docs dist sbom audit clean
+.PHONY: help setup check format test test-fast browser load coverage demo docs dist sbom audit clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -63,6 +63,9 @@ test-fast: $(READY)  ## the tests without those that are slow or train whole run
 # Chromium or Chrome has to be there (Debian: chromium); $$CHROMIUM says where, if it isn't on the path.
 browser: $(BROWSER_READY)  ## the pages in a real browser: what they do, and that axe finds nothing
 	REDOSEG_BROWSER=1 $(BIN)/pytest -m browser $(TEST_ARGS)
+
+load: $(READY)  ## a server of `redoseg serve` under load: requests a second, times, memory (LOAD_ARGS=...)
+	$(BIN)/python benchmarks/serving.py $(LOAD_ARGS)
 
 # Which tests are traced: tests/untraced.txt.
 coverage: $(READY)  ## all tests, and the branches of src that they reach; fails below the floor in pyproject.toml

@@ -206,9 +206,10 @@ def learn(arm: Arm, images: Arrays, objects: Arrays, steps: int, seed: int) -> M
 
 
 def _batches(count: int, random: torch.Generator) -> Iterator[NDArray[np.int64]]:
+    """Every image once an epoch, whole batches alone; of fewer images than a batch some come twice."""
     while True:
-        order = torch.randperm(count, generator=random).numpy()
-        yield from (order[start : start + BATCH] for start in range(0, count - BATCH + 1, BATCH))
+        order = np.resize(torch.randperm(count, generator=random).numpy(), max(count, BATCH))
+        yield from (order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH))
 
 
 def with_overlap(learner: MaskLearner, weight: float) -> Callable[..., Tensor]:

@@ -1,6 +1,8 @@
 """Settings that hold for every test, and what many of them begin with."""
 
 import gc
+import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -65,3 +67,23 @@ def data(tmp_path_factory):
 def done(data, tmp_path_factory):
     """A run of four steps."""
     return trained(tiny(data, tmp_path_factory.mktemp("runs") / "done"))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for tests marked `browser`: `make browser`. They are skipped where there is none."""
+    wanted = os.environ.get("REDOSEG_BROWSER")
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415
+    except ModuleNotFoundError:
+        if wanted:
+            raise
+        pytest.skip("playwright isn't installed")
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        assert not wanted, "there is no Chromium: set $CHROMIUM"
+        pytest.skip("there is no Chromium")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from redoseg.reporting.report import report
     from redoseg.segmentation.segment import segment_files
     from redoseg.segmentation.segmenter import Segmenter
+    from redoseg.serving.serve import serve
     from redoseg.training import supervised as supervised
     from redoseg.training.train import train
     from redoseg.training.tries import train_tries
@@ -61,6 +62,7 @@ _HOMES = {
     "report": "redoseg.reporting.report",
     "resume": "redoseg.distillation.resume",
     "segment_files": "redoseg.segmentation.segment",
+    "serve": "redoseg.serving.serve",
     "train": "redoseg.training.train",
     "train_tries": "redoseg.training.tries",
 }
@@ -73,7 +75,8 @@ __all__ = [
     "AutoConfig", "CollapseError", "ConfigError", "DataError", "DistillConfig", "DivergenceError",
     "ElsewhereError", "Evaluation", "MaskNetwork", "MissingExtraError", "ModelError", "ProcessError",
     "RedosegError", "SegmentConfig", "Segmenter", "TrainConfig", "__version__", "auto", "distill", "evaluate",
-    "export", "fix", "open_dataset", "redraw", "report", "resume", "segment_files", "train", "train_tries",
+    "export", "fix", "open_dataset", "redraw", "report", "resume", "segment_files", "serve", "train",
+    "train_tries",
 ]  # fmt: skip
 
 

@@ -76,6 +76,8 @@ _EXTRAS = {
     "pandas": ("pandas", "reproduce"),
     "ray": ("Ray", "ray"),
     "tensorboard": ("TensorBoard", "tensorboard"),
+    "starlette": ("Starlette", "web"),
+    "uvicorn": ("uvicorn", "web"),
     "pooch": ("pooch", "data"),
     "requests": ("pooch", "data"),
     "urllib3": ("pooch", "data"),

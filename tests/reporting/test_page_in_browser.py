@@ -1,7 +1,6 @@
 """The page in a real browser, from the disk: `make browser`. Skipped where there is none."""
 
 import json
-import os
 import shutil
 
 import numpy as np
@@ -12,26 +11,6 @@ from redoseg.reporting import page as pages
 from redoseg.reporting.report import report
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    wanted = os.environ.get("REDOSEG_BROWSER")
-    try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415
-    except ModuleNotFoundError:
-        if wanted:
-            raise
-        pytest.skip("playwright isn't installed")
-    if CHROMIUM is None:
-        assert not wanted, "there is no Chromium: set $CHROMIUM"
-        pytest.skip("there is no Chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from redoseg.cli.redraw import redraw
 from redoseg.cli.report import report
 from redoseg.cli.reproduce import reproduce
 from redoseg.cli.segment import segment
+from redoseg.cli.serve import serve
 from redoseg.cli.terminal import interrupts_noted, lines_on_stderr, was_interrupted
 from redoseg.cli.train import demo, resume, train_command
 from redoseg.cli.usage import parse
@@ -99,7 +100,7 @@ def _written_out(word: str) -> str:
 
 def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
-    on_models = (auto, train, resume, distill, evaluate, segment, report, fix, redraw, export, models)
+    on_models = (auto, train, resume, distill, evaluate, segment, report, serve, fix, redraw, export, models)
     return (*on_models, data, baseline, reproduce, demo, doctor)
 
 

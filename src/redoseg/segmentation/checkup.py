@@ -28,6 +28,7 @@ EXTRAS = {
     "heic": "pillow-heif",
     "ray": "ray",
     "tensorboard": "tensorboard",
+    "web": "starlette uvicorn",
 }
 """The packages that each extra of a user brings, by their distributions; `pyproject.toml` declares them."""
 PLAIN = (

@@ -1,0 +1,99 @@
+"""One photo's answer: the picture that was asked for, or what there is to say of it as JSON."""
+
+import base64
+import zlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from redoseg.data.images import decoding
+from redoseg.errors import DataError
+from redoseg.segmentation.crops import box_of
+from redoseg.segmentation.objects import Labels, Objects, choose_pieces, find_objects
+from redoseg.segmentation.pictures import draw
+from redoseg.segmentation.refining import Refined
+from redoseg.segmentation.segmenter import Segmenter
+from redoseg.serving.asked import Asked, Refine, check_pixels
+from redoseg.serving.limits import Refusal
+
+_QUALITY = 85  # of JPEG
+
+
+class Answers:
+    """What one loaded model says of photos. Several threads may ask it at once."""
+
+    def __init__(self, segmenter: Segmenter, most_pixels: int) -> None:
+        plain = Segmenter(segmenter.backend, n=segmenter.n, size=segmenter.size)
+        self.by_refine: dict[Refine, Segmenter] = {"auto": segmenter, "off": plain}
+        self.n, self.most_pixels = segmenter.n, most_pixels
+
+    def answer(self, content: bytes, asked: Asked, corrected: Labels | None = None) -> dict[str, Any] | bytes:
+        """The PNG, or the JSON, of a photo's file. `corrected`: the labels (H, W) that take the place of the
+        model's. Refusal for what is no photo, or too large a one."""
+        check_pixels(content, self.most_pixels)
+        segmenter = self.by_refine[asked.refine]
+        try:
+            refined, size = _refine(segmenter, content)
+            with decoding(BytesIO(content)) as photo:
+                objects = find_objects(segmenter, refined.masks, size, photo, asked.config)
+                if corrected is not None and corrected.shape == objects.labels.shape:
+                    objects = Objects(choose_pieces(corrected, asked.config), self.n == 2, objects.soft)
+                if asked.type != "json":
+                    return png(draw(asked.type, objects, photo))
+                said = _describe(objects, size, refined.doubt, self.n)
+                if asked.side is not None:
+                    said |= _pictures(segmenter, refined, photo, asked.side)
+        except DataError as error:
+            raise Refusal(415, str(error)) from error
+        return said
+
+    def labels(self, content: bytes, asked: Asked) -> Labels:
+        """The region of each pixel, (H, W), as a mask would be written. Refusal as `answer`."""
+        segmenter = self.by_refine[asked.refine]
+        try:
+            refined, size = _refine(segmenter, content)
+            with decoding(BytesIO(content)) as photo:
+                return find_objects(segmenter, refined.masks, size, photo, asked.config).labels
+        except DataError as error:
+            raise Refusal(415, str(error)) from error
+
+
+def _refine(segmenter: Segmenter, content: bytes) -> tuple[Refined, tuple[int, int]]:
+    """The masks at the size to which they are refined, and the photo's own (width, height)."""
+    prepared = segmenter.read(BytesIO(content))
+    (masks,) = segmenter.predict([prepared])
+    return segmenter.refine(masks, prepared), prepared.size
+
+
+def _describe(objects: Objects, size: tuple[int, int], doubt: float, n: int) -> dict[str, Any]:
+    inside = objects.labels > 0
+    return {
+        "width": size[0], "height": size[1], "regions": n, "doubt": round(doubt, 4),
+        "area": round(float(inside.mean()), 4), "box": box_of(inside),
+    }  # fmt: skip
+
+
+def _pictures(segmenter: Segmenter, refined: Refined, photo: Image.Image, side: int) -> dict[str, Any]:
+    """The photo as a JPEG and the soft mask of each region but the background as a grey PNG, no longer than
+    `side`, in base64."""
+    scale = min(1.0, side / max(photo.size))
+    shown = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    small = photo.resize(shown, Image.Resampling.LANCZOS)
+    masks = segmenter.restore(refined.masks, shown, small)
+    soft = [Image.fromarray(np.rint(255 * mask).astype(np.uint8)) for mask in masks[1:]]
+    stream = BytesIO()
+    small.save(stream, "JPEG", quality=_QUALITY)
+    return {
+        "shown": shown,
+        "photo": base64.b64encode(stream.getvalue()).decode(),
+        "soft": [base64.b64encode(png(mask)).decode() for mask in soft],
+    }
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture's PNG file."""
+    stream = BytesIO()
+    picture.save(stream, "PNG", compress_type=zlib.Z_RLE)
+    return stream.getvalue()

@@ -1,0 +1,449 @@
+// The page of `redoseg serve`: photos to the server, masks on a grid, one photo large with a brush.
+import { ask, decode, draw, labelsOf, UNTOUCHED } from "./photos.js";
+import { Brush, strokesPng, touched } from "./brush.js";
+
+const byId = (id) => document.getElementById(id);
+const AT_ONCE = 3; // photos on their way to the server
+const SMALL = 320; // long sides, in pixels, of what is drawn on the grid and large
+const LARGE = 1024;
+const CODES = 4;
+const STEPS = 8;
+
+let model = null;
+let album = null;
+let photos = []; // { name, card, said, strokes, corrected, large }
+let run = 0; // counts what is being sent, so that a newer one stops it
+let opened = null;
+
+const say = (text) => { byId("status").textContent = text; };
+const threshold = () => Number(byId("threshold").value);
+const region = () => (byId("region").value === "" ? null : Number(byId("region").value));
+const encode = (name) => name.split("/").map(encodeURIComponent).join("/");
+const addressOf = (photo, query) => `/api/albums/${album}/photos/${encode(photo.name)}?${query}`;
+
+function parameters(more = {}) {
+  const query = new URLSearchParams(more);
+  if (!byId("refine").checked) query.set("refine", "off");
+  return query;
+}
+
+function asWritten(more = {}) {
+  const query = parameters(more);
+  if (threshold() !== 0.5) query.set("threshold", String(threshold()));
+  if (region() !== null) query.set("region", String(region()));
+  return query;
+}
+
+// --- sending photos
+
+async function send(items) {
+  if (!items.length) return;
+  const mine = (run += 1);
+  const stopped = () => run !== mine;
+  if (album === null) album = (await (await ask("/api/albums", { method: "POST" })).json()).album;
+  byId("work").hidden = false;
+  byId("found").hidden = false;
+  const waiting = [...items];
+  let done = 0;
+  show(done, items.length);
+  async function worker() {
+    while (waiting.length && !stopped()) {
+      const { name, content } = waiting.shift();
+      try {
+        const body = await content();
+        const query = parameters({ side: SMALL });
+        const known = photos.find((one) => one.name === name);
+        const options = body === null ? {} : { method: "PUT", body };
+        const answer = await ask(`/api/albums/${album}/photos/${encode(name)}?${query}`, options, stopped);
+        if (stopped()) return;
+        const photo = known || { name };
+        if (body !== null) Object.assign(photo, { strokes: null, corrected: false });
+        Object.assign(photo, { said: await answer.json(), small: null, large: null });
+        if (!known) photos.push(photo);
+        placeCard(photo);
+      } catch (error) {
+        if (stopped()) return;
+        fail(name, error.message);
+      }
+      done += 1;
+      show(done, items.length);
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  if (stopped()) return;
+  byId("work").hidden = true;
+  render();
+}
+
+function show(done, of) {
+  Object.assign(byId("progress"), { max: of, value: done });
+  byId("progress-text").textContent = `${done} of ${of}`;
+}
+
+function fail(name, reason) {
+  const item = document.createElement("li");
+  item.textContent = `${name}: ${reason}`;
+  byId("failures").hidden = false;
+  byId("failures").querySelector("ul").append(item);
+  const count = byId("failures").querySelectorAll("li").length;
+  byId("failures").querySelector("summary").textContent = `${count} could not be done`;
+}
+
+function sendFiles(files) {
+  const hidden = (file) => file.name.startsWith(".");
+  const items = [...files].filter((file) => !hidden(file)).map((file) => {
+    // Of a folder that was chosen its own name is left out, as `redoseg segment FOLDER` does.
+    const path = file.path || file.webkitRelativePath.split("/").slice(1).join("/") || file.name;
+    return { name: path, content: async () => file };
+  });
+  send(items).catch((error) => say(error.message));
+}
+
+// What was dropped, with what lies in dropped folders.
+async function dropped(items) {
+  const entries = [...items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = [];
+  async function walk(entry, path) {
+    if (entry.isFile) {
+      const file = await new Promise((done, failed) => entry.file(done, failed));
+      file.path = path + file.name;
+      files.push(file);
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const part = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!part.length) return;
+      for (const one of part) await walk(one, one.isDirectory ? `${path}${one.name}/` : path);
+    }
+  }
+  for (const entry of entries) await walk(entry, "");
+  return files;
+}
+
+for (const id of ["files", "folder"])
+  byId(id).addEventListener("change", (event) => {
+    sendFiles([...event.target.files]);
+    event.target.value = "";
+  });
+byId("drop").addEventListener("dragover", (event) => {
+  event.preventDefault();
+  byId("drop").classList.add("over");
+});
+byId("drop").addEventListener("dragleave", () => byId("drop").classList.remove("over"));
+byId("drop").addEventListener("drop", async (event) => {
+  event.preventDefault();
+  byId("drop").classList.remove("over");
+  sendFiles(await dropped(event.dataTransfer.items));
+});
+byId("samples").addEventListener("click", async () => {
+  try {
+    const { samples } = await (await ask("/api/samples")).json();
+    if (!samples.length) say("There are no samples: the photos that the run was trained on are not where they were.");
+    const content = (name) => async () => (await ask(`/api/samples/${encode(name)}`)).blob();
+    await send(samples.map((name) => ({ name, content: content(name) })));
+  } catch (error) {
+    say(error.message);
+  }
+});
+byId("stop").addEventListener("click", () => {
+  run += 1;
+  byId("work").hidden = true;
+  render();
+});
+byId("clear").addEventListener("click", async () => {
+  run += 1;
+  const old = album;
+  album = null;
+  photos = [];
+  byId("work").hidden = true;
+  byId("found").hidden = true;
+  byId("failures").hidden = true;
+  byId("failures").querySelector("ul").replaceChildren();
+  render();
+  if (old) await ask(`/api/albums/${old}`, { method: "DELETE" }).catch((error) => say(error.message));
+});
+
+// --- the grid
+
+const visible = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    entry.target.seen = entry.isIntersecting;
+    if (entry.isIntersecting) drawCard(entry.target.photo);
+    else entry.target.photo.small = null; // its pixels: they can be had again
+  }
+}, { rootMargin: "400px" });
+
+function placeCard(photo) {
+  if (!photo.card) {
+    const card = document.createElement("li");
+    card.innerHTML = '<button type="button"><canvas></canvas><span class="text"><span class="name"></span>'
+      + '<span class="numbers"></span> <span class="tick"></span></span></button>';
+    card.querySelector("button").addEventListener("click", () => open(photo));
+    card.photo = photo;
+    photo.card = card;
+    byId("grid").append(card);
+    visible.observe(card);
+  }
+  labelCard(photo);
+  drawCard(photo);
+  count();
+}
+
+function describe({ said }) {
+  return `doubt ${said.doubt.toFixed(2)}, area ${said.area.toFixed(2)}`;
+}
+
+function labelCard(photo) {
+  const { card } = photo;
+  const name = card.querySelector(".name");
+  name.textContent = photo.name.split("/").pop();
+  name.title = photo.name;
+  card.querySelector(".numbers").textContent = describe(photo);
+  card.querySelector(".tick").textContent = photo.corrected ? "corrected" : "";
+  card.classList.toggle("corrected", photo.corrected === true);
+  const all = [photo.name, describe(photo), photo.corrected ? "corrected" : ""].filter(Boolean).join(", ");
+  card.querySelector("button").setAttribute("aria-label", all);
+}
+
+async function drawCard(photo) {
+  if (!photo.card.seen && photo.card.isConnected && photo.small === null && photo.drawn) return;
+  photo.small = photo.small || await decode(photo.said);
+  const strokes = photo.corrected ? shrunk(photo) : null;
+  draw(photo.card.querySelector("canvas"), photo.small, labelsOf(photo.small, threshold(), region(), strokes), byId("view").value);
+  photo.drawn = true;
+  photo.card.dataset.drawn = `${byId("view").value} ${threshold()}`;
+}
+
+// The strokes of the large view at the size of the small one.
+function shrunk({ strokes, strokesSize, small }) {
+  if (!strokes) return null;
+  const out = new Uint8Array(small.width * small.height);
+  for (let y = 0; y < small.height; y += 1)
+    for (let x = 0; x < small.width; x += 1) {
+      const column = Math.floor(((x + 0.5) * strokesSize[0]) / small.width);
+      const row = Math.floor(((y + 0.5) * strokesSize[1]) / small.height);
+      out[y * small.width + x] = strokes[row * strokesSize[0] + column];
+    }
+  return out;
+}
+
+function compare(one, other) {
+  const order = byId("order").value;
+  if (order === "name") return one.name.localeCompare(other.name, undefined, { numeric: true });
+  const field = order.replace("-", "");
+  return order.endsWith("-") ? other.said[field] - one.said[field] : one.said[field] - other.said[field];
+}
+
+function render() {
+  photos.sort(compare);
+  byId("grid").replaceChildren(...photos.map((photo) => photo.card));
+  count();
+}
+
+function count() {
+  const sure = photos.filter((photo) => photo.said.doubt <= 0.3).length;
+  const corrected = photos.filter((photo) => photo.corrected).length;
+  byId("count").textContent = `${photos.length} photo${photos.length === 1 ? "" : "s"}, ${sure} of them sure${corrected ? `, ${corrected} corrected` : ""}`;
+}
+
+function redrawAll() {
+  byId("threshold-value").textContent = threshold().toFixed(2);
+  for (const photo of photos) if (photo.card.seen) drawCard(photo);
+  if (opened) drawLarge();
+}
+
+for (const id of ["controls", "download"]) byId(id).addEventListener("submit", (event) => event.preventDefault());
+for (const id of ["view", "threshold", "region"]) byId(id).addEventListener("input", redrawAll);
+byId("order").addEventListener("input", render);
+byId("refine").addEventListener("input", () => {
+  send(photos.map((photo) => ({ name: photo.name, content: async () => null }))).catch((error) => say(error.message));
+});
+
+// --- downloads
+
+function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+byId("download").addEventListener("submit", async (event) => {
+  const chosen = (name) => [...byId("download").querySelectorAll(`[name=${name}]:checked`)].map((box) => box.value);
+  const query = asWritten({ type: chosen("type").join(",") || "mask" });
+  if (chosen("annotations").length) query.set("annotations", chosen("annotations").join(","));
+  if (chosen("measurements").length) query.set("measurements", "1");
+  const button = event.submitter;
+  button.disabled = true;
+  byId("work").hidden = false;
+  const polling = setInterval(async () => {
+    try {
+      const state = await (await ask(`/api/albums/${album}`)).json();
+      show(state.packed, state.of || photos.length);
+    } catch (error) { /* the archive itself says what is wrong */ }
+  }, 500);
+  try {
+    save(await (await ask(`/api/albums/${album}/masks.zip?${query}`)).blob(), "masks.zip");
+    say("masks.zip is downloaded.");
+  } catch (error) {
+    say(error.message);
+  }
+  clearInterval(polling);
+  byId("work").hidden = true;
+  button.disabled = false;
+});
+
+// --- one photo, large
+
+const brush = new Brush(byId("canvas"), {
+  region: () => (byId("brush").value === "" ? null : Number(byId("brush").value)),
+  size: () => Number(byId("brush-size").value),
+  changed: (at) => {
+    byId("saved").textContent = "";
+    drawLarge(at);
+  },
+});
+
+async function open(photo) {
+  opened = photo;
+  byId("large-name").textContent = photo.name;
+  byId("large-text").textContent = `${describe(photo)}, ${photo.said.width} x ${photo.said.height} pixels`;
+  byId("saved").textContent = "";
+  byId("redrawn").replaceChildren();
+  byId("walk-label").hidden = true;
+  if (!byId("large").open) byId("large").showModal();
+  try {
+    const said = photo.large || await decode(await (await ask(addressOf(photo, parameters({ side: LARGE })))).json());
+    if (opened !== photo) return;
+    photo.large = said;
+    if (!photo.strokes) {
+      photo.strokes = new Uint8Array(said.width * said.height).fill(UNTOUCHED);
+      photo.strokesSize = [said.width, said.height];
+    }
+    brush.open(photo.strokes);
+    drawLarge();
+  } catch (error) {
+    byId("saved").textContent = error.message;
+  }
+}
+
+function drawLarge(at = null) {
+  const { large, strokes } = opened;
+  if (!large) return;
+  const canvas = byId("canvas");
+  draw(canvas, large, labelsOf(large, threshold(), region(), strokes), byId("view").value);
+  if (at) {
+    const context = canvas.getContext("2d");
+    context.strokeStyle = "#ff00c8";
+    context.beginPath();
+    context.arc(at[0], at[1], Number(byId("brush-size").value) / 2, 0, 2 * Math.PI);
+    context.stroke();
+  }
+  canvas.classList.toggle("painting", byId("brush").value !== "");
+  canvas.dataset.drawn = `${opened.name} ${byId("view").value} ${threshold()}`;
+  const query = asWritten({ type: byId("one-type").value });
+  byId("one").href = addressOf(opened, query);
+  byId("one").download = `${opened.name.split("/").pop().replace(/\.[^.]*$/, "")}.png`;
+}
+
+for (const id of ["one-type", "brush", "brush-size"]) byId(id).addEventListener("input", () => drawLarge());
+byId("undo").addEventListener("click", () => {
+  if (!brush.undo()) byId("saved").textContent = "There is nothing to undo.";
+});
+byId("save").addEventListener("click", async () => {
+  const photo = opened;
+  try {
+    if (region() !== null) throw new Error("Choose all regions first: they are corrected together.");
+    const body = await strokesPng(photo.strokes, ...photo.strokesSize);
+    const query = asWritten();
+    const address = `/api/albums/${album}/corrections/${encode(photo.name)}?${query}`;
+    const { saved } = await (await ask(address, { method: "PUT", body })).json();
+    photo.corrected = true;
+    labelCard(photo);
+    drawCard(photo);
+    count();
+    byId("saved").textContent = touched(photo.strokes) ? `Saved: ${saved}` : `Saved as it is: ${saved}`;
+  } catch (error) {
+    byId("saved").textContent = error.message;
+  }
+});
+
+function step(by) {
+  const at = photos.indexOf(opened) + by;
+  if (photos[at]) open(photos[at]);
+}
+
+byId("previous").addEventListener("click", () => step(-1));
+byId("next").addEventListener("click", () => step(1));
+byId("close").addEventListener("click", () => byId("large").close());
+byId("large").addEventListener("close", () => {
+  const { card } = opened;
+  opened.large = null;
+  opened = null;
+  card.querySelector("button").focus();
+});
+
+// --- redrawing
+
+let codes = [];
+
+async function redraw(seeds, walk) {
+  const query = new URLSearchParams({ region: byId("redraw-region").value, seeds: seeds.join(","), walk });
+  try {
+    const content = await (await ask(`/api/albums/${album}/files/${encode(opened.name)}`)).blob();
+    const found = await (await ask(`/api/redraw?${query}`, { method: "POST", body: content })).json();
+    const picture = (data, text) => {
+      const figure = document.createElement("figure");
+      const image = document.createElement("img");
+      image.src = `data:image/png;base64,${data}`;
+      image.alt = text;
+      const caption = document.createElement("figcaption");
+      caption.textContent = text;
+      figure.append(image, caption);
+      return figure;
+    };
+    const steps = found.redrawn.map((data, at) => picture(data, walk ? `step ${at + 1}` : `code ${seeds[at]}`));
+    byId("redrawn").replaceChildren(picture(found.photo, "as the game sees it"), picture(found.mask, "mask"), ...steps);
+    byId("walk-label").hidden = !walk;
+    byId("walk-at").value = 0;
+    if (walk) along();
+  } catch (error) {
+    byId("redrawn").textContent = error.message;
+  }
+}
+
+function along() {
+  [...byId("redrawn").children].slice(2).forEach((figure, at) => { figure.hidden = at !== Number(byId("walk-at").value); });
+}
+
+byId("redraw").addEventListener("click", () => {
+  codes = Array.from({ length: CODES }, () => Math.floor(Math.random() * 1e9));
+  redraw(codes, 0);
+});
+byId("walk").addEventListener("click", () => {
+  if (!codes.length) codes = [1, 2];
+  redraw(codes.slice(0, 2), STEPS);
+});
+byId("walk-at").addEventListener("input", along);
+
+// --- begin
+
+async function begin() {
+  model = await (await ask("/api/model")).json();
+  byId("model").textContent = model.model;
+  document.title = `redoseg: ${model.model}`;
+  const option = (value, text) => new Option(text, value);
+  for (let r = model.regions - 1; r >= 0; r -= 1) {
+    const name = r === 0 ? "background" : model.regions === 2 ? "object" : `region ${r}`;
+    byId("brush").append(option(r, name));
+    byId("redraw-region").prepend(option(r, name));
+    if (model.regions > 2) byId("region").append(option(r, name));
+  }
+  byId("redraw-region").value = "1";
+  byId("region-label").hidden = model.regions === 2;
+  byId("redraws").hidden = !model.redraws;
+}
+
+begin().catch((error) => say(error.message));

@@ -1,0 +1,56 @@
+"""Photos that the page offers where nobody has one at hand."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from redoseg.data.dataset import open_data
+from redoseg.data.sampler import evenly_spaced
+from redoseg.data.scenes import REGIONS
+from redoseg.errors import DataError, RedosegError
+from redoseg.models.run_folder import RunFolder
+from redoseg.segmentation.checkup import draw_flower
+from redoseg.segmentation.plan import list_photos, short_names
+from redoseg.serving.answers import png
+
+MOST = 12
+
+Samples = dict[str, Callable[[], BinaryIO]]
+"""A photo's name and what opens its file."""
+
+
+def find_samples(model: str | Path, photos: Sequence[str | Path]) -> Samples:
+    """Some of `photos`, evenly spaced; without any some that the run was trained on, as far as they can be
+    found, else a drawn flower. DataError if there are none among `photos`."""
+    if photos:
+        return _of_photos(photos)
+    run = RunFolder(Path(model))
+    if run.exists:
+        try:
+            config = run.config()
+            if set(config.data) <= REGIONS.keys():
+                split = open_data(config).split("val")
+                images = split.images(np.arange(min(MOST, len(split))))
+                return {f"scene {i}.png": partial(BytesIO, _png(image)) for i, image in enumerate(images)}
+            return _of_photos(run.find_data(config.data))
+        except (RedosegError, OSError):  # moved or gone: the page says how many samples there are
+            return {}
+    return {"drawn flower.png": partial(BytesIO, _png(draw_flower()[0]))}
+
+
+def _of_photos(photos: Sequence[str | Path]) -> Samples:
+    refs, failed, _ = list_photos(photos)
+    if not refs:
+        raise DataError("; ".join(reason for _, reason in failed))
+    kept = [refs[row] for row in evenly_spaced(len(refs), MOST)]
+    names = short_names(kept)
+    return {name.lstrip("/"): ref.open for name, ref in zip(names, kept, strict=True)}
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    return png(Image.fromarray(pixels))
