@@ -20,7 +20,7 @@ ERRORS = {
 PUBLIC = ERRORS | {
     "DistillConfig", "Evaluation", "MaskNetwork", "SegmentConfig", "Segmenter", "TrainConfig", "__version__",
     "AutoConfig", "auto", "distill", "evaluate", "export", "fix", "open_dataset", "redraw", "report",
-    "resume", "segment_files", "train", "train_tries",
+    "resume", "segment_files", "serve", "train", "train_tries",
 }  # fmt: skip
 
 
