@@ -1,12 +1,19 @@
 """What f does on a fixed set of images, against numpy."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from redoseg.config import TrainConfig
 from redoseg.label_free.statistics import MaskStatistics, measure_masks
 from redoseg.networks.mask import MaskNetwork
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 class Given(nn.Module):
@@ -145,3 +152,39 @@ def test_one_mask_for_all_images_is_found():
     assert found.variation == pytest.approx(0, abs=1e-6)
     assert found.collapse(0.01, 1e-3).startswith("masks hardly differ")
     assert statistics_of(random_masks(5, 2)).collapse(0.01, 1e-3) is None
+
+
+def test_an_object_that_is_the_whole_picture_is_a_collapse():
+    whole = statistics(
+        sizes=(0.04, 0.96), border=(0.02, 0.98)
+    )  # named by its border: channel 1 has more of it
+    assert whole.order == [1, 0]
+    assert whole.collapse(0.01, 1e-3, 0.8) is None
+    both = statistics(sizes=(0.03, 0.97), border=(0.1, 0.9))
+    assert both.order == [0, 1]
+    assert both.collapse(0.01, 1e-3, 0.8) == "the object is the whole picture: it covers 0.90 of the border"
+    assert both.collapse(0.01, 1e-3) is None
+    assert dataclasses.replace(both, named=True).collapse(0.01, 1e-3, 0.8) is None
+
+
+def recorded():
+    """Of each recorded run its last IoU and the object's largest share of the border in any checkpoint."""
+    runs: dict[tuple[str, str], list[tuple[int, float, float]]] = {}
+    for folder in ("chosen-on", "held-out"):
+        table = json.loads((RESULTS / "rule" / folder / "signals.json").read_text())
+        of = table["columns"].index
+        for row in table["rows"]:
+            runs.setdefault((row[of("data")], row[of("run")]), []).append(
+                (row[of("step")], row[of("iou")], row[of("signals.border")])
+            )
+    return [(max(rows)[1], max(border for _, _, border in rows)) for rows in runs.values()]
+
+
+def test_of_recorded_runs_those_without_an_object_are_caught_and_no_other():
+    runs = recorded()
+    assert len(runs) == 53
+    limit = TrainConfig.collapse_border
+    assert max(border for iou, border in runs if iou >= 0.2) < limit - 0.05
+    dead = [border for iou, border in runs if iou < 0.2]
+    assert len(dead) == 10
+    assert sum(border > limit for border in dead) == 9

@@ -7,6 +7,7 @@ import json
 import threading
 import zipfile
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -57,7 +58,9 @@ def served(photos, corrections):
 def album(served):
     made = served.post("/api/albums")
     assert made.status == 201
-    return f"/api/albums/{made.json()['album']}"
+    address = f"/api/albums/{made.json()['album']}"
+    yield address
+    served.ask("DELETE", address)
 
 
 def pixels(content):
@@ -122,6 +125,13 @@ def test_a_parameter_that_cant_be_is_refused(served, photos, query, status, said
     assert said in answer.error
 
 
+def icon():
+    """An icon of 16 x 16 pixels with a far larger picture in it, which Pillow decodes to learn its size."""
+    stream = io.BytesIO()
+    Image.new("RGBA", (16, 16)).save(stream, "ICO")
+    return stream.getvalue()
+
+
 def bomb():
     """A PNG of 20,000 x 20,000 black pixels: some hundred kB."""
     stream = io.BytesIO()
@@ -147,6 +157,7 @@ def cut_short():
         (lambda: b"", 400, "no body"),
         (lambda: b"no image at all", 415, "not an image"),
         (lambda: b"%PDF-1.7 " * 20, 415, "not an image"),
+        (icon, 415, "not an image"),
         (bomb, 413, "more than 1 million pixels"),
         (large, 413, "1100 x 1000 are more than 1 million pixels"),
         (cut_short, 415, ""),
@@ -193,6 +204,15 @@ def test_pages_of_others_get_nothing(served):
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
+def test_what_is_no_address_is_no_error_of_the_server(served):
+    answer = served.get("/api/model", Origin="http://[")
+    assert answer.status == 403
+    assert "X-Frame-Options" in answer.headers
+    assert (
+        served.post("/api/segment?region=1&region=0", b"x").error == "region is given 2 times: give it once"
+    )
+
+
 def test_every_answer_keeps_browsers_in(served):
     for path in ("/", "/api/model", "/nothing", "/assets/page.js"):
         headers = served.get(path).headers
@@ -218,11 +238,25 @@ def test_an_album_keeps_photos_until_it_is_removed(served, photos, album):
     assert served.get(album).status == 404
 
 
-@pytest.mark.parametrize("name", ["%2e%2e/x.png", "a/../x.png", "/x.png", "a%5cb.png", "c:x.png", "a%00.png"])
+@pytest.mark.parametrize(
+    "name", ["%2e%2e/x.png", "a/../x.png", "/x.png", "a%5cb.png", ".hidden.png", "a%00.png"]
+)
 def test_a_name_that_leads_elsewhere_is_refused(served, photos, album, name):
     answer = served.put(f"{album}/photos/{name}", (photos / "0.png").read_bytes())
     assert answer.status == 400
     assert served.get(album).json()["photos"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["9.41.00\u202fAM.png", "a:b #%?.png", "\u3000.png", "\U0001f469\u200d\U0001f33e.png"]
+)
+def test_odd_names_are_names(served, photos, album, name):
+    content = (photos / "0.png").read_bytes()
+    assert served.put(f"{album}/photos/{quote(name)}", content).status == 200
+    assert served.get(album).json()["photos"] == [name]
+    assert served.get(f"{album}/photos/{quote(name)}?type=mask").status == 200
+    with zipfile.ZipFile(io.BytesIO(served.get(f"{album}/masks.zip").body)) as archive:
+        assert len(archive.namelist()) == 2  # photos.csv and one mask
 
 
 def test_what_is_no_photo_is_not_kept(served, photos, album):
@@ -274,6 +308,44 @@ def test_an_archive_that_cant_be_is_refused(served, photos, album, query):
     assert answer.error
 
 
+def test_what_is_left_out_of_the_archive_is_in_its_table(served, photos, album):
+    for name in ("a.png", "b.txt"):
+        served.put(f"{album}/photos/{name}", (photos / "0.png").read_bytes())
+    with zipfile.ZipFile(io.BytesIO(served.get(f"{album}/masks.zip").body)) as archive:
+        rows = list(csv.DictReader(io.StringIO(archive.read("photos.csv").decode())))
+    assert [(row["photo"], bool(row["error"])) for row in rows] == [("a.png", False), ("b.txt", True)]
+
+
+@pytest.mark.parametrize("wanted", ["garbage", "bytes=99999999999-", "bytes=0-3"])
+def test_an_archive_is_sent_whole_and_leaves_nothing(served, photos, album, wanted):
+    served.put(f"{album}/photos/0.png", (photos / "0.png").read_bytes())
+    answer = served.get(f"{album}/masks.zip", Range=wanted)
+    assert answer.status == 200
+    with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:
+        assert "0.png" in archive.namelist()
+    assert served.ask("HEAD", f"{album}/masks.zip").status == 405
+
+
+def test_corrections_and_a_folder_of_that_name_dont_meet(served, photos, album):
+    content = (photos / "0.png").read_bytes()
+    for name in ("a.png", "corrections/a.png", "b/c.png"):
+        served.put(f"{album}/photos/{name}", content)
+    served.put(f"{album}/corrections/a.png", strokes(45, 60, 1, (0, 0, 5, 5)))
+    with zipfile.ZipFile(io.BytesIO(served.get(f"{album}/masks.zip").body)) as archive:
+        names = archive.namelist()
+    assert len(names) == len(set(names))
+    assert {"corrections/a.png", "corrections-painted/a.png.png"} <= set(names)
+
+
+def test_no_path_of_the_server_is_told(served, photos, album):
+    for name in ("a.jpg", "a.png"):
+        served.put(f"{album}/photos/{name}", (photos / "0.png").read_bytes())
+    answer = served.get(f"{album}/masks.zip?annotations=yolo")
+    assert answer.status == 400
+    assert "a.jpg" in answer.error
+    assert "tmp" not in answer.error
+
+
 def test_an_archive_of_no_photos_is_refused(served, album):
     assert served.get(f"{album}/masks.zip").status == 404
 
@@ -321,9 +393,49 @@ def test_a_mask_of_somebody_else_is_not_written_over(served, photos, corrections
     assert (corrections / "2.png.png").read_bytes() == theirs
 
 
+@pytest.mark.parametrize("query", ["region=0", "region=1", "instances=.01", "type=mask", "side=64"])
+def test_a_correction_is_of_all_regions_and_of_no_pieces(served, photos, album, query):
+    served.put(f"{album}/photos/1.png", (photos / "1.png").read_bytes())
+    answer = served.put(f"{album}/corrections/1.png?{query}", strokes(50, 60, 1, (0, 0, 5, 5)))
+    assert answer.status == 400
+    assert "there is no parameter" in answer.error
+
+
+def test_a_corrected_photo_is_shown_as_it_is_corrected(served, photos, album):
+    served.put(f"{album}/photos/1.png", (photos / "1.png").read_bytes())
+    first = served.put(f"{album}/corrections/1.png", strokes(50, 60, 0, (0, 0, 60, 25))).json()
+    shown = {
+        query: pixels(served.get(f"{album}/photos/1.png?{query}").body)
+        for query in ("type=mask", "type=mask&threshold=.9", "type=mask&region=0", "type=soft")
+    }
+    mask = shown["type=mask"] > 0
+    assert mask.mean() == pytest.approx(first["area"])
+    assert not mask[:50].any()
+    np.testing.assert_array_equal(shown["type=mask&threshold=.9"] > 0, mask)
+    np.testing.assert_array_equal(shown["type=mask&region=0"] > 0, ~mask)
+    np.testing.assert_array_equal(shown["type=soft"], np.where(mask, 65535, 0))
+
+
+def test_a_mask_that_was_saved_from_another_page_is_replaced_and_that_is_said(served, photos, corrections):
+    said = []
+    for _ in range(2):
+        page = f"/api/albums/{served.post('/api/albums').json()['album']}"
+        served.put(f"{page}/photos/again.png", (photos / "1.png").read_bytes())
+        for _ in range(2):
+            answer = served.put(f"{page}/corrections/again.png", strokes(50, 60, 1, (0, 0, 5, 5)))
+            said.append(answer.json()["replaced"])
+        served.ask("DELETE", page)
+    assert said == [False, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
-    [(b"no PNG", 415), (strokes(9, 9, 2, (0, 0, 1, 1)), 400), (strokes(2000, 2000, 1, (0, 0, 1, 1)), 400)],
+    [
+        (b"no PNG", 415),
+        (strokes(50, 60, 2, (0, 0, 1, 1)), 400),
+        (strokes(2000, 2400, 1, (0, 0, 1, 1)), 400),
+        (strokes(60, 50, 1, (0, 0, 1, 1)), 400),
+    ],
 )
 def test_what_cant_have_been_painted_is_refused(served, photos, album, content, status):
     served.put(f"{album}/photos/1.png", (photos / "1.png").read_bytes())
@@ -364,8 +476,12 @@ def test_a_token_is_asked_for(photos, tmp_path):
         assert (page.status, page.headers["location"]) == (303, "/")
         cookie = page.headers["set-cookie"]
         assert "HttpOnly" in cookie
-        assert "samesite=strict" in cookie.lower()
-        assert it.get("/api/model", Cookie=cookie.partition(";")[0]).status == 200
+        assert "samesite=lax" in cookie.lower()
+        kept = cookie.partition(";")[0]
+        assert it.get("/api/model", Cookie=kept).status == 200
+        assert (
+            it.get("/api/model", Cookie=f'other={{"x":1}}; b=x y; {kept}').status == 200
+        )  # of other programs
 
 
 def test_only_its_own_names_are_answered(photos, tmp_path):
@@ -376,10 +492,10 @@ def test_only_its_own_names_are_answered(photos, tmp_path):
 
 def test_the_description_has_every_address(served):
     described = served.get("/api/openapi.json").json()
-    from redoseg.serving.app import _Server  # noqa: PLC0415
+    from redoseg.serving.app import _routes  # noqa: PLC0415
 
-    stand_in: Any = _Routes()
-    routes = _Server.routes(stand_in)
+    stand_in: Any = None
+    routes = _routes(stand_in)
     found = {
         (route.path.replace(":path", ""), method.lower())
         for route in routes
@@ -388,13 +504,3 @@ def test_the_description_has_every_address(served):
     }
     wanted = {(path, method) for path, methods in described["paths"].items() for method in methods}
     assert found == wanted
-
-
-class _Routes:
-    """Stands for the server: any handler will do."""
-
-    def __getattr__(self, name):
-        async def handler(request):
-            raise NotImplementedError(name)
-
-        return handler

@@ -36,6 +36,19 @@ def test_a_client_has_so_many_requests_a_second():
         rates.count("a")
 
 
+def test_who_asks_a_little_too_often_gets_what_the_rate_allows():
+    clock, passed = Clock(), 0
+    rates = Rates(50, clock)
+    for _ in range(6000):  # 60 a second
+        clock.now += 1 / 60
+        try:
+            rates.count("a")
+            passed += 1
+        except Refusal:
+            continue
+    assert passed == pytest.approx(5000, abs=110)
+
+
 def test_without_a_rate_as_many_as_come():
     rates = Rates(0, Clock())
     for _ in range(1000):
@@ -90,9 +103,33 @@ def test_an_album_has_so_many_photos(tmp_path):
     albums = Albums(tmp_path, Limits(photos=2))
     album = albums.get(albums.open())
     for name in ("a", "b", "a"):
-        album.add(name, b"x", 2)
+        albums.add(album, name, b"x")
     with pytest.raises(Refusal, match="there are 2 photos already"):
-        album.add("c", b"x", 2)
+        albums.add(album, "c", b"x")
+
+
+def test_all_albums_together_have_so_many_bytes(tmp_path):
+    albums = Albums(tmp_path, Limits(gigabytes=1))
+    album, other = (albums.get(albums.open()) for _ in range(2))
+    albums.add(album, "a", b"x")
+    album.sizes["a"] = 1 << 30
+    with pytest.raises(Refusal, match="1 GB already: remove some first"):
+        albums.add(other, "b", b"x")
+
+
+def test_what_is_removed_stays_until_nobody_needs_it(tmp_path):
+    albums = Albums(tmp_path, Limits())
+    key = albums.open()
+    album = albums.get(key)
+    with album.in_use():
+        albums.add(album, "a", b"x")
+        albums.remove(key)
+        assert album.photo("a").read_bytes() == b"x"
+        with pytest.raises(Refusal, match="not here any more"), album.in_use():
+            pass
+    assert not album.folder.exists()
+    with pytest.raises(Refusal):
+        albums.remove(key)
 
 
 @pytest.mark.parametrize("limit", ["megabytes", "megapixels", "photos", "albums"])

@@ -1,12 +1,14 @@
 """`redoseg serve` as a process: where it listens, how it ends, and what it can't do."""
 
 import http.client
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +20,12 @@ from redoseg.segmentation.checkup import draw_flower
 from redoseg.serving.answers import png
 
 
-def begun(tmp_path, *options):
+def begun(tmp_path, *options, ignored=None):
     """A server's process and its first line. Its temporary files lie in tmp_path / "tmp"."""
     (tmp_path / "tmp").mkdir(exist_ok=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "redoseg", "serve", *options], cwd=tmp_path, stdout=subprocess.PIPE,
+        preexec_fn=(lambda: signal.signal(ignored, signal.SIG_IGN)) if ignored else None,
         stderr=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
     assert process.stdout is not None
@@ -68,15 +71,61 @@ def test_elsewhere_a_token_is_made_up(tmp_path):
         process.communicate(timeout=60)
 
 
+def test_what_takes_too_long_is_broken_off_by_a_second_signal(tmp_path):
+    """An archive of many photos: the first signal lets it be finished, the second doesn't."""
+    process, line = begun(tmp_path, "flowers", "--port", "0", "--rate", "0")
+    try:
+        port = int(line.split("/")[2].partition(":")[2])
+        ask(port)
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("POST", "/api/albums", b"")
+            album = json.loads(connection.getresponse().read())["album"]
+        large = Image.fromarray(draw_flower()[0]).resize((1600, 1200))
+        for number in range(40):
+            path = f"/api/albums/{album}/photos/{number}.png?refine=off"
+            assert ask(port, path, png(large), "PUT") == 200
+        found = []
+        packing = threading.Thread(
+            target=lambda: found.append(
+                ask(port, f"/api/albums/{album}/masks.zip?type=mask,soft,rgba,overlay")
+            )
+        )
+        packing.start()
+        time.sleep(1)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+        packing.join(60)
+    finally:
+        process.terminate()
+    out, error = process.communicate(timeout=60)
+    assert found == [503]
+    assert (out, error, process.returncode) == ("", "", 0)
+    assert not any((tmp_path / "tmp").iterdir())
+
+
+def test_what_is_ignored_stays_ignored(tmp_path):
+    """As nohup does it with SIGHUP."""
+    process, line = begun(tmp_path, "flowers", "--port", "0", ignored=signal.SIGHUP)
+    try:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert ask(int(line.split("/")[2].partition(":")[2])) == 200
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["nowhere"], "nowhere"),
-        (["flowers", "nothing/"], "nothing"),
+        (["nowhere", "--port", "0"], "nowhere"),
+        (["flowers", "nothing/", "--port", "0"], "nothing"),
         (["flowers", "--port", "70000"], "--port is 70000: it must be from 0, a free one, to 65535"),
         (["flowers", "--host", "nowhere.invalid"], "--host nowhere.invalid is no address of this machine"),
         (["flowers", "--token", "short"], "--token can't be that"),
         (["flowers", "--megabytes", "0"], "--megabytes is 0: it must be at least 1"),
+        (["flowers", "--megapixels", "400"], "--megapixels is 400: it must be from 1 to 178"),
     ],
 )
 def test_what_it_cant_do_is_one_line(command, tmp_path, monkeypatch, options, said):

@@ -134,12 +134,66 @@ def test_the_doubtful_come_first(opened, served, photos):
 
 def test_without_refining_masks_are_the_networks(opened, served, photos):
     page = opened(served.address)
-    upload(page, photos / "plain.png")
+    upload(page, photos / "sub" / "faint.png")
+    content = (photos / "sub" / "faint.png").read_bytes()
+    texts = []
+    for query in ("", "?refine=off"):
+        said = served.post(f"/api/segment{query}", content).json()
+        texts.append(f"doubt {said['doubt']:.2f}, area {said['area']:.2f}")
+    assert texts[0] != texts[1]
+    assert page.inner_text("#grid .numbers") == texts[0]
     page.uncheck("#refine")
-    area = served.post("/api/segment?refine=off", (photos / "plain.png").read_bytes()).json()["area"]
-    page.wait_for_function(
-        f"document.querySelector('#grid .numbers').textContent.includes('area {area:.2f}')"
-    )
+    page.wait_for_selector(f"#grid .numbers:has-text('{texts[1]}')")
+
+
+def test_what_is_added_while_others_are_sent_costs_none(opened, served, photos, tmp_path):
+    page = opened(served.address)
+    many = [tmp_path / f"{number}.png" for number in range(12)]
+    for file in many:
+        file.write_bytes((photos / "plain.png").read_bytes())
+    page.set_input_files("#files", [str(file) for file in many])
+    page.uncheck("#refine")
+    page.set_input_files("#files", str(photos / "plain.png"))
+    page.wait_for_selector("#grid li:nth-child(13)[data-drawn]")
+    finished(page)
+    assert "13 photos" in page.inner_text("#count")
+    assert page.locator("#failures li").count() == 0
+
+
+def test_two_photos_of_one_name_are_two(opened, served, photos, tmp_path):
+    page = opened(served.address)
+    (tmp_path / "plain.png").write_bytes((photos / "sub" / "faint.png").read_bytes())
+    upload(page, photos / "plain.png")
+    page.set_input_files("#files", str(tmp_path / "plain.png"))
+    page.wait_for_selector("#grid li:nth-child(2)[data-drawn]")
+    names = page.eval_on_selector_all("#grid li", "cards => cards.map(card => card.photo.name).sort()")
+    assert names == ["plain (2).png", "plain.png"]
+    assert "1 had the name of another photo" in page.inner_text("#status")
+
+
+def test_what_is_painted_stays_with_its_photo(opened, served, photos):
+    page = opened(served.address)
+    upload(page, photos / "plain.png", photos / "sub" / "faint.png")
+    page.select_option("#view", "mask")
+    page.select_option("#order", "name")
+    enlarge(page, "faint.png")
+    page.select_option("#brush", "1")
+    page.fill("#brush-size", "40")
+    box = page.locator("#canvas").bounding_box()
+    before = seen(page, "#canvas")
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    painted = seen(page, "#canvas")
+    assert painted > before
+    page.click("#next")
+    page.wait_for_selector("#canvas[data-drawn*='plain.png']")
+    page.click("#undo")
+    assert page.inner_text("#saved") == "There is nothing to undo."
+    page.click("#previous")
+    page.wait_for_selector("#canvas[data-drawn*='faint.png']")
+    assert page.inner_text("#saved") == "What you painted is not saved yet."
+    assert seen(page, "#canvas") == painted
+    page.click("#undo")
+    assert seen(page, "#canvas") == before
 
 
 def test_samples_and_what_cant_be_read(opened, served, photos, tmp_path):

@@ -23,6 +23,7 @@ def serve(
     rate: int = 50,
     most_photos: Annotated[int, tyro.conf.arg(name="photos")] = 2000,
     albums: int = 20,
+    gigabytes: int = 10,
     checkpoint: str = "last",
     weights: Weights | None = None,
     device: Device = "auto",
@@ -42,6 +43,7 @@ def serve(
         rate: So many requests a second one client may send. 0: as many as come.
         most_photos: So many photos one page may have at a time.
         albums: So many pages may have photos at a time.
+        gigabytes: The photos of all pages together may have so many.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
@@ -49,7 +51,13 @@ def serve(
     from redoseg.serving.serve import serve as run
 
     limits = Limits(
-        megabytes=megabytes, megapixels=megapixels, queue=queue, rate=rate, photos=most_photos, albums=albums
+        megabytes=megabytes,
+        megapixels=megapixels,
+        queue=queue,
+        rate=rate,
+        photos=most_photos,
+        albums=albums,
+        gigabytes=gigabytes,
     )
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     place: dict[str, Any] = {"host": host, "port": port, "token": token, "corrections": corrections}

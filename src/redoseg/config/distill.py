@@ -188,6 +188,7 @@ _RENAMED = {
 
 _INHERITED = (
     "n", "f_pyramid", "resize", "best_by", "blur", "collapse_below", "collapse_variation",
+    "collapse_border",
 )  # fmt: skip
 """Options in which a student is as its teacher: to learn its masks it needs the same regions and images."""
 

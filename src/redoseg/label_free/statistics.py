@@ -27,12 +27,22 @@ class MaskStatistics:
         background = max(range(len(self.border)), key=lambda k: self.border[k] - self.sizes[k])
         return [background, *(k for k in range(len(self.border)) if k != background)]
 
-    def collapse(self, smallest: float, least_variation: float) -> str | None:
-        """Why f counts as collapsed, in words; None if it doesn't."""
+    @property
+    def border_of_objects(self) -> float:
+        """The share of the images' outermost pixels that isn't the background's."""
+        return 1 - self.border[self.order[0]]
+
+    def collapse(self, smallest: float, least_variation: float, most_border: float = 1.0) -> str | None:
+        """Why f counts as collapsed, in words; None if it doesn't. An object that covers nearly all of the
+        border is the whole picture: its generator has learned to draw pictures, and the other region is what
+        is left over. Of 53 recorded runs (results/rule) none of those that found the object ever had .73 of
+        the border, nine of the ten that ended without one had .8 or more."""
         if min(self.sizes) < smallest:
             return f"a region covers {min(self.sizes):.4f} of the images"
         if self.variation < least_variation:
             return f"masks hardly differ between images ({self.variation:.5f})"
+        if self.border_of_objects > most_border and not self.named:  # labels may name the ground the object
+            return f"the object is the whole picture: it covers {self.border_of_objects:.2f} of the border"
         return None
 
 

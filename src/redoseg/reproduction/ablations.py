@@ -60,7 +60,7 @@ def arms(base: TrainConfig) -> dict[str, Arm]:
     }
 
 
-_NO_RESTART = {"collapse_below": 0.0, "collapse_variation": 0.0}
+_NO_RESTART = {"collapse_below": 0.0, "collapse_variation": 0.0, "collapse_border": 1.0}
 """In an arm the check for a collapse is off: a run that fails is trained to its end."""
 
 

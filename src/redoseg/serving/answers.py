@@ -1,7 +1,9 @@
 """One photo's answer: the picture that was asked for, or what there is to say of it as JSON."""
 
 import base64
+import threading
 import zlib
+from contextlib import nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -19,6 +21,7 @@ from redoseg.serving.asked import Asked, Refine, check_pixels
 from redoseg.serving.limits import Refusal
 
 _QUALITY = 85  # of JPEG
+_BIG = 8_000_000  # pixels: of larger photos one is worked on at a time, to save memory
 
 
 class Answers:
@@ -28,18 +31,23 @@ class Answers:
         plain = Segmenter(segmenter.backend, n=segmenter.n, size=segmenter.size)
         self.by_refine: dict[Refine, Segmenter] = {"auto": segmenter, "off": plain}
         self.n, self.most_pixels = segmenter.n, most_pixels
+        self._one_big = threading.Lock()
 
     def answer(self, content: bytes, asked: Asked, corrected: Labels | None = None) -> dict[str, Any] | bytes:
         """The PNG, or the JSON, of a photo's file. `corrected`: the labels (H, W) that take the place of the
         model's. Refusal for what is no photo, or too large a one."""
-        check_pixels(content, self.most_pixels)
+        pixels = check_pixels(content, self.most_pixels)
+        with self._one_big if pixels > _BIG else nullcontext():
+            return self._answer(content, asked, corrected)
+
+    def _answer(self, content: bytes, asked: Asked, corrected: Labels | None) -> dict[str, Any] | bytes:
         segmenter = self.by_refine[asked.refine]
         try:
             refined, size = _refine(segmenter, content)
             with decoding(BytesIO(content)) as photo:
                 objects = find_objects(segmenter, refined.masks, size, photo, asked.config)
                 if corrected is not None and corrected.shape == objects.labels.shape:
-                    objects = Objects(choose_pieces(corrected, asked.config), self.n == 2, objects.soft)
+                    objects = _corrected(corrected, objects, asked)
                 if asked.type != "json":
                     return png(draw(asked.type, objects, photo))
                 said = _describe(objects, size, refined.doubt, self.n)
@@ -58,6 +66,14 @@ class Answers:
                 return find_objects(segmenter, refined.masks, size, photo, asked.config).labels
         except DataError as error:
             raise Refusal(415, str(error)) from error
+
+
+def _corrected(labels: Labels, objects: Objects, asked: Asked) -> Objects:
+    """The objects of a corrected mask: a threshold has no say there, and what is soft is 0 or 1."""
+    if asked.config.region is not None:
+        labels = (labels == asked.config.region).astype(np.uint8)
+    labels = choose_pieces(labels, asked.config)
+    return Objects(labels, objects.single, (labels > 0).astype(np.float32))
 
 
 def _refine(segmenter: Segmenter, content: bytes) -> tuple[Refined, tuple[int, int]]:

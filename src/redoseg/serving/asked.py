@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from io import BytesIO
-from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 from PIL import Image
@@ -15,7 +14,9 @@ from redoseg.data.formats import UNREADABLE, pillow_formats
 from redoseg.errors import ConfigError
 from redoseg.serving.limits import Refusal
 
-_SECONDS = 60  # in which a photo must have come
+_SECONDS, _SILENT = 60, 10  # in which a photo must have come; for which nothing of it may come
+_STARTED_AT_ONCE = frozenset({"ICO", "CUR", "ICNS"})
+"""Formats of which Pillow decodes a picture before it tells its size."""
 _SIDES = (32, 2048)
 
 Answer = Literal["json"] | Type
@@ -35,6 +36,8 @@ class Asked:
 
 _OBJECT = {"threshold": float, "region": int, "largest": bool, "fill_holes": bool, "instances": float}
 PARAMETERS = ("type", "refine", "side", *_OBJECT)
+CORRECTED = ("refine", "threshold", "largest", "fill_holes")
+"""Of the mask that is painted over: what is saved is all regions', and no pieces are numbered."""
 _WORDS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -52,6 +55,16 @@ def asked_of(query: Mapping[str, str], n: int) -> Asked:
     if side is not None and not _SIDES[0] <= side <= _SIDES[1]:
         raise Refusal(400, f"side is {side}: it must be from {_SIDES[0]} to {_SIDES[1]}")
     return Asked(answer, refine, side, config_of(query, n, type=("mask" if answer == "json" else answer,)))
+
+
+def once_each(request: Request) -> Mapping[str, str]:
+    """A request's parameters. Refusal (400) for one that is given twice: who means which?"""
+    query = request.query_params
+    names = [name for name, _ in query.multi_items()]
+    for name in query:
+        if names.count(name) > 1:
+            raise Refusal(400, f"{name} is given {names.count(name)} times: give it once")
+    return query
 
 
 def known_only(query: Mapping[str, str], names: tuple[str, ...]) -> None:
@@ -95,15 +108,21 @@ async def body_of(request: Request, most: int) -> bytes:
         raise Refusal(400, "Content-Length is no number") from error
     parts: list[bytes] = []
     length = 0
+    stream = aiter(request.stream())
     try:
         async with asyncio.timeout(_SECONDS):
-            async for part in request.stream():
+            while True:
+                async with asyncio.timeout(_SILENT):
+                    part = await anext(stream, None)
+                if part is None:
+                    break
                 length += len(part)
                 if length > most:
                     raise too_much
                 parts.append(part)
     except TimeoutError as error:
-        raise Refusal(408, f"it took longer than {_SECONDS} seconds to come") from error
+        why = f"it took longer than {_SECONDS} seconds to come, or stood still for {_SILENT}"
+        raise Refusal(408, why) from error
     except ClientDisconnect as error:
         raise Refusal(400, "the connection was lost") from error
     if not length:
@@ -111,10 +130,12 @@ async def body_of(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-def check_pixels(content: bytes, most: int) -> None:
-    """Refusal for a file that is no image (415) or has more than `most` pixels (413). Nothing is decoded."""
+def check_pixels(content: bytes, most: int) -> int:
+    """The number of a photo's pixels. Refusal for a file that is no image (415) or has more than `most`
+    (413). Nothing is decoded."""
+    formats = [one for one in pillow_formats() if one not in _STARTED_AT_ONCE]
     try:
-        with Image.open(BytesIO(content), formats=pillow_formats()) as image:
+        with Image.open(BytesIO(content), formats=formats) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:
         raise Refusal(413, f"more than {most // 1_000_000} million pixels: make it smaller first") from error
@@ -123,12 +144,21 @@ def check_pixels(content: bytes, most: int) -> None:
     if width * height > most:
         text = f"{width} x {height} are more than {most // 1_000_000} million pixels: make it smaller first"
         raise Refusal(413, text)
+    return width * height
 
 
 def name_of(path: str) -> str:
     """A photo's name in an album, which may have folders. Refusal (400) for one that leads elsewhere."""
     parts = path.split("/")
-    bad = any(part in ("", ".", "..") or len(part.encode()) > 200 for part in parts)
-    if bad or len(parts) > 8 or not path.isprintable() or "\\" in path or ":" in path:
-        raise Refusal(400, f"{path[:80]!r} can't be a photo's name")
-    return str(PurePosixPath(path))
+    controls = any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in path)
+    if controls or len(parts) > 8 or "\\" in path or any(map(_is_bad, parts)):
+        raise Refusal(
+            400,
+            f"{path[:80]!r} can't be a photo's name: rename it (no dot at its start, at most 200 letters)",
+        )
+    return path
+
+
+def _is_bad(part: str) -> bool:
+    """Whether a folder or file can't have this name, or is hidden and would be left out of what is listed."""
+    return not part or part.startswith(".") or len(part.encode()) > 200

@@ -14,6 +14,8 @@ from redoseg.figures.own_png import check_replaceable, save_own_png
 from redoseg.files import write_aside
 from redoseg.serving.limits import Refusal
 
+_LONGEST = 2048  # pixels of a side of what is painted
+
 UNTOUCHED = 255
 """The grey of pixels that were not painted; any other one is a region's number."""
 
@@ -26,19 +28,27 @@ def mask_file(folder: Path, name: str) -> Path:
 def painted(labels: NDArray[np.uint8], content: bytes, n: int) -> NDArray[np.uint8]:
     """Labels (H, W) with what was painted, a grey PNG of any size and the same shape: each pixel a region's
     number, or `UNTOUCHED`. Refusal (400, 415) for what is none."""
+    height, width = labels.shape
     try:
         with Image.open(BytesIO(content), formats=["PNG"]) as image:
-            if image.width * image.height > 4 * labels.size + 4096:
-                raise Refusal(400, "what was painted is larger than the photo")
+            if max(image.size) > _LONGEST:
+                raise Refusal(400, f"what was painted has over {_LONGEST} pixels a side: make it smaller")
+            if not _same_shape(image.size, (width, height)):
+                given = f"{image.width} x {image.height}"
+                raise Refusal(400, f"{given} is not the shape of {width} x {height} pixels")
             strokes = np.asarray(image.convert("L"))  # a browser writes greys as colours
     except UNREADABLE as error:
         raise Refusal(415, "what was painted is no PNG file") from error
     touched = strokes != UNTOUCHED
     if touched.any() and strokes[touched].max() >= n:
         raise Refusal(400, f"what was painted has region {strokes[touched].max()}: there are 0 to {n - 1}")
-    height, width = labels.shape
     enlarged = np.asarray(Image.fromarray(strokes).resize((width, height), Image.Resampling.NEAREST))
     return np.where(enlarged == UNTOUCHED, labels, enlarged)
+
+
+def _same_shape(size: tuple[int, int], of: tuple[int, int]) -> bool:
+    """Whether a (width, height) is another one made smaller or larger, but for rounding."""
+    return abs(size[0] - of[0] * size[1] / of[1]) <= 1 or abs(size[1] - of[1] * size[0] / of[0]) <= 1
 
 
 def save(labels: NDArray[np.uint8], name: str, n: int, folders: tuple[Path, ...]) -> Path:

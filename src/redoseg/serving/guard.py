@@ -1,10 +1,10 @@
 """Who may ask: every request passes here first, and every answer has the headers that browsers keep to."""
 
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -71,11 +71,12 @@ class Guard:
         if self._hosts is not None and _name(host) not in self._hosts:
             raise Refusal(403, f"this server is asked for by {' or '.join(self._hosts)}, not by another name")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             raise Refusal(403, "pages of other servers can't ask this one")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and scope["path"] != "/":
             raise Refusal(403, "pages of other servers can't ask this one")
-        self._rates.count(scope["client"][0] if scope.get("client") else "")
+        if scope["path"].startswith("/api/"):
+            self._rates.count(scope["client"][0] if scope.get("client") else "")
         return self._check_token(scope, headers)
 
     def _check_token(self, scope: Scope, headers: Headers) -> Response | None:
@@ -85,10 +86,13 @@ class Guard:
         if scope["path"] == "/" and scope["method"] == "GET" and self._is_token(given):
             # Kept by the browser from here on, and out of its history.
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+            # Not "strict": with that, a link to this page on another one would end without the cookie.
+            answer.set_cookie(_cookie_of(scope), given, httponly=True, samesite="lax")
             return answer
         kind, _, bearer = headers.get("authorization", "").partition(" ")
-        if (kind.lower() == "bearer" and self._is_token(bearer.strip())) or self._is_token(_cookie(headers)):
+        if (kind.lower() == "bearer" and self._is_token(bearer.strip())) or self._is_token(
+            cookie_parser(headers.get("cookie", "")).get(_cookie_of(scope), "")
+        ):
             return None
         raise Refusal(
             401, "the token is missing or wrong: open /?token=..., or send Authorization: Bearer ..."
@@ -106,9 +110,14 @@ def _name(host: str) -> str:
         return ""
 
 
-def _cookie(headers: Headers) -> str:
+def _place(origin: str) -> str | None:
+    """The host and port of a page's origin; None for what is no address."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _cookie_of(scope: Scope) -> str:
+    """The cookie's name. Cookies are one and the same for all ports of a host: each has its own."""
+    return f"{COOKIE}-{scope['server'][1] if scope.get('server') else 0}"

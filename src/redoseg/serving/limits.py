@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from redoseg.config.checks import Config
-from redoseg.config.markers import at_least
+from redoseg.config.markers import Bound, at_least
 from redoseg.cores import usable_cores
 
 T = TypeVar("T")
 _CLIENTS = 10_000  # whose rates are known; those that were not heard of for longest are forgotten
+
+
+_PILLOWS = 178  # million pixels, beyond which Pillow itself opens no photo
+_PIXELS = Bound(f"it must be from 1 to {_PILLOWS}", lambda value: 1 <= value <= _PILLOWS)
 
 
 class Refusal(Exception):
@@ -32,7 +36,7 @@ class Limits(Config):
 
     megabytes: Annotated[int, at_least(1)] = 32
     """Of a photo's file."""
-    megapixels: Annotated[int, at_least(1)] = 50
+    megapixels: Annotated[int, _PIXELS] = 50
     """Of a photo."""
     queue: Annotated[int, at_least(0)] = 32
     """Requests that wait while others are being worked on. Further ones are told to come again (503)."""
@@ -42,7 +46,10 @@ class Limits(Config):
     photos: Annotated[int, at_least(1)] = 2_000
     """Photos that one page may have at a time; they lie in the system's folder for temporary files."""
     albums: Annotated[int, at_least(1)] = 20
-    """Pages that may have photos at a time. Those of a page that isn't heard of for an hour are removed."""
+    """Pages that may have photos at a time. Those of a page that isn't heard of for an hour are removed;
+    after five minutes, if another page finds no room."""
+    gigabytes: Annotated[int, at_least(1)] = 10
+    """Of the photos of all pages together."""
 
     @property
     def bytes(self) -> int:
@@ -96,8 +103,9 @@ class Rates:
         now, most = self._clock(), 2.0 * self._rate
         left, then = self._left.pop(client, (most, now))
         left = min(most, left + self._rate * (now - then))
-        self._left[client] = (max(0.0, left - 1), now)
+        enough = left >= 1
+        self._left[client] = (left - 1 if enough else left, now)  # who is refused can wait for the next one
         while len(self._left) > _CLIENTS:
             self._left.popitem(last=False)
-        if left < 1:
+        if not enough:
             raise Refusal(429, f"more than {self._rate} requests a second: ask again later", retry_after=1)

@@ -34,6 +34,7 @@ _OBJECT = [
     _parameter("instances", "Number the connected pieces of at least this share of the photo.",
                {"type": "number", "minimum": 0.004, "maximum": 1}),
 ]  # fmt: skip
+_CORRECTED = [one for one in _OBJECT if one["name"] not in ("region", "instances")]
 _TYPES = ["mask", "soft", "rgba", "cutout", "overlay"]
 _SEGMENT = [
     _parameter("type", "A picture (PNG), or what there is to say of it (JSON).",
@@ -126,7 +127,7 @@ def specification() -> Json:
                 {photo: {"schema": {"type": "string", "format": "binary"}}}, 404)},
             "/api/albums/{album}/corrections/{name}": {"put": _operation(
                 "correct", "Save a photo's mask with what was painted: a grey PNG, 255 where nothing was, "
-                "else the number of a region.", [_ALBUM, _NAME, *_OBJECT], _json(),
+                "else the number of a region.", [_ALBUM, _NAME, *_CORRECTED], _json(),
                 400, 404, 408, 409, 413, 415, 503, 507, body="image/png")},
             "/api/albums/{album}/masks.zip": {"get": _operation(
                 "pack", "All photos' masks, in an archive, with photos.csv and the corrected ones.",

@@ -49,7 +49,10 @@ def _of_photos(photos: Sequence[str | Path]) -> Samples:
         raise DataError("; ".join(reason for _, reason in failed))
     kept = [refs[row] for row in evenly_spaced(len(refs), MOST)]
     names = short_names(kept)
-    return {name.lstrip("/"): ref.open for name, ref in zip(names, kept, strict=True)}
+    # Of folders of one name these are whole paths, which are nobody's business.
+    short = ["/".join(Path(name).parts[-2:]) if Path(name).is_absolute() else name for name in names]
+    short = [f"{number} {name}" if short.count(name) > 1 else name for number, name in enumerate(short)]
+    return {name: ref.open for name, ref in zip(short, kept, strict=True)}
 
 
 def _png(pixels: np.ndarray) -> bytes:

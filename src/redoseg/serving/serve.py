@@ -1,5 +1,6 @@
 """The verb serve: listen until told to stop."""
 
+import os
 import secrets
 import signal
 import socket
@@ -9,13 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
-from redoseg.errors import ConfigError, ModelError, missing_extra, reason_of
+from redoseg.errors import ConfigError, ModelError, missing_extra
 from redoseg.files import expanded
 from redoseg.serving.limits import Limits
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_LAST = 30  # seconds that requests have to be finished in when the server stops
+_LAST, _SPARE = 30, 5  # seconds in which requests have to be finished when the server stops; the last of them
 
 
 def serve(
@@ -55,17 +57,18 @@ def serve(
     token = token or (None if local else secrets.token_urlsafe(16))
     listening = _listen(host, port)
     with listening:
+        ending = threading.Event()
         app = make_app(
             model, [photos] if isinstance(photos, str | Path) else photos, token=token,
             hosts=LOOPBACK if local else None, corrections=expanded(corrections), limits=limits,
-            checkpoint=checkpoint, weights=weights, device=device,
+            checkpoint=checkpoint, weights=weights, device=device, ending=ending,
         )  # fmt: skip
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, lifespan="on", server_header=False,
             timeout_graceful_shutdown=_LAST, limit_concurrency=1_000, timeout_keep_alive=15,
         )  # fmt: skip
         server = uvicorn.Server(config)
-        server.capture_signals = _stopping(server)  # type: ignore[method-assign]
+        server.capture_signals = _stopping(server, ending)  # type: ignore[method-assign]
         ready(_address(host, listening.getsockname()[1], token))
         server.run(sockets=[listening])
         if not server.started:
@@ -84,7 +87,8 @@ def _listen(host: str, port: int) -> socket.socket:
     except socket.gaierror as error:
         raise ConfigError(f"--host {host} is no address of this machine") from error
     except (OSError, OverflowError, UnicodeError) as error:
-        why = reason_of(error)
+        # Python adds where it tried to the text of the error.
+        why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         cure = ": --port 0 takes a free one" if port else ""
         raise ConfigError(f"{host}:{port} can't be listened at: {why}{cure}") from error
 
@@ -92,11 +96,12 @@ def _listen(host: str, port: int) -> socket.socket:
 def _address(host: str, port: int, token: str | None) -> str:
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     shown = f"[{shown}]" if ":" in shown else shown
-    return f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+    return f"http://{shown}:{port}/" + (f"?token={quote(token, safe='')}" if token else "")
 
 
-def _stopping(server: Any) -> Callable[[], Any]:
-    """In place of uvicorn's own way, which ends the process by the signal once more."""
+def _stopping(server: Any, ending: threading.Event) -> Callable[[], Any]:
+    """In place of uvicorn's own way, which ends the process by the signal once more. What takes longer than
+    `_LAST` seconds, or is still at work at the second signal, is broken off."""
 
     @contextmanager
     def capture() -> Iterator[None]:
@@ -105,12 +110,18 @@ def _stopping(server: Any) -> Callable[[], Any]:
             return
 
         def stop(number: int, frame: FrameType | None) -> None:
-            server.force_exit = server.should_exit  # a second time: at once
+            if server.should_exit:
+                ending.set()
             server.should_exit = True
+            last = threading.Timer(_LAST - _SPARE, ending.set)
+            last.daemon = True
+            last.start()
 
         names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
         numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        before = {number: signal.signal(number, stop) for number in numbers}
+        # What is ignored stays so: nohup has SIGHUP ignored.
+        heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in heard}
         try:
             yield
         finally:

@@ -184,7 +184,8 @@ class Trainer:
 
     def _trouble(self, statistics: MaskStatistics) -> str | None:
         """Why f counts as collapsed, in words; None if it doesn't."""
-        return statistics.collapse(self.config.collapse_below, self.config.collapse_variation)
+        config = self.config
+        return statistics.collapse(config.collapse_below, config.collapse_variation, config.collapse_border)
 
     def _restart(self, trouble: str, statistics: MaskStatistics) -> None:
         """Start again after a collapse. Of the collapsed attempt only its entry in `restarts` is kept."""

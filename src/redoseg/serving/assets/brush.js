@@ -6,16 +6,18 @@ const MOST_UNDONE = 20;
 export class Brush {
   // `changed` is called after every change, `region` gives the region that is painted, or null for none.
   constructor(canvas, { region, size, changed }) {
-    Object.assign(this, { canvas, region, size, changed, strokes: null, last: null, at: null });
+    Object.assign(this, { canvas, region, size, changed, photo: null, last: null, at: null });
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { this.last = null; });
     canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  // Paints on these strokes from now on: an array of regions, UNTOUCHED where nothing was painted.
-  open(strokes) {
-    Object.assign(this, { strokes, before: [], last: null, at: null });
+  // Paints on a photo's strokes from now on: an array of regions, UNTOUCHED where nothing was painted. What
+  // they were before each stroke is kept with the photo. null: on none.
+  open(photo) {
+    Object.assign(this, { photo, last: null, at: null });
+    if (photo) photo.before = photo.before || [];
   }
 
   place(event) {
@@ -27,12 +29,12 @@ export class Brush {
   }
 
   remember() {
-    this.before.push(this.strokes.slice());
-    if (this.before.length > MOST_UNDONE) this.before.shift();
+    this.photo.before.push(this.photo.strokes.slice());
+    if (this.photo.before.length > MOST_UNDONE) this.photo.before.shift();
   }
 
   begin(event) {
-    if (this.region() === null || !this.strokes) return;
+    if (this.region() === null || !this.photo) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.remember();
     this.last = this.place(event);
@@ -40,7 +42,7 @@ export class Brush {
   }
 
   move(event) {
-    if (!this.last) return;
+    if (!this.last || !this.photo) return;
     const next = this.place(event);
     this.paint(this.last, next);
     this.last = next;
@@ -49,7 +51,7 @@ export class Brush {
   key(event) {
     const step = Math.max(2, this.size() / 2);
     const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key];
-    if (this.region() === null || !this.strokes || (!by && event.key !== " ")) return;
+    if (this.region() === null || !this.photo || (!by && event.key !== " ")) return;
     event.preventDefault();
     event.stopPropagation();
     const { width, height } = this.canvas;
@@ -60,7 +62,7 @@ export class Brush {
       this.remember();
       this.paint(from, this.at);
     } else {
-      this.changed(this.at);
+      this.changed(this.at, false);
     }
   }
 
@@ -76,15 +78,15 @@ export class Brush {
       for (let x = Math.max(0, Math.floor(Math.min(x0, x1) - radius)); x < width && x <= Math.max(x0, x1) + radius; x += 1) {
         const along = long ? Math.min(1, Math.max(0, ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / long)) : 0;
         const away = (x - x0 - along * (x1 - x0)) ** 2 + (y - y0 - along * (y1 - y0)) ** 2;
-        if (away <= radius * radius) this.strokes[y * width + x] = region;
+        if (away <= radius * radius) this.photo.strokes[y * width + x] = region;
       }
-    this.changed(this.at);
+    this.changed(this.at, true);
   }
 
   undo() {
-    if (!this.before || !this.before.length) return false;
-    this.strokes.set(this.before.pop());
-    this.changed(this.at);
+    if (!this.photo || !this.photo.before.length) return false;
+    this.photo.strokes.set(this.photo.before.pop());
+    this.changed(this.at, true);
     return true;
   }
 }

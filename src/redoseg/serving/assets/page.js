@@ -11,8 +11,9 @@ const STEPS = 8;
 
 let model = null;
 let album = null;
-let photos = []; // { name, card, said, strokes, corrected, large }
-let run = 0; // counts what is being sent, so that a newer one stops it
+let photos = []; // { name, card, said, strokes, before, dirty, corrected, small, large }
+let run = 1; // what is being sent stops when it changes
+let cleared = 0; // the last run whose photos were removed
 let opened = null;
 
 const say = (text) => { byId("status").textContent = text; };
@@ -34,45 +35,77 @@ function asWritten(more = {}) {
   return query;
 }
 
-// --- sending photos
+// --- sending photos: one queue, whatever adds to it
+
+const waiting = []; // { name, content }; a content of null: the photo is there, and is segmented anew
+let workers = 0;
+let sent = 0;
+let asked = 0;
 
 async function send(items) {
   if (!items.length) return;
-  const mine = (run += 1);
-  const stopped = () => run !== mine;
-  if (album === null) album = (await (await ask("/api/albums", { method: "POST" })).json()).album;
+  if (!waiting.length && !workers) [sent, asked] = [0, 0];
+  waiting.push(...items);
+  asked += items.length;
   byId("work").hidden = false;
+  byId("stop").hidden = false;
   byId("found").hidden = false;
-  const waiting = [...items];
-  let done = 0;
-  show(done, items.length);
-  async function worker() {
-    while (waiting.length && !stopped()) {
-      const { name, content } = waiting.shift();
-      try {
-        const body = await content();
-        const query = parameters({ side: SMALL });
-        const known = photos.find((one) => one.name === name);
-        const options = body === null ? {} : { method: "PUT", body };
-        const answer = await ask(`/api/albums/${album}/photos/${encode(name)}?${query}`, options, stopped);
-        if (stopped()) return;
-        const photo = known || { name };
-        if (body !== null) Object.assign(photo, { strokes: null, corrected: false });
-        Object.assign(photo, { said: await answer.json(), small: null, large: null });
-        if (!known) photos.push(photo);
-        placeCard(photo);
-      } catch (error) {
-        if (stopped()) return;
-        fail(name, error.message);
-      }
-      done += 1;
-      show(done, items.length);
-    }
+  show(sent, asked);
+  const mine = run;
+  if (album === null) {
+    const made = (await (await ask("/api/albums", { method: "POST" })).json()).album;
+    if (album === null) album = made; // another call may have been quicker
   }
-  await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  if (stopped()) return;
+  while (workers < AT_ONCE && waiting.length && run === mine) {
+    workers += 1;
+    work(mine);
+  }
+}
+
+async function work(mine) {
+  while (waiting.length && run === mine) {
+    const { name, content } = waiting.shift();
+    try {
+      await sendOne(name, content === null ? null : await content(), mine);
+    } catch (error) {
+      if (run === mine) fail(name, error.message);
+    }
+    sent += 1;
+    if (run === mine) show(sent, asked);
+  }
+  workers -= 1;
+  if (workers || waiting.length) return;
   byId("work").hidden = true;
   render();
+}
+
+async function sendOne(name, body, mine) {
+  const options = body === null ? {} : { method: "PUT", body };
+  const address = `/api/albums/${album}/photos/${encode(name)}?${parameters({ side: SMALL })}`;
+  const said = await (await ask(address, options, () => run !== mine)).json();
+  if (cleared >= mine) return; // all photos were removed meanwhile
+  let photo = photos.find((one) => one.name === name);
+  if (!photo) {
+    photo = { name, strokes: null, corrected: false };
+    photos.push(photo);
+  }
+  Object.assign(photo, { said, small: null, large: null });
+  placeCard(photo);
+  if (photo === opened) open(photo);
+}
+
+// The names under which files are sent: no two the same, also with those that are there.
+function named(items) {
+  const taken = new Set([...photos, ...waiting].map((one) => one.name));
+  let renamed = 0;
+  for (const item of items) {
+    const [, stem, suffix] = item.name.match(/^(.*?)(\.[^./]*)?$/s);
+    for (let count = 2; taken.has(item.name); count += 1) item.name = `${stem} (${count})${suffix || ""}`;
+    if (item.name !== stem + (suffix || "")) renamed += 1;
+    taken.add(item.name);
+  }
+  if (renamed) say(`${renamed} had the name of another photo, and have a number behind theirs now.`);
+  return items;
 }
 
 function show(done, of) {
@@ -96,7 +129,14 @@ function sendFiles(files) {
     const path = file.path || file.webkitRelativePath.split("/").slice(1).join("/") || file.name;
     return { name: path, content: async () => file };
   });
-  send(items).catch((error) => say(error.message));
+  if (!items.length) say("There is no photo in that.");
+  send(named(items)).catch(unsendable);
+}
+
+function unsendable(error) {
+  waiting.length = 0;
+  byId("work").hidden = true;
+  say(error.message);
 }
 
 // What was dropped, with what lies in dropped folders.
@@ -114,10 +154,14 @@ async function dropped(items) {
     for (;;) {
       const part = await new Promise((done, failed) => reader.readEntries(done, failed));
       if (!part.length) return;
-      for (const one of part) await walk(one, one.isDirectory ? `${path}${one.name}/` : path);
+      for (const one of part)
+        if (!one.name.startsWith(".")) await walk(one, one.isDirectory ? `${path}${one.name}/` : path);
     }
   }
-  for (const entry of entries) await walk(entry, "");
+  // Of one folder its own name is left out, as `redoseg segment FOLDER` does; of several it tells them apart.
+  const [first] = entries;
+  if (entries.length === 1 && first.isDirectory) await walk(first, "");
+  else for (const entry of entries) await walk(entry, entry.isDirectory ? `${entry.name}/` : "");
   return files;
 }
 
@@ -134,25 +178,36 @@ byId("drop").addEventListener("dragleave", () => byId("drop").classList.remove("
 byId("drop").addEventListener("drop", async (event) => {
   event.preventDefault();
   byId("drop").classList.remove("over");
-  sendFiles(await dropped(event.dataTransfer.items));
+  try {
+    sendFiles(await dropped(event.dataTransfer.items));
+  } catch (error) {
+    say(`That can't be read: ${error.message}`);
+  }
 });
 byId("samples").addEventListener("click", async () => {
   try {
     const { samples } = await (await ask("/api/samples")).json();
     if (!samples.length) say("There are no samples: the photos that the run was trained on are not where they were.");
     const content = (name) => async () => (await ask(`/api/samples/${encode(name)}`)).blob();
-    await send(samples.map((name) => ({ name, content: content(name) })));
+    const known = new Set(photos.map((photo) => photo.name));
+    await send(samples.filter((name) => !known.has(name)).map((name) => ({ name, content: content(name) })));
   } catch (error) {
-    say(error.message);
+    unsendable(error);
   }
 });
 byId("stop").addEventListener("click", () => {
-  run += 1;
+  run += 1; // what is on its way arrives
+  const left = waiting.length;
+  waiting.length = 0;
   byId("work").hidden = true;
-  render();
+  say(`Stopped: ${left} photos were not sent.`);
 });
 byId("clear").addEventListener("click", async () => {
+  const unsaved = photos.some((photo) => photo.dirty);
+  if (unsaved && !window.confirm("Some masks that you painted are not saved. Remove all photos?")) return;
+  cleared = run;
   run += 1;
+  waiting.length = 0;
   const old = album;
   album = null;
   photos = [];
@@ -257,7 +312,7 @@ for (const id of ["controls", "download"]) byId(id).addEventListener("submit", (
 for (const id of ["view", "threshold", "region"]) byId(id).addEventListener("input", redrawAll);
 byId("order").addEventListener("input", render);
 byId("refine").addEventListener("input", () => {
-  send(photos.map((photo) => ({ name: photo.name, content: async () => null }))).catch((error) => say(error.message));
+  send(photos.map((photo) => ({ name: photo.name, content: null }))).catch(unsendable);
 });
 
 // --- downloads
@@ -278,6 +333,7 @@ byId("download").addEventListener("submit", async (event) => {
   const button = event.submitter;
   button.disabled = true;
   byId("work").hidden = false;
+  byId("stop").hidden = true;
   const polling = setInterval(async () => {
     try {
       const state = await (await ask(`/api/albums/${album}`)).json();
@@ -291,7 +347,8 @@ byId("download").addEventListener("submit", async (event) => {
     say(error.message);
   }
   clearInterval(polling);
-  byId("work").hidden = true;
+  byId("work").hidden = !workers;
+  byId("stop").hidden = !workers;
   button.disabled = false;
 });
 
@@ -300,19 +357,24 @@ byId("download").addEventListener("submit", async (event) => {
 const brush = new Brush(byId("canvas"), {
   region: () => (byId("brush").value === "" ? null : Number(byId("brush").value)),
   size: () => Number(byId("brush-size").value),
-  changed: (at) => {
-    byId("saved").textContent = "";
+  changed: (at, painted) => {
+    if (painted) {
+      opened.dirty = true;
+      byId("saved").textContent = "";
+    }
     drawLarge(at);
   },
 });
 
 async function open(photo) {
+  leave(photo);
   opened = photo;
+  brush.open(null);
+  byId("save").disabled = true;
+  byId("one").removeAttribute("href");
   byId("large-name").textContent = photo.name;
   byId("large-text").textContent = `${describe(photo)}, ${photo.said.width} x ${photo.said.height} pixels`;
-  byId("saved").textContent = "";
-  byId("redrawn").replaceChildren();
-  byId("walk-label").hidden = true;
+  byId("saved").textContent = photo.dirty ? "What you painted is not saved yet." : "";
   if (!byId("large").open) byId("large").showModal();
   try {
     const said = photo.large || await decode(await (await ask(addressOf(photo, parameters({ side: LARGE })))).json());
@@ -322,16 +384,30 @@ async function open(photo) {
       photo.strokes = new Uint8Array(said.width * said.height).fill(UNTOUCHED);
       photo.strokesSize = [said.width, said.height];
     }
-    brush.open(photo.strokes);
+    brush.open(photo);
+    byId("save").disabled = false;
     drawLarge();
   } catch (error) {
+    if (opened !== photo) return;
+    byId("canvas").getContext("2d").clearRect(0, 0, byId("canvas").width, byId("canvas").height);
+    delete byId("canvas").dataset.drawn;
     byId("saved").textContent = error.message;
   }
 }
 
+// Frees what the photo that was open needs no more, and removes what was redrawn of it.
+function leave(next = null) {
+  if (!opened || opened === next) return;
+  opened.large = null;
+  const plain = opened.strokes && !opened.corrected && !touched(opened.strokes);
+  if (plain) Object.assign(opened, { strokes: null, before: [], dirty: false });
+  byId("redrawn").replaceChildren();
+  byId("walk-label").hidden = true;
+}
+
 function drawLarge(at = null) {
   const { large, strokes } = opened;
-  if (!large) return;
+  if (!large || !strokes) return;
   const canvas = byId("canvas");
   draw(canvas, large, labelsOf(large, threshold(), region(), strokes), byId("view").value);
   if (at) {
@@ -356,19 +432,25 @@ byId("save").addEventListener("click", async () => {
   const photo = opened;
   try {
     if (region() !== null) throw new Error("Choose all regions first: they are corrected together.");
+    byId("save").disabled = true;
+    // From here on the mask is what is seen now: no slider moves it.
+    const labels = labelsOf(photo.large, threshold(), null, photo.strokes);
+    const asItIs = !touched(photo.strokes);
     const body = await strokesPng(photo.strokes, ...photo.strokesSize);
     const query = asWritten();
     const address = `/api/albums/${album}/corrections/${encode(photo.name)}?${query}`;
-    const { saved } = await (await ask(address, { method: "PUT", body })).json();
-    photo.corrected = true;
+    const { saved, replaced } = await (await ask(address, { method: "PUT", body })).json();
+    photo.strokes.set(labels);
+    Object.assign(photo, { corrected: true, dirty: false, before: [] });
     labelCard(photo);
     drawCard(photo);
     count();
-    const what = touched(photo.strokes) ? "Saved" : "Saved as it is";
+    const what = `Saved${asItIs ? " as it is" : ""}${replaced ? " over an earlier one" : ""}`;
     byId("saved").textContent = `${what}: ${saved}. redoseg fix RUN --masks ${model.corrections} learns from it.`;
   } catch (error) {
     byId("saved").textContent = error.message;
   }
+  byId("save").disabled = false;
 });
 
 function step(by) {
@@ -381,7 +463,7 @@ byId("next").addEventListener("click", () => step(1));
 byId("close").addEventListener("click", () => byId("large").close());
 byId("large").addEventListener("close", () => {
   const { card } = opened;
-  opened.large = null;
+  leave();
   opened = null;
   card.querySelector("button").focus();
 });
@@ -391,10 +473,12 @@ byId("large").addEventListener("close", () => {
 let codes = [];
 
 async function redraw(seeds, walk) {
+  const photo = opened;
   const query = new URLSearchParams({ region: byId("redraw-region").value, seeds: seeds.join(","), walk });
   try {
-    const content = await (await ask(`/api/albums/${album}/files/${encode(opened.name)}`)).blob();
+    const content = await (await ask(`/api/albums/${album}/files/${encode(photo.name)}`)).blob();
     const found = await (await ask(`/api/redraw?${query}`, { method: "POST", body: content })).json();
+    if (opened !== photo) return;
     const picture = (data, text) => {
       const figure = document.createElement("figure");
       const image = document.createElement("img");
@@ -411,7 +495,7 @@ async function redraw(seeds, walk) {
     byId("walk-at").value = 0;
     if (walk) along();
   } catch (error) {
-    byId("redrawn").textContent = error.message;
+    if (opened === photo) byId("redrawn").textContent = error.message;
   }
 }
 
@@ -428,6 +512,15 @@ byId("walk").addEventListener("click", () => {
   redraw(codes.slice(0, 2), STEPS);
 });
 byId("walk-at").addEventListener("input", along);
+
+// --- leaving
+
+window.addEventListener("beforeunload", (event) => {
+  if (photos.some((photo) => photo.dirty)) event.preventDefault();
+});
+window.addEventListener("pagehide", (event) => {
+  if (album && !event.persisted) fetch(`/api/albums/${album}`, { method: "DELETE", keepalive: true });
+});
 
 // --- begin
 

@@ -3,13 +3,15 @@
 const OUTLINE = [255, 0, 200]; // of the object in an overlay
 export const UNTOUCHED = 255; // of what the brush hasn't touched
 
+const PATIENCE = 10; // seconds that are waited for without a word: what takes longer is an error
+
 // Asks, and asks again where the server is busy. Its refusals are errors with its own words.
 export async function ask(address, options = {}, stopped = () => false) {
   for (;;) {
     const answer = await fetch(address, options);
     if (answer.ok) return answer;
     const wait = Number(answer.headers.get("Retry-After"));
-    if (wait && [429, 503].includes(answer.status) && !stopped()) {
+    if (wait && wait <= PATIENCE && [429, 503].includes(answer.status) && !stopped()) {
       await new Promise((done) => setTimeout(done, 1000 * wait * (0.5 + Math.random())));
       continue;
     }
