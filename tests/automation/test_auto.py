@@ -18,7 +18,7 @@ from rich.console import Console
 import redoseg
 from redoseg.automation import auto as automation
 from redoseg.automation.auto import auto
-from redoseg.automation.folder import AutoFolder, Plan
+from redoseg.automation.folder import AutoFolder, Plan, _otherwise
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import make_plan, student_options
 from redoseg.config.auto import AutoConfig
@@ -381,3 +381,9 @@ def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
 def test_it_is_a_function_too(data, done):
     assert redoseg.auto is auto
     assert redoseg.AutoConfig is AutoConfig
+
+
+def test_how_an_option_was_given_is_said_as_it_is_typed():
+    assert _otherwise("seed", 0, 1) == "with --seed 0, not 1"
+    assert _otherwise("minutes", 12.0, None) == "with --minutes 12.0, not without it"
+    assert _otherwise("minutes", None, 5.0) == "without --minutes, not with 5.0"

@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import shutil
 import threading
 import zipfile
 from typing import Any
@@ -52,6 +53,13 @@ def corrections(tmp_path_factory):
 def served(photos, corrections):
     with serving("flowers", [photos], corrections=corrections, limits=Limits(rate=0, megapixels=1)) as it:
         yield it
+
+
+@pytest.fixture(autouse=True)
+def no_corrections(corrections):
+    """What a test has corrected, no other test sees."""
+    yield
+    shutil.rmtree(corrections, ignore_errors=True)
 
 
 @pytest.fixture
@@ -377,9 +385,27 @@ def test_a_painted_mask_is_saved_where_fix_finds_it(served, photos, corrections,
     assert served.put(f"{album}/corrections/0.png", strokes(45, 60, 0, (0, 0, 60, 45))).json()["area"] == 0
     with zipfile.ZipFile(io.BytesIO(served.get(f"{album}/masks.zip").body)) as archive:
         assert not pixels(archive.read("corrections/0.png.png")).any()
-    # Another photo of that name has not been corrected.
-    served.put(f"{album}/photos/0.png", content)
-    np.testing.assert_array_equal(pixels(served.get(f"{album}/photos/0.png?type=mask").body) > 0, before)
+
+
+def test_a_mask_that_was_saved_is_there_again_and_can_be_forgotten(served, photos, corrections, album):
+    content = (photos / "0.png").read_bytes()
+    model = pixels(served.post("/api/segment?type=mask", content).body) > 0
+    assert served.put(f"{album}/photos/0.png", content).json()["corrected"] is False
+    served.put(f"{album}/corrections/0.png", strokes(45, 60, 1, (0, 0, 10, 5)))
+    saved = (corrections / "0.png.png").read_bytes()
+    again = f"/api/albums/{served.post('/api/albums').json()['album']}"  # the page was loaded anew
+    said = served.put(f"{again}/photos/0.png?side=60", content).json()
+    assert said["corrected"] is True
+    (soft,) = (pixels(base64.b64decode(mask)) for mask in said["soft"])
+    assert set(np.unique(soft)) == {0, 255}
+    assert (soft[:5, :10] == 255).all()
+    nothing = strokes(45, 60, 1, (0, 0, 0, 0))
+    assert served.put(f"{again}/corrections/0.png", nothing).json()["replaced"] is False
+    assert (corrections / "0.png.png").read_bytes() == saved
+    assert served.ask("DELETE", f"{again}/corrections/0.png").status == 204
+    assert not (corrections / "0.png.png").exists()
+    np.testing.assert_array_equal(pixels(served.get(f"{again}/photos/0.png?type=mask").body) > 0, model)
+    served.ask("DELETE", again)
 
 
 def test_a_mask_of_somebody_else_is_not_written_over(served, photos, corrections, album):
@@ -416,13 +442,13 @@ def test_a_corrected_photo_is_shown_as_it_is_corrected(served, photos, album):
     np.testing.assert_array_equal(shown["type=soft"], np.where(mask, 65535, 0))
 
 
-def test_a_mask_that_was_saved_from_another_page_is_replaced_and_that_is_said(served, photos, corrections):
+def test_a_mask_of_another_photo_of_that_name_is_replaced_and_that_is_said(served, photos, corrections):
     said = []
-    for _ in range(2):
+    for name, height in (("0.png", 45), ("1.png", 50)):  # another photo of the same name
         page = f"/api/albums/{served.post('/api/albums').json()['album']}"
-        served.put(f"{page}/photos/again.png", (photos / "1.png").read_bytes())
+        served.put(f"{page}/photos/same.png", (photos / name).read_bytes())
         for _ in range(2):
-            answer = served.put(f"{page}/corrections/again.png", strokes(50, 60, 1, (0, 0, 5, 5)))
+            answer = served.put(f"{page}/corrections/same.png", strokes(height, 60, 1, (0, 0, 5, 5)))
             said.append(answer.json()["replaced"])
         served.ask("DELETE", page)
     assert said == [False, False, True, False]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -31,6 +32,13 @@ def photos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corrections(tmp_path_factory):
     return tmp_path_factory.mktemp("corrected") / "corrections"
+
+
+@pytest.fixture(autouse=True)
+def no_corrections(corrections):
+    """What a test has corrected, no other test sees."""
+    yield
+    shutil.rmtree(corrections, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +236,10 @@ def test_a_mask_is_painted_and_saved(opened, served, photos, corrections):
     page.select_option("#brush", "1")
     page.fill("#brush-size", "20")
     box = page.locator("#canvas").bounding_box()
-    page.mouse.move(box["x"] + 15, box["y"] + 15)
+    scale = box["width"] / 160  # it is shown larger than it is
+    page.mouse.move(box["x"] + 15 * scale, box["y"] + 15 * scale)
     page.mouse.down()
-    page.mouse.move(box["x"] + 40, box["y"] + 15)
+    page.mouse.move(box["x"] + 40 * scale, box["y"] + 15 * scale)
     page.mouse.up()
     painted = seen(page, "#canvas") - before
     assert painted > 300
@@ -255,6 +264,37 @@ def test_a_mask_is_painted_and_saved(opened, served, photos, corrections):
         np.testing.assert_array_equal(np.array(one), mask)
     page.click("#close")
     assert "corrected" in page.inner_text("#grid .tick")
+
+
+def test_a_saved_mask_is_there_when_the_page_is_loaded_anew(opened, served, photos, corrections):
+    page = opened(served.address)
+    upload(page, photos / "sub" / "faint.png")
+    page.select_option("#view", "mask")
+    enlarge(page, "faint.png")
+    model = seen(page, "#canvas")
+    page.select_option("#brush", "1")
+    box = page.locator("#canvas").bounding_box()
+    assert box["width"] > 400  # small photos are made large
+    page.mouse.click(box["x"] + 9, box["y"] + 9)
+    assert page.inner_text("#grid .tick") == "not saved"
+    page.click("#save")
+    page.wait_for_selector("#saved:has-text('learns from it')")
+    painted = seen(page, "#canvas")
+    again = opened(served.address)
+    upload(again, photos / "sub" / "faint.png")
+    assert again.inner_text("#grid .tick") == "corrected"
+    again.select_option("#view", "mask")
+    enlarge(again, "faint.png")
+    assert seen(again, "#canvas") == painted
+    again.click("#save")
+    again.wait_for_selector("#saved:has-text('Saved as it is')")
+    again.click("#forget")
+    again.wait_for_selector("#grid .tick:text-is('')", state="attached")
+    again.wait_for_selector("#forget", state="hidden")
+    again.wait_for_selector("#canvas[data-drawn]")
+    again.wait_for_timeout(500)
+    assert seen(again, "#canvas") == model
+    assert not (corrections / "faint.png.png").exists()
 
 
 def test_the_brush_goes_by_keyboard(opened, served, photos):

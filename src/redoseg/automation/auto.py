@@ -158,6 +158,7 @@ def _teach(
 
     def student(name: str, teacher: str | Path, **options: Any) -> None:
         if name not in scores:
+            say(console, f"student {len(scores) + 1} of {len(plan.starts) + plan.rounds - 1} at most")
             scores[name] = _student(config, folder, plan, name, Path(teacher), options, console)
             write_json(folder.report, report | {"students": scores})
 

@@ -61,7 +61,7 @@ class AutoFolder:
             now = config.as_json()
             for name, value in begun.as_json().items():
                 if name not in free and value != now[name]:
-                    said = f"{self.path} was begun with --{name} {value}, not {now[name]}"
+                    said = f"{self.path} was begun {_otherwise(name, value, now[name])}"
                     raise ConfigError(f"{said}: use that, or another --out")
             return
         ignored = {*asides(self.path), self.path / ".lock"}
@@ -115,3 +115,10 @@ class Plan:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Plan":
         return cls(**fields)
+
+
+def _otherwise(name: str, then: Any, now: Any) -> str:
+    """How an option was given then and is given now, on the command line."""
+    if then is None:
+        return f"without --{name}, not with {now}"
+    return f"with --{name} {then}, not {'without it' if now is None else now}"

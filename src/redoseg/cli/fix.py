@@ -52,4 +52,17 @@ def fix(
 
         return train_on(run, masks, out, ticks=ticks, data=data, console=errors, **options)
 
-    return trained(run_it, out)
+    code = trained(run_it, out)
+    if code == 0:
+        _say_before(run)
+    return code
+
+
+def _say_before(run: Path) -> None:
+    """The verdict on the run that was trained on, to compare with."""
+    from redoseg.models.run_folder import RunFolder
+    from redoseg.reporting.run_part import verdict_of
+
+    verdict = verdict_of(RunFolder(run))
+    if verdict is not None:
+        print(f"{run} had:   {verdict.text}")

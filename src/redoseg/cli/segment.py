@@ -103,7 +103,9 @@ def _made(config: SegmentConfig) -> str:
 def _check_together(
     inputs: tuple[str, ...], out: Path, config: SegmentConfig, json: bool, csv: Path | None
 ) -> None:
-    """ConfigError for options that exclude one another."""
+    """ConfigError for options that exclude one another, or say nothing without another one."""
+    if config.category != SegmentConfig.category and not config.annotations:
+        raise ConfigError("--category is what annotations call the object: give --annotations, too")
     if "-" in inputs and (config.annotations or config.measurements is not None):
         raise ConfigError("--annotations and --measurements name their photos: give a file instead of -")
     if csv is not None and config.measurements is not None and same_file(csv, config.measurements):

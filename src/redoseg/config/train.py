@@ -177,7 +177,7 @@ class TrainConfig(Config):
     than this from image to image, on average over pixels."""
     collapse_border: Annotated[float, NOT_NEGATIVE, Group.GAME] = 0.8
     """The run starts again, too, if the object covers more than this share of the images' outermost pixels,
-    as it does where it has become the whole picture. 1: it may."""
+    as it does where it has become the whole picture; from step 250 on. 1: it may."""
     collapse_every: Annotated[int, at_least(1), Group.GAME] = 100
     """Steps between these three checks."""
     max_restarts: Annotated[int, at_least(0), Group.GAME] = 5

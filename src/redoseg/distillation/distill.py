@@ -75,7 +75,7 @@ def warn_of_a_person(corrected: Corrected | None, console: Console) -> None:
     """Say loudly what is read of a person's work."""
     if corrected is not None and corrected.labelled is not None:
         masks, source = len(corrected.labelled), corrected.labelled.source
-        warn_semi_supervised("--corrected", masks, source, console)
+        warn_semi_supervised("corrected masks", masks, source, console)
     elif corrected is not None:
         text = "SEMI-SUPERVISED (--ticks): ticks decide which masks are learned"
         console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)

@@ -61,6 +61,8 @@ def fix(
     masks = [masks] if isinstance(masks, str | Path) else masks
     data = (data,) if isinstance(data, str) else data
     folder, student, console = RunFolder(Path(run)), RunFolder(Path(out)), console or Console(stderr=True)
+    if not folder.exists and folder.automatic.is_file():
+        raise ConfigError(f"`redoseg auto` has not finished {run}: the same command goes on with it")
     if not folder.exists:
         raise ConfigError(f"{run} holds no run: name one, or the folder of `redoseg auto`")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

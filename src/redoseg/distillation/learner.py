@@ -1,10 +1,13 @@
 """Trains a student: a mask network that learns the masks of a teacher, which is a run."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
+from rich.status import Status
 
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.distill import student_options
@@ -26,6 +29,7 @@ from redoseg.training.log import say
 from redoseg.training.mask_learner import CURE, MaskLearner
 from redoseg.training.trainer import OBSERVED
 
+_EVERY = 10.0  # seconds between two lines of progress
 CALIBRATED = 1024  # images, at most, on which the threshold of the teacher's masks is chosen
 
 
@@ -157,9 +161,9 @@ class DistillationLearner(Learner):
         self.targets = RefinedTargets(RunFolder(config.out).targets, self.images, teacher, identity)
         if group.is_main_process:
             with self.console.status("refining masks") as status:
-                self.targets.make(
-                    lambda done, images: status.update(f"refining masks: {done} of {images} images")
-                )
+                if not self.console.is_terminal:
+                    say(self.console, f"refining the masks of {len(self.images)} images")
+                self.targets.make(_progress_of(self.console, status))
         group.barrier()
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
@@ -198,3 +202,19 @@ class DistillationLearner(Learner):
             f"{self.teacher.threshold:g}: {left_out:.0%} of the images are left out, {sure:.0%} of the "
             "others' pixels count"
         )
+
+
+def _progress_of(console: Console, status: Status) -> Callable[[int, int], None]:
+    """What shows how many masks are refined: on a terminal a text that changes; elsewhere a line now and
+    then."""
+    said = time.monotonic()
+
+    def show(done: int, images: int) -> None:
+        nonlocal said
+        text = f"refining masks: {done} of {images} images"
+        status.update(text)
+        if not console.is_terminal and time.monotonic() - said >= _EVERY:
+            said = time.monotonic()
+            say(console, text)
+
+    return show

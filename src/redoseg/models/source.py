@@ -185,6 +185,8 @@ def find_model(
     shipped = shipped_folder(model) if isinstance(model, str) else None
     if shipped is not None:
         return ModelFolder(shipped)
+    if path.is_dir() and RunFolder(path).automatic.is_file():
+        raise ModelError(f"`redoseg auto` has not finished {model}: the same command goes on with it")
     if path.exists():
         raise ModelError(f"{model} is neither a run (run.json) nor a model's folder (config.json)")
     if str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):

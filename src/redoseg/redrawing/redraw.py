@@ -113,8 +113,9 @@ def redraw_photo(
     f, generators = model.f, model.generators
     if generators is None or model.config is None:
         raise ModelError(
-            "this checkpoint holds the mask network only, no generators to redraw with: name a run, with "
-            "--checkpoint last, best or label-free"
+            "this checkpoint holds the mask network only, no generators to redraw with: name a run of "
+            "`redoseg train`, with --checkpoint last, best or label-free (students, which `auto` makes, "
+            "have none)"
         )
     if not 0 <= region < f.n:
         raise ConfigError(f"no region {region}: the model knows 0 (the background) to {f.n - 1}")

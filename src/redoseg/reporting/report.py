@@ -15,6 +15,7 @@ from redoseg.errors import ConfigError, DataError
 from redoseg.files import expanded
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.run_folder import RunFolder
+from redoseg.models.source import find_model
 from redoseg.reporting.page import Content, Pictures, check_page, write_page
 from redoseg.reporting.pictures import Named, Progress, Shown, drawn, named, show_photos
 from redoseg.reporting.run_part import describe_run, run_of, verdict_of
@@ -108,7 +109,10 @@ def show(
     if not shown:
         raise DataError(f"not one of {count} photos can be read: {failed[0][0]}: {failed[0][1]}")
     sure = sum(photo.doubt <= SURE for photo in shown)
-    summary = [f"<strong>{sure} of {len(shown)}</strong> masks are sure (a doubt of {SURE:g} at most)."]
+    summary = [
+        f"<strong>{sure} of {len(shown)}</strong> masks are sure (a doubt of {SURE:g} at "
+        "most). Sure isn't right: what is wrong in the same way in all photos is sure, too."
+    ]
     if count < of:
         summary.append(f"Shown are {count} of {of} photos, {escape(chosen)}.")
     judged = verdict or (None if run is None else verdict_of(run))
@@ -125,6 +129,7 @@ def show(
 def _photos_of(model: str | Path, run: RunFolder | None) -> tuple[str, ...]:
     """Where the photos lie that a run was trained on."""
     if run is None:
+        find_model(model)  # ModelError if there is no such model
         raise ConfigError(f"{model} comes without photos: name some, `redoseg report {model} PHOTOS`")
     return run.find_data(run.config().data)
 

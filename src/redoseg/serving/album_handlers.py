@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -20,7 +22,7 @@ from redoseg.serving.asked import (
     number,
     once_each,
 )
-from redoseg.serving.corrected import mask_file, painted, save
+from redoseg.serving.corrected import corrected_before, forget, mask_file, painted, save
 from redoseg.serving.limits import Refusal
 from redoseg.serving.packing import pack, pieces
 from redoseg.serving.state import State, answered
@@ -56,7 +58,10 @@ class AlbumHandlers:
 
             def work() -> dict[str, Any] | bytes:
                 with album.in_use():
-                    found = self.state.answers.answer(content, asked)  # first: what is no photo isn't kept
+                    before = corrected_before(self.state.corrections, name)
+                    found = self.state.answers.answer(
+                        content, asked, before
+                    )  # first: what is no photo isn't kept
                     album.check_open()
                     self.state.albums.add(album, name, content)
                 return found
@@ -70,7 +75,7 @@ class AlbumHandlers:
 
             def work() -> dict[str, Any] | bytes:
                 with album.in_use():
-                    return self.state.answers.answer(file.read_bytes(), asked, album.corrected(name))
+                    return self.state.answers.answer(file.read_bytes(), asked, self._corrected(album, name))
 
             return answered(await self.state.desk.run(work))
 
@@ -94,13 +99,32 @@ class AlbumHandlers:
 
             def work() -> dict[str, Any]:
                 with album.in_use():
-                    labels = painted(self.state.answers.labels(file.read_bytes(), asked), strokes, n)
-                    there = mask_file(self.state.corrections, name).exists() and album.corrected(name) is None
-                    folders = (album.folder / "corrections", self.state.corrections)
+                    labels = self.state.answers.labels(file.read_bytes(), asked)
+                    before = self._corrected(album, name)
+                    known = before is not None and before.shape == labels.shape
+                    there = mask_file(self.state.corrections, name).exists() and not known
+                    labels = painted(before if known and before is not None else labels, strokes, n)
+                    folders = (album.corrections, self.state.corrections)
                     saved = str(save(labels, name, n, folders))
                 return {"saved": saved, "replaced": there, "area": float((labels > 0).mean())}
 
             return JSONResponse(await self.state.desk.run(work))
+
+    async def forget_correction(self, request: Request) -> Response:
+        album, name = self._album(request), request.path_params["name"]
+        album.photo(name)
+
+        def work() -> None:
+            with album.in_use():
+                forget(name, (album.corrections, self.state.corrections))
+
+        await run_in_threadpool(work)
+        return Response(status_code=204)
+
+    def _corrected(self, album: Album, name: str) -> NDArray[np.uint8] | None:
+        """A photo's corrected mask: of this page, or of an earlier one."""
+        own = corrected_before(album.corrections, name)
+        return corrected_before(self.state.corrections, name) if own is None else own
 
     async def pack(self, request: Request) -> Response:
         if request.method == "HEAD":  # it would be made for nothing

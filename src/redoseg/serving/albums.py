@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from redoseg.data.mask_files import read_mask
 from redoseg.files import write_aside
 from redoseg.serving.corrected import mask_file
 from redoseg.serving.limits import Limits, Refusal
@@ -68,10 +64,10 @@ class Album:
             raise Refusal(404, f"there is no photo {name!r} here: send it first")
         return self.folder / "photos" / name
 
-    def corrected(self, name: str) -> NDArray[np.uint8] | None:
-        """The labels (H, W) of a photo's corrected mask; None if it wasn't corrected since it was sent."""
-        file = mask_file(self.folder / "corrections", name)
-        return read_mask(file)[0] if file.is_file() else None
+    @property
+    def corrections(self) -> Path:
+        """The folder of its corrected masks."""
+        return self.folder / "corrections"
 
     def add(self, name: str, content: bytes, most: int) -> None:
         """Keep a photo; one of the same name is replaced. Refusal (409, 413) if it can't be, OSError."""
@@ -83,7 +79,7 @@ class Album:
             write_aside(file, lambda aside: aside.write_bytes(content))
         except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
             raise Refusal(409, f"{name!r} is a folder's name and a photo's") from error
-        mask_file(self.folder / "corrections", name).unlink(missing_ok=True)  # it was another photo's
+        mask_file(self.corrections, name).unlink(missing_ok=True)  # it was another photo's
         self.sizes[name] = len(content)
 
 

@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.data.images import decoding
@@ -48,11 +49,17 @@ class Answers:
                 objects = find_objects(segmenter, refined.masks, size, photo, asked.config)
                 if corrected is not None and corrected.shape == objects.labels.shape:
                     objects = _corrected(corrected, objects, asked)
+                else:
+                    corrected = None
                 if asked.type != "json":
                     return png(draw(asked.type, objects, photo))
-                said = _describe(objects, size, refined.doubt, self.n)
+                said = _describe(objects, size, refined.doubt, self.n) | {"corrected": corrected is not None}
                 if asked.side is not None:
-                    said |= _pictures(segmenter, refined, photo, asked.side)
+                    shown, small = _shown(photo, asked.side)
+                    masks = segmenter.restore(refined.masks, shown, small)
+                    if corrected is not None:
+                        masks = _as_masks(corrected, shown, self.n)
+                    said |= _pictures(small, masks)
         except DataError as error:
             raise Refusal(415, str(error)) from error
         return said
@@ -91,18 +98,26 @@ def _describe(objects: Objects, size: tuple[int, int], doubt: float, n: int) -> 
     }  # fmt: skip
 
 
-def _pictures(segmenter: Segmenter, refined: Refined, photo: Image.Image, side: int) -> dict[str, Any]:
-    """The photo as a JPEG and the soft mask of each region but the background as a grey PNG, no longer than
-    `side`, in base64."""
+def _shown(photo: Image.Image, side: int) -> tuple[tuple[int, int], Image.Image]:
+    """The (width, height) of a photo that is no longer than `side`, and the photo at that size."""
     scale = min(1.0, side / max(photo.size))
-    shown = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
-    small = photo.resize(shown, Image.Resampling.LANCZOS)
-    masks = segmenter.restore(refined.masks, shown, small)
+    size = max(1, round(photo.width * scale)), max(1, round(photo.height * scale))
+    return size, photo.resize(size, Image.Resampling.LANCZOS)
+
+
+def _as_masks(labels: Labels, size: tuple[int, int], n: int) -> NDArray[np.float32]:
+    """Masks (n, h, w) of 0 and 1 of labels (H, W), at another (width, height)."""
+    small = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    return np.asarray(small == np.arange(n)[:, None, None], np.float32)
+
+
+def _pictures(photo: Image.Image, masks: NDArray[np.float32]) -> dict[str, Any]:
+    """The photo as a JPEG and the mask of each region but the background as a grey PNG, in base64."""
     soft = [Image.fromarray(np.rint(255 * mask).astype(np.uint8)) for mask in masks[1:]]
     stream = BytesIO()
-    small.save(stream, "JPEG", quality=_QUALITY)
+    photo.save(stream, "JPEG", quality=_QUALITY)
     return {
-        "shown": shown,
+        "shown": photo.size,
         "photo": base64.b64encode(stream.getvalue()).decode(),
         "soft": [base64.b64encode(png(mask)).decode() for mask in soft],
     }

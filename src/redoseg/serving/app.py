@@ -112,6 +112,7 @@ def _routes(state: State) -> list[Route]:
         Route(album + "/photos/{name:path}", albums.show_photo),
         Route(album + "/files/{name:path}", albums.send_photo),
         Route(album + "/corrections/{name:path}", albums.correct, methods=["PUT"]),
+        Route(album + "/corrections/{name:path}", albums.forget_correction, methods=["DELETE"]),
         Route(album + "/masks.zip", albums.pack),
     ]
 

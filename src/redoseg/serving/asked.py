@@ -140,7 +140,9 @@ def check_pixels(content: bytes, most: int) -> int:
     except Image.DecompressionBombError as error:
         raise Refusal(413, f"more than {most // 1_000_000} million pixels: make it smaller first") from error
     except UNREADABLE as error:
-        raise Refusal(415, "not an image that can be read here") from error
+        raise Refusal(
+            415, "not an image that can be read here: send the file's own bytes, no form"
+        ) from error
     if width * height > most:
         text = f"{width} x {height} are more than {most // 1_000_000} million pixels: make it smaller first"
         raise Refusal(413, text)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from redoseg.data.formats import UNREADABLE
+from redoseg.data.mask_files import read_mask
 from redoseg.errors import DataError, reason_of
-from redoseg.figures.own_png import check_replaceable, save_own_png
+from redoseg.figures.own_png import check_replaceable, is_own, save_own_png
 from redoseg.files import write_aside
 from redoseg.serving.limits import Refusal
 
@@ -23,6 +24,23 @@ UNTOUCHED = 255
 def mask_file(folder: Path, name: str) -> Path:
     """Where the mask of the photo of that name lies: two photos may differ in their suffix alone."""
     return folder / f"{name}.png"
+
+
+def corrected_before(folder: Path, name: str) -> NDArray[np.uint8] | None:
+    """The labels (H, W) of the mask that was saved for a photo of that name; None without one of redoseg's
+    own."""
+    file = mask_file(folder, name)
+    try:
+        return read_mask(file)[0] if file.is_file() and is_own(file) else None
+    except (DataError, OSError):  # it can't be read: saving says so
+        return None
+
+
+def forget(name: str, folders: tuple[Path, ...]) -> None:
+    """Remove a photo's corrected masks, as far as they are redoseg's own. OSError."""
+    for file in (mask_file(folder, name) for folder in folders):
+        if file.is_file() and is_own(file):
+            file.unlink()
 
 
 def painted(labels: NDArray[np.uint8], content: bytes, n: int) -> NDArray[np.uint8]:

@@ -54,6 +54,7 @@ _FOUND = {
         "area": {"type": "number", "description": "the object's share of the photo"},
         "box": {"type": ["array", "null"], "items": {"type": "integer"},
                 "description": "left, top, right, bottom, the last two just outside"},
+        "corrected": {"type": "boolean", "description": "whether the mask is one that was saved"},
         "shown": {"type": "array", "items": {"type": "integer"}},
         "photo": {"type": "string"}, "soft": {"type": "array", "items": {"type": "string"}},
     },
@@ -128,7 +129,9 @@ def specification() -> Json:
             "/api/albums/{album}/corrections/{name}": {"put": _operation(
                 "correct", "Save a photo's mask with what was painted: a grey PNG, 255 where nothing was, "
                 "else the number of a region.", [_ALBUM, _NAME, *_CORRECTED], _json(),
-                400, 404, 408, 409, 413, 415, 503, 507, body="image/png")},
+                400, 404, 408, 409, 413, 415, 503, 507, body="image/png"),
+                "delete": _operation("forget", "Remove a photo's corrected mask.", [_ALBUM, _NAME], {},
+                                     404, status=204)},
             "/api/albums/{album}/masks.zip": {"get": _operation(
                 "pack", "All photos' masks, in an archive, with photos.csv and the corrected ones.",
                 [_ALBUM,

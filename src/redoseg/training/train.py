@@ -107,8 +107,10 @@ def _prepare(config: TrainConfig, console: Console, group: SingleProcess) -> Dat
 
 def warn_semi_supervised(option: str, images: int, source: str, console: Console) -> None:
     """Say loudly that masks are read."""
-    count = "1 image is" if images == 1 else f"{images} images are"
-    warning = f"SEMI-SUPERVISED ({option}): {count} learned with their masks ({source})"
+    count = "1 image is learned with its mask"
+    if images != 1:
+        count = f"{images} images are learned with their masks"
+    warning = f"SEMI-SUPERVISED ({option}): {count} ({source})"
     console.print(warning, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 

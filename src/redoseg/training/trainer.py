@@ -24,6 +24,7 @@ from redoseg.training.labelled import check_same_labelled
 from redoseg.training.learner import Learner
 from redoseg.training.log import MeanMetrics, ProgressBar, resumed_text, say
 
+SETTLED = 250  # steps from which --collapse-border counts: what f begins with is chance
 OBSERVED = 256  # images on which masks are checked for collapse
 _EVENTS = ("collapse", "eval", "sample", "save")
 
@@ -185,7 +186,8 @@ class Trainer:
     def _trouble(self, statistics: MaskStatistics) -> str | None:
         """Why f counts as collapsed, in words; None if it doesn't."""
         config = self.config
-        return statistics.collapse(config.collapse_below, config.collapse_variation, config.collapse_border)
+        most_border = config.collapse_border if self.step >= SETTLED else 1.0
+        return statistics.collapse(config.collapse_below, config.collapse_variation, most_border)
 
     def _restart(self, trouble: str, statistics: MaskStatistics) -> None:
         """Start again after a collapse. Of the collapsed attempt only its entry in `restarts` is kept."""

@@ -89,7 +89,7 @@ async function sendOne(name, body, mine) {
     photo = { name, strokes: null, corrected: false };
     photos.push(photo);
   }
-  Object.assign(photo, { said, small: null, large: null });
+  Object.assign(photo, { said, corrected: said.corrected, small: null, large: null });
   placeCard(photo);
   if (photo === opened) open(photo);
 }
@@ -255,9 +255,10 @@ function labelCard(photo) {
   name.textContent = photo.name.split("/").pop();
   name.title = photo.name;
   card.querySelector(".numbers").textContent = describe(photo);
-  card.querySelector(".tick").textContent = photo.corrected ? "corrected" : "";
-  card.classList.toggle("corrected", photo.corrected === true);
-  const all = [photo.name, describe(photo), photo.corrected ? "corrected" : ""].filter(Boolean).join(", ");
+  const tick = photo.dirty ? "not saved" : photo.corrected ? "corrected" : "";
+  card.querySelector(".tick").textContent = tick;
+  card.classList.toggle("corrected", photo.corrected);
+  const all = [photo.name, describe(photo), tick].filter(Boolean).join(", ");
   card.querySelector("button").setAttribute("aria-label", all);
 }
 
@@ -330,6 +331,7 @@ byId("download").addEventListener("submit", async (event) => {
   const query = asWritten({ type: chosen("type").join(",") || "mask" });
   if (chosen("annotations").length) query.set("annotations", chosen("annotations").join(","));
   if (chosen("measurements").length) query.set("measurements", "1");
+  if (byId("category").value.trim()) query.set("category", byId("category").value.trim());
   const button = event.submitter;
   button.disabled = true;
   byId("work").hidden = false;
@@ -359,7 +361,10 @@ const brush = new Brush(byId("canvas"), {
   size: () => Number(byId("brush-size").value),
   changed: (at, painted) => {
     if (painted) {
-      opened.dirty = true;
+      if (!opened.dirty) {
+        opened.dirty = true;
+        labelCard(opened);
+      }
       byId("saved").textContent = "";
     }
     drawLarge(at);
@@ -374,6 +379,7 @@ async function open(photo) {
   byId("one").removeAttribute("href");
   byId("large-name").textContent = photo.name;
   byId("large-text").textContent = `${describe(photo)}, ${photo.said.width} x ${photo.said.height} pixels`;
+  byId("forget").hidden = !photo.corrected;
   byId("saved").textContent = photo.dirty ? "What you painted is not saved yet." : "";
   if (!byId("large").open) byId("large").showModal();
   try {
@@ -401,6 +407,7 @@ function leave(next = null) {
   opened.large = null;
   const plain = opened.strokes && !opened.corrected && !touched(opened.strokes);
   if (plain) Object.assign(opened, { strokes: null, before: [], dirty: false });
+  if (opened.card) labelCard(opened);
   byId("redrawn").replaceChildren();
   byId("walk-label").hidden = true;
 }
@@ -417,6 +424,7 @@ function drawLarge(at = null) {
     context.arc(at[0], at[1], Number(byId("brush-size").value) / 2, 0, 2 * Math.PI);
     context.stroke();
   }
+  canvas.style.setProperty("--ratio", large.width / large.height);
   canvas.classList.toggle("painting", byId("brush").value !== "");
   canvas.dataset.drawn = `${opened.name} ${byId("view").value} ${threshold()}`;
   const query = asWritten({ type: byId("one-type").value });
@@ -446,11 +454,25 @@ byId("save").addEventListener("click", async () => {
     drawCard(photo);
     count();
     const what = `Saved${asItIs ? " as it is" : ""}${replaced ? " over an earlier one" : ""}`;
-    byId("saved").textContent = `${what}: ${saved}. redoseg fix RUN --masks ${model.corrections} learns from it.`;
+    const use = asItIs ? "A mask that is as the model has it teaches nothing."
+      : `redoseg fix RUN --masks ${model.corrections} learns from it.`;
+    byId("saved").textContent = `${what}: ${saved}. ${use}`;
+    byId("forget").hidden = false;
   } catch (error) {
     byId("saved").textContent = error.message;
   }
   byId("save").disabled = false;
+});
+
+byId("forget").addEventListener("click", async () => {
+  const photo = opened;
+  try {
+    await ask(`/api/albums/${album}/corrections/${encode(photo.name)}`, { method: "DELETE" });
+    Object.assign(photo, { strokes: null, before: [], dirty: false, large: null });
+    await send([{ name: photo.name, content: null }]);
+  } catch (error) {
+    byId("saved").textContent = error.message;
+  }
 });
 
 function step(by) {
