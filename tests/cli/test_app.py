@@ -302,7 +302,7 @@ def test_a_value_that_cannot_be_points_to_its_own_help(command):
         ("redraw RUN DATA/images/000.png --out a.png --count 0", "--count is 0"),
         (
             "redraw RUN/model DATA/images/000.png --out a.png",
-            "this checkpoint holds the mask network only, no generators to redraw with: name a run, with",
+            "this checkpoint holds the mask network only, no generators to redraw with: name a run of",
         ),
         ("redraw RUN DATA/images/000.png --out a.png --checkpoint 2", "no generators to redraw with"),
         ("demo --out broken", "broken is there and is no run"),

@@ -80,7 +80,7 @@ def fixed(run, masks, out, **options):
 
 def test_corrected_masks_take_the_place_of_the_teachers(run, data, masks, tmp_path, learners):
     said = fixed(run, [masks], tmp_path / "out", doubtful=0.5)
-    assert "SEMI-SUPERVISED (--corrected): 3 images are learned with their masks" in said
+    assert "SEMI-SUPERVISED (corrected masks): 3 images are learned with their masks" in said
     assert "3 corrected masks are learned in full" in said
     assert "1 of mask files are of no photo of the run, or could be of several: nobody.png" in said
     (learner,) = learners
@@ -156,7 +156,7 @@ def test_masks_as_redoseg_wrote_them_are_not_corrected_ones(run, data, tmp_path)
     shutil.copy(data / "masks" / "003.png", written / "003.png")
     said = fixed(run, [written], tmp_path / "out")
     assert "14 masks are as the run has them, and count as not corrected" in said
-    assert "1 image is learned with their masks" in said
+    assert "1 image is learned with its mask" in said
 
 
 def test_of_some_images_the_masks_are_those_of_their_photos(run, data, masks, tmp_path, learners):
@@ -279,7 +279,7 @@ def test_outlines_that_nobody_has_changed_are_no_corrections(run, data, tmp_path
     coco["annotations"].append(anew | box)
     (tmp_path / "edited.json").write_text(json.dumps(coco))
     said = fixed(run, [tmp_path / "edited.json"], tmp_path / "fixed")
-    assert "1 image is learned with their masks" in said
+    assert "1 image is learned with its mask" in said
     assert "are as the run has them, and count as not corrected" in said
 
 
