@@ -399,6 +399,8 @@ def test_a_mask_that_was_saved_is_there_again_and_can_be_forgotten(served, photo
     (soft,) = (pixels(base64.b64decode(mask)) for mask in said["soft"])
     assert set(np.unique(soft)) == {0, 255}
     assert (soft[:5, :10] == 255).all()
+    with zipfile.ZipFile(io.BytesIO(served.get(f"{again}/masks.zip").body)) as archive:
+        assert archive.read("corrections/0.png.png") == saved
     nothing = strokes(45, 60, 1, (0, 0, 0, 0))
     assert served.put(f"{again}/corrections/0.png", nothing).json()["replaced"] is False
     assert (corrections / "0.png.png").read_bytes() == saved

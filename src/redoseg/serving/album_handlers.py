@@ -22,7 +22,7 @@ from redoseg.serving.asked import (
     number,
     once_each,
 )
-from redoseg.serving.corrected import corrected_before, forget, mask_file, painted, save
+from redoseg.serving.corrected import corrected_before, forget, mask_file, painted, save, take_over
 from redoseg.serving.limits import Refusal
 from redoseg.serving.packing import pack, pieces
 from redoseg.serving.state import State, answered
@@ -59,11 +59,11 @@ class AlbumHandlers:
             def work() -> dict[str, Any] | bytes:
                 with album.in_use():
                     before = corrected_before(self.state.corrections, name)
-                    found = self.state.answers.answer(
-                        content, asked, before
-                    )  # first: what is no photo isn't kept
+                    found = self.state.answers.answer(content, asked, before)  # a photo, or a Refusal
                     album.check_open()
                     self.state.albums.add(album, name, content)
+                    if isinstance(found, dict) and found["corrected"]:  # so that the archive has it
+                        take_over(name, self.state.corrections, album.corrections)
                 return found
 
             return answered(await self.state.desk.run(work))
@@ -139,7 +139,6 @@ class AlbumHandlers:
         objects = {key: own[key] for key in own if key not in ("refine", "side")}
         config = config_of(objects, n, type=types, annotations=annotations, **named)
         measured = number("measurements", query.get("measurements", "0"), bool)
-
         segmenter = self.state.answers.by_refine[asked.refine]
 
         def work() -> Path:

@@ -1,5 +1,6 @@
 """Masks that were painted over on the page, kept where `redoseg fix` finds them."""
 
+import shutil
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +35,13 @@ def corrected_before(folder: Path, name: str) -> NDArray[np.uint8] | None:
         return read_mask(file)[0] if file.is_file() and is_own(file) else None
     except (DataError, OSError):  # it can't be read: saving says so
         return None
+
+
+def take_over(name: str, source: Path, target: Path) -> None:
+    """Copy a photo's corrected mask from one folder to another. OSError."""
+    file = mask_file(target, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(mask_file(source, name), file)
 
 
 def forget(name: str, folders: tuple[Path, ...]) -> None:
