@@ -43,6 +43,7 @@ _SEGMENT = [
                {"type": "integer", "minimum": 32, "maximum": 2048}),
     *_OBJECT,
 ]  # fmt: skip
+_PHOTO = "application/octet-stream"
 _ALBUM = _parameter("album", "The number that POST /api/albums gave.", {"type": "string"}, "path")
 _NAME = _parameter("name", "The photo's name, which may have folders.", {"type": "string"}, "path")
 
@@ -84,8 +85,7 @@ def _json(schema: Json | None = None) -> Json:
 
 def specification() -> Json:
     """The description, as JSON can hold it."""
-    found = _json(_FOUND) | _PNG
-    photo = "application/octet-stream"
+    found, photo = _json(_FOUND) | _PNG, _PHOTO
     return {
         "openapi": "3.1.0",
         "info": {
@@ -110,37 +110,44 @@ def specification() -> Json:
             "/api/samples/{name}": {"get": _operation(
                 "sample", "One of them.", [_NAME],
                 {photo: {"schema": {"type": "string", "format": "binary"}}}, 404)},
-            "/api/albums": {"post": _operation(
-                "open", "Begin an album: photos that stay until they are removed, or for an hour unused.",
-                [], _json(), 503, status=201)},
-            "/api/albums/{album}": {
-                "get": _operation("album", "Its photos, and how far its archive is.", [_ALBUM], _json(), 404),
-                "delete": _operation("remove", "Remove its photos.", [_ALBUM], {}, 404, status=204),
-            },
-            "/api/albums/{album}/photos/{name}": {
-                "put": _operation("add", "Keep a photo and segment it.", [_ALBUM, _NAME, *_SEGMENT], found,
-                                  400, 404, 408, 409, 413, 415, 503, 507, body=photo),
-                "get": _operation("show", "Segment a photo of the album.", [_ALBUM, _NAME, *_SEGMENT], found,
-                                  400, 404, 503),
-            },
-            "/api/albums/{album}/files/{name}": {"get": _operation(
-                "file", "A photo of the album, as it was sent.", [_ALBUM, _NAME],
-                {photo: {"schema": {"type": "string", "format": "binary"}}}, 404)},
-            "/api/albums/{album}/corrections/{name}": {"put": _operation(
-                "correct", "Save a photo's mask with what was painted: a grey PNG, 255 where nothing was, "
-                "else the number of a region.", [_ALBUM, _NAME, *_CORRECTED], _json(),
-                400, 404, 408, 409, 413, 415, 503, 507, body="image/png"),
-                "delete": _operation("forget", "Remove a photo's corrected mask.", [_ALBUM, _NAME], {},
-                                     404, status=204)},
-            "/api/albums/{album}/masks.zip": {"get": _operation(
-                "pack", "All photos' masks, in an archive, with photos.csv and the corrected ones.",
-                [_ALBUM,
-                 _parameter("type", "One or several, with commas.", {"type": "string", "default": "mask"}),
-                 _parameter("annotations", "coco, coco-rle, labelme, yolo, colmap; with commas.",
-                            {"type": "string"}),
-                 _parameter("category", "What annotations call the object.", {"type": "string"}),
-                 _parameter("measurements", "A table of the objects, too.", {"type": "boolean"}), *_OBJECT],
-                {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-                400, 404, 409, 503, 507)},
+            **_album_paths(found),
         },
+    }  # fmt: skip
+
+
+def _album_paths(found: Json) -> Json:
+    """The addresses of albums. `found`: what is said of a photo."""
+    return {
+        "/api/albums": {"post": _operation(
+            "open", "Begin an album: photos that stay until they are removed, or for an hour unused.",
+            [], _json(), 503, status=201)},
+        "/api/albums/{album}": {
+            "get": _operation("album", "Its photos, and how far its archive is.", [_ALBUM], _json(), 404),
+            "delete": _operation("remove", "Remove its photos.", [_ALBUM], {}, 404, status=204),
+        },
+        "/api/albums/{album}/photos/{name}": {
+            "put": _operation("add", "Keep a photo and segment it.", [_ALBUM, _NAME, *_SEGMENT], found,
+                              400, 404, 408, 409, 413, 415, 503, 507, body=_PHOTO),
+            "get": _operation("show", "Segment a photo of the album.", [_ALBUM, _NAME, *_SEGMENT], found,
+                              400, 404, 503),
+        },
+        "/api/albums/{album}/files/{name}": {"get": _operation(
+            "file", "A photo of the album, as it was sent.", [_ALBUM, _NAME],
+            {_PHOTO: {"schema": {"type": "string", "format": "binary"}}}, 404)},
+        "/api/albums/{album}/corrections/{name}": {"put": _operation(
+            "correct", "Save a photo's mask with what was painted: a grey PNG, 255 where nothing was, "
+            "else the number of a region.", [_ALBUM, _NAME, *_CORRECTED], _json(),
+            400, 404, 408, 409, 413, 415, 503, 507, body="image/png"),
+            "delete": _operation("forget", "Remove a photo's corrected mask.", [_ALBUM, _NAME], {},
+                                 404, status=204)},
+        "/api/albums/{album}/masks.zip": {"get": _operation(
+            "pack", "All photos' masks, in an archive, with photos.csv and the corrected ones.",
+            [_ALBUM,
+             _parameter("type", "One or several, with commas.", {"type": "string", "default": "mask"}),
+             _parameter("annotations", "coco, coco-rle, labelme, yolo, colmap; with commas.",
+                        {"type": "string"}),
+             _parameter("category", "What annotations call the object.", {"type": "string"}),
+             _parameter("measurements", "A table of the objects, too.", {"type": "boolean"}), *_OBJECT],
+            {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+            400, 404, 409, 503, 507)},
     }  # fmt: skip
