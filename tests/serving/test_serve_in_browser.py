@@ -168,6 +168,21 @@ def test_what_is_added_while_others_are_sent_costs_none(opened, served, photos, 
     assert page.locator("#failures li").count() == 0
 
 
+def test_after_a_stop_others_can_be_sent(opened, served, photos, tmp_path):
+    page = opened(served.address)
+    many = [tmp_path / f"{number}.png" for number in range(30)]
+    for file in many:
+        file.write_bytes((photos / "plain.png").read_bytes())
+    page.set_input_files("#files", [str(file) for file in many])
+    page.click("#stop")
+    left = int(page.inner_text("#status").split()[1])
+    page.set_input_files("#files", str(photos / "sub" / "faint.png"))
+    page.wait_for_selector("#grid li:has-text('faint.png')[data-drawn]")
+    page.wait_for_selector("#work", state="hidden")
+    assert page.locator("#grid li").count() == 30 - left + 1
+    assert 0 < left < 30
+
+
 def test_two_photos_of_one_name_are_two(opened, served, photos, tmp_path):
     page = opened(served.address)
     (tmp_path / "plain.png").write_bytes((photos / "sub" / "faint.png").read_bytes())

@@ -51,14 +51,17 @@ async function send(items) {
   byId("stop").hidden = false;
   byId("found").hidden = false;
   show(sent, asked);
-  const mine = run;
   if (album === null) {
     const made = (await (await ask("/api/albums", { method: "POST" })).json()).album;
     if (album === null) album = made; // another call may have been quicker
   }
-  while (workers < AT_ONCE && waiting.length && run === mine) {
+  start();
+}
+
+function start() {
+  while (workers < AT_ONCE && waiting.length) {
     workers += 1;
-    work(mine);
+    work(run);
   }
 }
 
@@ -74,6 +77,7 @@ async function work(mine) {
     if (run === mine) show(sent, asked);
   }
   workers -= 1;
+  if (waiting.length) start(); // it was stopped, and then more was added
   if (workers || waiting.length) return;
   byId("work").hidden = true;
   render();
