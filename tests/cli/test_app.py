@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from redoseg.cli.complaints import one_line
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.recipes import DEMO
 from redoseg.evaluation.evaluate import Evaluation
@@ -196,13 +197,13 @@ def test_it_is_a_program(program, line, code, output, said):
         ("train digit", "--out"),
         ("train digit --out run --learning-rate 1", "--learning-rate"),
         ("train digit --out run --steps many", "--steps"),
-        ("train digit --out run --recipe own", "'default', 'paper', 'authors'"),
-        ("train digit --out run --settings own", "'none', 'lfw', 'flowers', 'cub', 'digits'"),
-        ("train digit --out run --redraw two", "'one', 'each', 'all'"),
+        ("train digit --out run --recipe own", "default, paper, authors"),
+        ("train digit --out run --settings own", "none, lfw, flowers, cub, digits"),
+        ("train digit --out run --redraw two", "one, each, all"),
         ("train digit --out run --recipe", "--recipe"),
-        ("resume", "The run's folder."),
-        ("evaluate", "A run's folder, a model's folder, a hub id, or a name from `redoseg models`."),
-        ("evaluate run digit --weights new", "invalid choice 'new' for argument '--weights'"),
+        ("resume", "resume needs the run's folder"),
+        ("evaluate", "a run's folder, a model's folder, a hub id, or a name from `redoseg models`"),
+        ("evaluate run digit --weights new", "--weights can't be 'new', choose from ema, raw"),
         ("segment run photos", "--out"),
         ("redraw run photo.png", "--out"),
         ("demo digit", "digit"),
@@ -238,8 +239,30 @@ def test_an_unknown_command_is_one_line_with_the_nearest(command):
     assert_one_line(found, "there is no command segmnt, the nearest is segment: `redoseg --help`", code=2)
 
 
-def test_a_value_that_cannot_be_points_to_its_own_help(command):
-    assert "redoseg train --help" in command(*["train", "digit", "--out", "run", "--steps", "many"])[2]
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("auto photos --out x --minutes twelve", "--minutes can't be 'twelve', it must be a number: "),
+        ("train digit --out run --steps many", "--steps can't be 'many', it must be a whole number: "),
+        ("train digit --out run --blur 1 2", "--blur can't be '1', '2', it must be 4 numbers: "),
+        (
+            "segment m p --out x --annotations cocoa",
+            "--annotations can't be 'cocoa', choose from coco, coco-rle, ",
+        ),
+        ("segment m p --out x --category", "--category has no value behind it: "),
+        ("auto photos", "auto needs --out (folder for the model, masks, cut-outs, table and page): "),
+        ("report", "report needs a run's folder, a model's folder, an ONNX file, a hub id, or a name from "),
+        ("report", " and --out (the page, such as report.html): "),
+    ],
+)
+def test_a_value_that_cannot_be_or_is_missing_is_one_line(command, line, said):
+    found = command(*line.split())
+    assert_one_line(found, said, code=2)
+    assert f"`redoseg {line.split()[0]} --help` lists what it takes" in found[2]
+
+
+def test_a_box_that_is_not_known_stays_as_it_is():
+    assert one_line("╭─ Odd ─╮\n│ Something new. │\n╰───────╯", "auto") is None
 
 
 # Mistakes: 1, one line

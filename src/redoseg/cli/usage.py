@@ -11,6 +11,8 @@ from typing import Any
 
 import tyro
 
+from redoseg.cli.complaints import one_line
+
 _BOX = str.maketrans(dict.fromkeys("╭╮╰╯│─|+", " "))
 _UNKNOWN = re.compile(r"Unrecognized options: (.+?) *(?:-{4,}|Perhaps you meant|For full)")
 
@@ -30,7 +32,8 @@ def parse(commands: Commands, arguments: Sequence[str]) -> Callable[[], int]:
         if unknown and arguments:
             text = f"redoseg: {_say_unknown(commands, arguments[0], unknown[1].split(', '))}\n"
         elif arguments:
-            text = _with_own_help(text, arguments[0])
+            line = one_line(text, arguments[0])
+            text = _with_own_help(text, arguments[0]) if line is None else f"redoseg: {line}\n"
         sys.stderr.write(text)
         raise
 
