@@ -71,7 +71,9 @@ def _unknown_choice(plain: str, lines: list[str], help_text: str) -> str | None:
     if found is None:
         return None
     choices = [choice.strip(" '") for choice in found[3].split(",")]
-    known = ", ".join(choice for choice in choices if choice != "None")  # that is to leave the option out
+    if "None" in choices:  # that is to leave the option out; they come in any order then
+        choices = sorted({*choices} - {"None"})
+    known = ", ".join(choices)
     return f"{found[2]} can't be '{found[1]}', choose from {known}"
 
 
