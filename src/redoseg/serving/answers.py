@@ -3,7 +3,8 @@
 import base64
 import threading
 import zlib
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import Any
 
@@ -37,42 +38,43 @@ class Answers:
     def answer(self, content: bytes, asked: Asked, corrected: Labels | None = None) -> dict[str, Any] | bytes:
         """The PNG, or the JSON, of a photo's file. `corrected`: the labels (H, W) that take the place of the
         model's. Refusal for what is no photo, or too large a one."""
-        pixels = check_pixels(content, self.most_pixels)
-        with self._one_big if pixels > _BIG else nullcontext():
-            return self._answer(content, asked, corrected)
-
-    def _answer(self, content: bytes, asked: Asked, corrected: Labels | None) -> dict[str, Any] | bytes:
-        segmenter = self.by_refine[asked.refine]
-        try:
-            refined, size = _refine(segmenter, content)
-            with decoding(BytesIO(content)) as photo:
-                objects = find_objects(segmenter, refined.masks, size, photo, asked.config)
-                if corrected is not None and corrected.shape == objects.labels.shape:
-                    objects = _corrected(corrected, objects, asked)
-                else:
-                    corrected = None
-                if asked.type != "json":
-                    return png(draw(asked.type, objects, photo))
-                said = _describe(objects, size, refined.doubt, self.n) | {"corrected": corrected is not None}
-                if asked.side is not None:
-                    shown, small = _shown(photo, asked.side)
-                    masks = segmenter.restore(refined.masks, shown, small)
-                    if corrected is not None:
-                        masks = _as_masks(corrected, shown, self.n)
-                    said |= _pictures(small, masks)
-        except DataError as error:
-            raise Refusal(415, str(error)) from error
-        return said
+        with self._found(content, asked) as (photo, refined, objects):
+            if corrected is not None and corrected.shape == objects.labels.shape:
+                objects = _corrected(corrected, objects, asked)
+            else:
+                corrected = None
+            if asked.type != "json":
+                return png(draw(asked.type, objects, photo))
+            said = _describe(objects, photo.size, refined.doubt, self.n) | {
+                "corrected": corrected is not None
+            }
+            if asked.side is not None:
+                shown, small = _shown(photo, asked.side)
+                masks = self.by_refine[asked.refine].restore(refined.masks, shown, small)
+                said |= _pictures(small, masks if corrected is None else _as_masks(corrected, shown, self.n))
+            return said
 
     def labels(self, content: bytes, asked: Asked) -> Labels:
         """The region of each pixel, (H, W), as a mask would be written. Refusal as `answer`."""
+        with self._found(content, asked) as (_, _, objects):
+            return objects.labels
+
+    @contextmanager
+    def _found(self, content: bytes, asked: Asked) -> Iterator[tuple[Image.Image, Refined, Objects]]:
+        """For a block: the photo, its masks at the size to which they are refined, and its objects. Refusal,
+        also for a DataError of the block."""
         segmenter = self.by_refine[asked.refine]
-        try:
-            refined, size = _refine(segmenter, content)
-            with decoding(BytesIO(content)) as photo:
-                return find_objects(segmenter, refined.masks, size, photo, asked.config).labels
-        except DataError as error:
-            raise Refusal(415, str(error)) from error
+        big = check_pixels(content, self.most_pixels) > _BIG
+        with self._one_big if big else nullcontext():
+            try:
+                prepared = segmenter.read(BytesIO(content))
+                (masks,) = segmenter.predict([prepared])
+                refined = segmenter.refine(masks, prepared)
+                with decoding(BytesIO(content)) as photo:
+                    objects = find_objects(segmenter, refined.masks, prepared.size, photo, asked.config)
+                    yield photo, refined, objects
+            except DataError as error:
+                raise Refusal(415, str(error)) from error
 
 
 def _corrected(labels: Labels, objects: Objects, asked: Asked) -> Objects:
@@ -81,13 +83,6 @@ def _corrected(labels: Labels, objects: Objects, asked: Asked) -> Objects:
         labels = (labels == asked.config.region).astype(np.uint8)
     labels = choose_pieces(labels, asked.config)
     return Objects(labels, objects.single, (labels > 0).astype(np.float32))
-
-
-def _refine(segmenter: Segmenter, content: bytes) -> tuple[Refined, tuple[int, int]]:
-    """The masks at the size to which they are refined, and the photo's own (width, height)."""
-    prepared = segmenter.read(BytesIO(content))
-    (masks,) = segmenter.predict([prepared])
-    return segmenter.refine(masks, prepared), prepared.size
 
 
 def _describe(objects: Objects, size: tuple[int, int], doubt: float, n: int) -> dict[str, Any]:

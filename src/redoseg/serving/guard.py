@@ -11,7 +11,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from redoseg.serving.limits import Rates, Refusal
 
 COOKIE = "redoseg"
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 HEADERS = {
     "Content-Security-Policy": (

@@ -80,9 +80,8 @@ def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65535:
         raise ConfigError(f"--port is {port}: it must be from 0, a free one, to 65535")
     try:
-        family, *_, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, place = found[0]
         return socket.create_server(place[:2], family=family, backlog=512)
     except socket.gaierror as error:
         raise ConfigError(f"--host {host} is no address of this machine") from error
