@@ -53,8 +53,9 @@ def files_of_the_package() -> set[str]:
     """All that a wheel must hold: code, the typing mark, the page of reports, the shipped models."""
     code = [*PACKAGE.rglob("*.py"), PACKAGE / "py.typed"]
     models = [path for path in (PACKAGE / "shipped").rglob("*") if path.is_file()]
-    page = [*(PACKAGE / "reporting" / "assets").iterdir()]
-    return {path.relative_to(PACKAGE.parent).as_posix() for path in (*code, *page, *models)}
+    pages = [*PACKAGE.glob("*/assets/*")]
+    assert len({page.parent for page in pages}) == 2
+    return {path.relative_to(PACKAGE.parent).as_posix() for path in (*code, *pages, *models)}
 
 
 def test_both_hold_every_file_of_the_package(dist: Path) -> None:

@@ -29,6 +29,7 @@ def teacher():
         collapse_below=0.02,
         minutes=3.0, labelled=4, f_width=12, f_blocks=2, f_pyramid=False, resize="antialias", lr=1e-2,
         collapse_variation=1e-4,
+        collapse_border=0.7,
         lr_f=1e-2, lr_f_warmup=9, f_jitter=0.5, best_by="per_image", precision="bfloat16", compile="on",
         mnist="m", cache="c", blur=(0.0, 0.0, 0.5, 0.5),
     ).resolved()  # fmt: skip
@@ -59,7 +60,7 @@ def test_a_students_run_is_described_by_its_own_options(teacher):
         "minutes": 2.5, "seed": 1, "f_width": 24, "f_blocks": 6, "f_pyramid": False, "lr_f": 3e-3,
         "lr_f_warmup": 0, "weight_decay_f": 2e-3, "ema_half_life": 10_000.0, "flip": True,
         "squares": 5, "resize": "antialias", "eval_every": 500, "sample_every": 500, "save_every": 250,
-        "collapse_below": 0.02, "collapse_variation": 1e-4, "collapse_every": 70,
+        "collapse_below": 0.02, "collapse_variation": 1e-4, "collapse_border": 0.7, "collapse_every": 70,
         "best_by": "per_image", "device": "auto", "precision": "bfloat16", "compile": "off", "threads": None,
         "cache": Path("c"), "mnist": Path("m"), "blur": (0.0, 0.0, 0.5, 0.5),
     }  # fmt: skip
