@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from redoseg.cli.options import by_group
 from redoseg.cli.terminal import Device, Weights
+from redoseg.serving.limits import Limits
 
 
 def serve(
@@ -17,13 +19,7 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     corrections: Path = Path("corrections"),
-    megabytes: int = 32,
-    megapixels: int = 50,
-    queue: int = 32,
-    rate: int = 50,
-    most_photos: Annotated[int, tyro.conf.arg(name="photos")] = 2000,
-    albums: int = 20,
-    gigabytes: int = 10,
+    limits: Annotated[Limits, by_group(Limits)],
     checkpoint: str = "last",
     weights: Weights | None = None,
     device: Device = "auto",
@@ -37,28 +33,12 @@ def serve(
         port: 0 takes a free one.
         token: What a client must know, at least eight letters. None: one is made up where it is needed.
         corrections: Folder for masks that are corrected on the page, for `redoseg fix`.
-        megabytes: A photo's file may have so many.
-        megapixels: A photo may have so many.
-        queue: So many requests may wait, further ones are told to come again.
-        rate: So many requests a second one client may send. 0: as many as come.
-        most_photos: So many photos one page may have at a time.
-        albums: So many pages may have photos at a time.
-        gigabytes: The photos of all pages together may have so many.
+        limits: What is taken on at most.
         checkpoint: In a run: last, label-free (chosen without masks), best (chosen with masks) or a step.
         weights: In a run: the moving average or the raw weights. None: the average if one is kept.
     """
-    from redoseg.serving.limits import Limits
     from redoseg.serving.serve import serve as run
 
-    limits = Limits(
-        megabytes=megabytes,
-        megapixels=megapixels,
-        queue=queue,
-        rate=rate,
-        photos=most_photos,
-        albums=albums,
-        gigabytes=gigabytes,
-    )
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     place: dict[str, Any] = {"host": host, "port": port, "token": token, "corrections": corrections}
     run(model, photos, ready=_say, limits=limits, **place, **chosen)

@@ -35,9 +35,9 @@ class Limits(Config):
     """What is taken on at most."""
 
     megabytes: Annotated[int, at_least(1)] = 32
-    """Of a photo's file."""
+    """A photo's file may have so many."""
     megapixels: Annotated[int, _PIXELS] = 50
-    """Of a photo."""
+    """A photo may have so many."""
     queue: Annotated[int, at_least(0)] = 32
     """Requests that wait while others are being worked on. Further ones are told to come again (503)."""
     rate: Annotated[int, at_least(0)] = 50
@@ -49,7 +49,7 @@ class Limits(Config):
     """Pages that may have photos at a time. Those of a page that isn't heard of for an hour are removed;
     after five minutes, if another page finds no room."""
     gigabytes: Annotated[int, at_least(1)] = 10
-    """Of the photos of all pages together."""
+    """The photos of all pages together may have so many."""
 
     @property
     def bytes(self) -> int:

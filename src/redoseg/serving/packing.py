@@ -70,8 +70,9 @@ def _segment(
     except RedosegError as error:
         raise Refusal(400, str(error).replace(f"{photos}/", "")) from error
     for photo, reason in found.failed:
-        missing.discard(_within(photo, photos))
-        table.write_failure(_within(photo, photos), reason)
+        name = _within(photo, photos)
+        missing.discard(name)
+        table.write_failure(name, reason)
     for photo in sorted(missing):
         table.write_failure(photo, "left out: by its name it is no photo")
     table.close()

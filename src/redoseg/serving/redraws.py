@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from redoseg.data.images import decoding
+from redoseg.data.images import decoding, fit_image
 from redoseg.errors import DataError, ModelError, RedosegError, missing_extra
 from redoseg.models.card import GENERATORS
 from redoseg.models.source import ModelFolder, find_model
@@ -49,7 +49,8 @@ class Redraws:
         if not 0 <= region < model.f.n:
             raise Refusal(400, f"region is {region}: the model's regions are 0 to {model.f.n - 1}")
         check_pixels(content, self._most_pixels)
-        from redoseg.data.images import fit_image  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
         from redoseg.redrawing.redraw import redraw_grid, sample_codes  # noqa: PLC0415
         from redoseg.tensors import to_tensor  # noqa: PLC0415
 
@@ -58,11 +59,12 @@ class Redraws:
                 pixels = fit_image(photo, model.f.size)
         except DataError as error:
             raise Refusal(415, str(error)) from error
-        codes = _cat([sample_codes(model.f.n, 1, model.config.code_size, seed=seed) for seed in seeds])
+        codes = [sample_codes(model.f.n, 1, model.config.code_size, seed=seed) for seed in seeds]
+        chosen = torch.cat(codes, 1)  # (n, K, code_size)
         if walk:
-            codes = between(codes, walk)
+            chosen = between(chosen, walk)
         images = to_tensor(pixels[None], model.f.order.device)
-        found = redraw_grid(model.f, model.generators, images, codes, regions=[region])
+        found = redraw_grid(model.f, model.generators, images, chosen, regions=[region])
         mask = np.rint(255 * found.masks[0, region]).astype(np.uint8)
         pictures = [pixels, mask, *found.redrawn[region][0]]
         photo_file, mask_file, *redrawn = [
@@ -85,12 +87,6 @@ def _load(model: str, checkpoint: str, weights: str | None, device: str) -> "Mod
     if loaded.generators is None or loaded.config is None:
         raise ModelError(_NONE)
     return loaded
-
-
-def _cat(codes: "list[Tensor]") -> "Tensor":
-    import torch  # noqa: PLC0415
-
-    return torch.cat(codes, 1)
 
 
 def between(codes: "Tensor", steps: int) -> "Tensor":
