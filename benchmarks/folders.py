@@ -5,7 +5,8 @@ python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--keep resu
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
 photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
 bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
-of the same 300, scored on whole windows; with --centred only centred squares are learned. Afterwards the
+of the same 300, scored on whole windows; with --centred only centred squares are learned. In three more,
+`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Afterwards the
 model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and
 kept as JSON with all students' scores.
 """
@@ -31,7 +32,8 @@ from redoseg.files import read_json, write_json
 SETS = {"butterflies-300": "butterflies128", "faces-300": "lfw128", "flowers-300": "flowers64"}
 WHOLE = {"butterflies-all": "butterflies128", "faces-all": "lfw128", "flowers-all": "flowers64"}
 WIDE = {"butterflies-wide": "butterflies128", "faces-wide": "lfw128"}
-ARCHIVES = SETS | WHOLE | WIDE
+OFF = {"butterflies-off": "butterflies128", "faces-off": "lfw128", "flowers-off": "flowers64"}
+ARCHIVES = SETS | WHOLE | WIDE | OFF
 EMPTY = {
     "background-300": ("birds128", "butterflies128"),
     "mixed-300": ("birds128", "butterflies128", "lfw128", "flowers64"),
@@ -58,8 +60,8 @@ def main() -> None:
     for name in names:
         if name in WHOLE:
             make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
-        if name in WIDE:
-            make_wide(options.data / f"{WIDE[name]}.tar", options.out / "photos" / name, name)
+        if name in WIDE | OFF:
+            make_windows(options.data / f"{ARCHIVES[name]}.tar", options.out / "photos" / name, name)
         found = run(name, options.data, options.out, "-centred" if options.centred else "")
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
@@ -88,7 +90,7 @@ def run(name: str, data: Path, out: Path, ending: str) -> dict[str, Any]:
     if name not in ARCHIVES:
         return result
     wide = name in WIDE
-    archive = out / "photos" / f"{name}-val" if wide else data / f"{ARCHIVES[name]}.tar"
+    archive = out / "photos" / f"{name}-val" if name in WIDE | OFF else data / f"{ARCHIVES[name]}.tar"
     row = "whole" if wide else "as_written"
 
     def scored(model: Path) -> dict[str, Any]:
@@ -134,33 +136,41 @@ def make_whole(archive: Path, out: Path) -> None:
             (out / f"{stem.replace('/', '_')}{suffix}").write_bytes(content)
 
 
-def make_wide(archive: Path, out: Path, name: str) -> None:
-    """Windows of 3:2 of the 300 photos of a set, and, in another folder, of `val` with its masks."""
-    draw = random.Random(name)
+def make_windows(archive: Path, out: Path, name: str) -> None:
+    """Windows of the 300 photos of a set, and, in another folder, of `val` with its masks."""
+    draw, window = random.Random(name), _wide if name in WIDE else _off
     base = next(one for one, packed in SETS.items() if packed == archive.stem)
     if out.exists():
         return
     out.mkdir(parents=True)
     for file in sorted((out.parent / base).iterdir()):
-        _window(Image.open(file).convert("RGB"), draw.random()).save(out / f"{file.stem}.png")
+        window(Image.open(file).convert("RGB"), draw).save(out / f"{file.stem}.png")
     val, listing = out.parent / f"{name}-val", scan(archive)
     images = {ref.name: ref for ref in listing.images}
     for stem, mask in sorted(listing.masks.items(), key=lambda item: item[1].entry.path):
         if listing.splits[stem] != "val":
             continue
-        place = draw.random()
+        state = draw.getstate()
         for kind, ref in (("images", images[stem]), ("masks", mask)):
             file = val / kind / f"{stem.replace('/', '_')}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             with ref.open() as opened, Image.open(opened) as picture:
-                _window(picture, place).save(file)
+                draw.setstate(state)  # the same window of both
+                window(picture, draw).save(file)
 
 
-def _window(picture: Image.Image, place: float) -> Image.Image:
-    """Two thirds of its height, from `place`, 0 above to 1 below."""
+def _wide(picture: Image.Image, draw: random.Random) -> Image.Image:
+    """Two thirds of its height, from anywhere."""
     height = picture.height * 2 // 3
-    top = round(place * (picture.height - height))
+    top = round(draw.random() * (picture.height - height))
     return picture.crop((0, top, picture.width, top + height))
+
+
+def _off(picture: Image.Image, draw: random.Random) -> Image.Image:
+    """Two thirds of both sides, from anywhere."""
+    side = picture.width * 2 // 3
+    left, top = (round(draw.random() * (picture.width - side)) for _ in range(2))
+    return picture.crop((left, top, left + side, top + side))
 
 
 def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterator[Image.Image]:

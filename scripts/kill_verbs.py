@@ -121,6 +121,7 @@ def lines(folder: Path) -> dict[str, list[str]]:
         "auto": ["auto", photos, "--out", str(work / "auto"), "--threads", "1", "--device", "cpu", *cache],
         "distill": ["distill", run, "--out", str(work / "distill"), "--data", photos, *distil],
         "segment": ["segment", run, photos, "--out", str(work / "segment"), *asked],
+        "ray": ["segment", run, photos, "--out", str(work / "ray"), "--ray", "local"],
     }
 
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from rich.console import Console
 
+from redoseg.baselines.iem import segment
 from redoseg.cli import main
 from redoseg.config import DistillConfig
-from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, disc
+from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, clusters, disc, iem
 from redoseg.distillation.rounds import distill_rounds
 from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json
+from redoseg.label_free.verdict import Verdict
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
@@ -53,7 +55,9 @@ def typed():
 
 def scored(monkeypatch, *scores):
     """Give the rounds these label-free scores."""
-    monkeypatch.setattr("redoseg.distillation.rounds.score_of", lambda run: scores[int(run.path.name) - 1])
+    monkeypatch.setattr(
+        "redoseg.distillation.rounds.verdict_of", lambda run: Verdict(scores[int(run.path.name) - 1], 1)
+    )
 
 
 def square(side, inner, colours=((40, 60, 200), (220, 90, 30))):
@@ -92,8 +96,32 @@ def test_boxes_find_what_differs_from_the_border(side):
     assert (sure & truth).sum() / (sure | truth).sum() > 0.9
 
 
-def test_a_photo_of_one_colour_has_nothing_in_its_boxes():
-    assert not boxes(np.full((64, 64, 3), 90, np.uint8)).any()
+@pytest.mark.parametrize("find", [boxes, clusters])
+def test_a_photo_of_one_colour_has_nothing_in_it(find):
+    assert not find(np.full((64, 64, 3), 90, np.uint8)).any()
+
+
+@pytest.mark.parametrize("side", [32, 64, 128])
+def test_clusters_find_an_object_in_pieces_away_from_the_middle(side):
+    photo, truth = square(side, 0)
+    for top, left in ((0.1, 0.55), (0.6, 0.1)):
+        truth[round(top * side) :, round(left * side) :][: side // 4, : side // 4] = True
+    photo[truth] = (220, 60, 40)
+    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    found = clusters(photo)
+    assert found.shape == (side, side)
+    assert found.dtype == np.float32
+    assert 0 <= found.min() <= found.max() <= 1
+    sure = found > 0.5
+    assert (sure & truth).sum() / (sure | truth).sum() > 0.85
+    assert boxes(photo)[truth].mean() < found[truth].mean()
+
+
+def test_the_inpainting_error_is_the_baselines():
+    photo, truth = square(64, 30)
+    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    assert np.array_equal(iem(photo), segment(photo, 0))
+    assert (iem(photo) > 0.5)[truth].mean() > 0.9
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -174,10 +202,12 @@ def test_a_round_is_taught_by_the_student_before_it(data, tmp_path, monkeypatch)
     assert read_json(second.description)["teacher"]["step"] == OPTIONS["steps"]
 
 
-def test_the_score_is_the_last_one_in_the_log(data, tmp_path):
+def test_the_score_is_the_last_one_in_the_log_times_the_sure_share(data, tmp_path):
     run = taught(data, tmp_path / "run", 2)
     first = RunFolder(run.round_folder(1))
-    assert read_json(run.rounds)["scores"][0] == first.logged_score(OPTIONS["steps"])
+    verdict = read_json(first.verdict)
+    assert verdict["score"] == first.logged_score(OPTIONS["steps"])
+    assert read_json(run.rounds)["scores"][0] == verdict["score"] * verdict["sure"]
 
 
 @pytest.mark.parametrize("step", [1, 2])

@@ -23,7 +23,7 @@ from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
-from redoseg.distillation.rounds import keep_student, score_of
+from redoseg.distillation.rounds import keep_student, verdict_of
 from redoseg.errors import DataError, DivergenceError, RedosegError
 from redoseg.files import asides, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
@@ -96,7 +96,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
             return Found.from_json(report)
         students = _teach(config, folder, report, console)
         kept = max(students, key=lambda name: students[name])
-        say(console, f"{kept} has the highest label-free score: it becomes the model")
+        say(console, f"{kept} is the best by label-free score and sure share: it becomes the model")
         _keep(folder, kept, students)
         segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
         masks, failed = _segment(segmenter, config, folder, jobs, console)
@@ -104,7 +104,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
-        found = Found(students, kept, len(masks), failed, Verdict(students[kept], sure))
+        found = Found(students, kept, len(masks), failed, Verdict(verdict_of(folder.run).score, sure))
         if masks:
             _report(segmenter, folder, masks, jobs, found.verdict, console)
         write_json(folder.report, report | found.as_json())
@@ -153,7 +153,7 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
 def _teach(
     config: AutoConfig, folder: AutoFolder, report: dict[str, Any], console: Console
 ) -> dict[str, float]:
-    """Train the students that aren't yet; the label-free scores of all, in the order of their training."""
+    """Train the students that aren't yet; `Verdict.worth` of all, in the order of their training."""
     plan, scores = Plan.from_json(report["plan"]), dict(report["students"])
 
     def student(name: str, teacher: str | Path, **options: Any) -> None:
@@ -187,7 +187,7 @@ def _student(
     options: dict[str, Any],
     console: Console,
 ) -> float:
-    """Train one student, or go on with it; its label-free score, -1 if a loss became infinite."""
+    """Train one student, or go on with it; its `Verdict.worth`, -1 if a loss became infinite."""
     out, steps = folder.student(name), options["steps"]
     given = student_options() | options | {
         "size": config.size, "seed": config.seed, "device": config.device, "threads": config.threads,
@@ -200,9 +200,9 @@ def _student(
     except DivergenceError as error:
         say(console, f"{name} failed: {error}")
         return -1.0
-    score = score_of(RunFolder(out))
-    say(console, f"{name}: label-free score {score:.3f}")
-    return score
+    verdict = verdict_of(RunFolder(out))
+    say(console, f"{name}: label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure")
+    return verdict.worth
 
 
 def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:

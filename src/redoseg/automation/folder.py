@@ -71,7 +71,7 @@ class AutoFolder:
 
 @dataclass(frozen=True)
 class Found:
-    """What `auto` did, as auto.json has it: the label-free scores of its `students`, by name, in order; which
+    """What `auto` did, as auto.json has it: `Verdict.worth` of its `students`, by name, in order; which
     one was `kept` as the model; how many `masks` it wrote, (name, reason) of each photo that `failed`; the
     `verdict`."""
 
@@ -119,6 +119,7 @@ class Plan:
 
 def _otherwise(name: str, then: Any, now: Any) -> str:
     """How an option was given then and is given now, on the command line."""
-    if then is None:
+    then, now = (" ".join(value) if isinstance(value, list) else value for value in (then, now))
+    if then in (None, ""):
         return f"without --{name}, not with {now}"
-    return f"with --{name} {then}, not {'without it' if now is None else now}"
+    return f"with --{name} {then}, not {'without it' if now in (None, '') else now}"

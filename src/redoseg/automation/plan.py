@@ -1,4 +1,4 @@
-"""How long to learn from a folder on this machine, and with which first labels to begin."""
+"""How long to learn from a folder on this machine."""
 
 import time
 from pathlib import Path
@@ -8,15 +8,12 @@ import numpy as np
 import torch
 
 from redoseg.automation.folder import Plan
+from redoseg.automation.starts import find_starts
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
-from redoseg.data.dataset import Dataset, Split, open_data
+from redoseg.data.dataset import Dataset, Split
 from redoseg.data.sampler import evenly_spaced
-from redoseg.distillation.first_labels import PREFIX, SOURCES
-from redoseg.label_free.signals import label_free_score, measure
 from redoseg.models.backends.onnx import cores
-from redoseg.models.shipped import shipped_folder, shipped_names
-from redoseg.models.source import find_model
 from redoseg.segmentation.refining import Refining
 from redoseg.tensors import to_tensor
 from redoseg.training.mask_learner import MaskLearner
@@ -28,8 +25,7 @@ tails. The first labels look for an object in the middle, so the first students 
 _BATCH, _WIDTH, _BLOCKS = 32, 8, 4
 _LEAST = 60  # steps of a student, however little time there is
 _OVERHEAD = 1.25  # of the time that steps and refining take: scores, pictures, files
-_TRIED, _SEEN = 3, 64  # steps that are timed; photos on which a shipped model is judged
-_KNOWS = 0.2  # label-free score from which a shipped model is worth a try
+_TRIED = 3  # steps that are timed
 
 
 def student_options() -> dict[str, Any]:
@@ -44,7 +40,7 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     """The plan for these photos on this machine: with the same `config.minutes` a faster one learns for more
     steps."""
     photos, squares = dataset.split("train"), len(dataset.training)
-    starts = {name: f"{PREFIX}{name}" for name in SOURCES} | _shipped_start(config, device)
+    starts = find_starts(config, device)
     first_images, rounds = min(len(photos), 600), 3
     first_steps, steps = 300, 1_200 if len(photos) >= MANY else 600
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
@@ -61,32 +57,6 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
     minutes, each = seconds(first_steps, steps) / 60, 1 if dataset.sides is None else SQUARES
     return Plan(starts, first_images, first_steps, steps, rounds, batch, minutes, each)
-
-
-def _shipped_start(config: AutoConfig, device: torch.device) -> dict[str, str]:
-    """The shipped model of two regions whose masks of these photos look most like an object's, with the place
-    of it that can't be taken for a folder here; none if all look like nothing."""
-    scores: dict[str, float] = {}
-    for name in shipped_names():
-        model = find_model(_folder_of(name)).load(device)
-        if model.f.n != 2:
-            continue
-        own = open_data(
-            TrainConfig.of(data=config.data, out=config.out, size=model.f.size, cache=config.cache)
-        ).split("train")
-        signals = measure(model.f, to_tensor(own.images(evenly_spaced(len(own), _SEEN)), device))
-        scores[name] = label_free_score(signals)
-    best = max(scores, key=lambda name: scores[name], default=None)
-    if best is None or scores[best] < _KNOWS:
-        return {}
-    return {best: str(_folder_of(best))}
-
-
-def _folder_of(shipped: str) -> Path:
-    """The folder of a shipped model: its name alone might be that of a folder here."""
-    folder = shipped_folder(shipped)
-    assert folder is not None
-    return folder
 
 
 def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) -> float:

@@ -40,5 +40,5 @@ def _command(config: AutoConfig) -> str:
     defaults = AutoConfig(data=config.data, out=config.out)
     for name, value in vars(config).items():
         if value != getattr(defaults, name):
-            words += [f"--{name}", str(value)]
+            words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)

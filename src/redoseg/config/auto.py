@@ -26,6 +26,10 @@ class AutoConfig(Config):
     """Plan for about so many minutes. None: as long as it takes, which is said first."""
     size: Annotated[int, Bound("use 64 or 128", (64, 128).__contains__)] = 64
     """Side of the squares that the networks learn from: 64 or 128 pixels."""
+    starts: tuple[str, ...] = ()
+    """What teaches the first students: first labels (disc, boxes, clusters, iem), names of shipped models,
+    folders of models, or of runs of `redoseg train` on the same photos. None: disc, boxes, clusters, and the
+    shipped models that know such photos."""
     seed: Annotated[int, at_least(0)] = 0
     """Decides everything that is random."""
     device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"
@@ -39,6 +43,8 @@ class AutoConfig(Config):
         """One source may be given by itself, and any as a path."""
         sources = [self.data] if isinstance(self.data, str | Path) else self.data
         object.__setattr__(self, "data", tuple(map(str, sources)))
+        starts = [self.starts] if isinstance(self.starts, str | Path) else self.starts
+        object.__setattr__(self, "starts", tuple(map(str, starts)))
         super().__post_init__()
 
     def _check_together(self) -> None:

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from redoseg.baselines.iem import segment
+from redoseg.baselines.pixels import features
 from redoseg.config import TrainConfig
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError
@@ -27,6 +29,8 @@ Mask = NDArray[np.float32]
 MARGINS = (0.07, 0.13, 0.2)  # of the boxes, as shares of the side
 _BOXED = 128  # pixels a side, at least, at which GrabCut looks for an object in a box
 _ITERATIONS = 3
+_CLUSTERED, _COUNTS = 32, (2, 3, 4, 5, 6)  # pixels a side, and numbers of clusters
+_SPLIT = 64  # pixels a side at which the inpainting error is raised
 _VERSION = 1  # part of a teacher's identity: raise it when the same photo gets other masks
 
 
@@ -62,7 +66,44 @@ def _in_box(photo: Photo, margin: int) -> NDArray[np.uint8]:
     return np.isin(mask, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
 
 
-SOURCES: dict[str, Callable[[Photo], Mask]] = {"disc": disc, "boxes": boxes}
+def clusters(photo: Photo) -> Mask:
+    """(S, S) in [0, 1]: votes of k-means on colour and place, into two to six clusters. A cluster votes for
+    the object where it is rarer at the photo's border than in the photo. The object needn't be in the middle,
+    and may be in pieces."""
+    small = np.asarray(cv2.resize(photo, (_CLUSTERED, _CLUSTERED), interpolation=cv2.INTER_AREA), np.uint8)
+    if not small.std():  # of one colour
+        return np.zeros(photo.shape[:2], np.float32)
+    pixels = features(small)  # (_CLUSTERED ** 2, 5)
+    votes = np.mean([_rare_at_the_border(pixels, count) for count in _COUNTS], 0).astype(np.float32)
+    return np.asarray(cv2.resize(votes, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """(_CLUSTERED, _CLUSTERED), true in clusters whose share of the outermost pixels is below their share of
+    all."""
+    cv2.setRNGSeed(0)  # k-means++ draws its first centres
+    ends = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 30, 1e-3)
+    _, found, _ = cv2.kmeans(pixels, count, None, ends, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    found = np.asarray(found).reshape(_CLUSTERED, _CLUSTERED)
+    outermost = np.concatenate([found[0], found[-1], found[1:-1, 0], found[1:-1, -1]])
+    border, whole = (np.bincount(part.ravel(), minlength=count) / part.size for part in (outermost, found))
+    rare: NDArray[np.bool_] = (border < whole)[found]
+    return rare
+
+
+def iem(photo: Photo) -> Mask:
+    """(S, S) in [0, 1]: the split whose sides predict each other worst (`baselines.iem`)."""
+    small = np.asarray(cv2.resize(photo, (_SPLIT, _SPLIT), interpolation=cv2.INTER_AREA), np.uint8)
+    found = segment(small, 0).astype(np.float32)
+    return np.asarray(cv2.resize(found, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+SOURCES: dict[str, Callable[[Photo], Mask]] = {
+    "disc": disc,
+    "boxes": boxes,
+    "clusters": clusters,
+    "iem": iem,
+}
 """By name: `redoseg distill first:NAME` takes them, where a run's folder or a model would stand."""
 
 PREFIX = "first:"

@@ -1,4 +1,4 @@
-"""Rounds of students: each teaches the next one, as long as their label-free score rises."""
+"""Rounds of students: each teaches the next one, as long as they get better by `Verdict.worth`."""
 
 import dataclasses
 import shutil
@@ -26,7 +26,7 @@ MOST = 4
 @dataclass(frozen=True)
 class Rounds:
     """OUT/rounds.json: at most `most` students, the first of `config.run`, each further one of the student
-    before it, in OUT/rounds/1, 2, ... scores: the label-free scores of those that are trained; chosen: the
+    before it, in OUT/rounds/1, 2, ... scores: `Verdict.worth` of those that are trained; chosen: the
     round that OUT goes on with, None until it is chosen."""
 
     config: DistillConfig
@@ -79,7 +79,7 @@ def distill_rounds(
     config: DistillConfig, *, rounds: int | str = "auto", console: Console | None = None
 ) -> Path:
     """`distill`, at most so many times ("auto": 4): every further student learns the refined masks of the one
-    before it. Returns the folder of the student with the highest label-free score, `config.out`.
+    before it. Returns the folder of the best student by `Verdict.worth`, `config.out`.
 
     No mask is read for the choice. A further round is begun only if the last one's score was the highest so
     far. Called again, it goes on where it stopped. Raises what `distill` does, and ConfigError for rounds
@@ -107,9 +107,9 @@ def resume_rounds(path: Path, *, console: Console | None = None, **changed: Any)
     return distill_rounds(config, rounds=original.most, console=console)
 
 
-def score_of(run: RunFolder) -> float:
-    """The label-free score of a finished run, from 0 to 1: what its verdict says."""
-    return Verdict.from_json(read_json(run.verdict)).score
+def verdict_of(run: RunFolder) -> Verdict:
+    """The verdict on a finished run."""
+    return Verdict.from_json(read_json(run.verdict))
 
 
 def keep_student(student: RunFolder, folder: RunFolder) -> None:
@@ -164,12 +164,13 @@ def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Ro
         config = rounds.config_of_round(len(rounds.scores) + 1)
         say(console, f"round {len(rounds.scores) + 1} of at most {rounds.most}, in {config.out}")
         run = RunFolder(distill(config, console=console))
-        rounds = dataclasses.replace(rounds, scores=(*rounds.scores, score_of(run)))
+        rounds = dataclasses.replace(rounds, scores=(*rounds.scores, verdict_of(run).worth))
         write_json(folder.rounds, rounds.as_json())
     if rounds.chosen is None:
         rounds = dataclasses.replace(rounds, chosen=rounds.best)
         scores = ", ".join(f"{score:.3f}" for score in rounds.scores)
-        say(console, f"label-free scores of the rounds: {scores}. Keeping round {rounds.chosen}")
+        said = "label-free scores of the rounds, times their sure shares"
+        say(console, f"{said}: {scores}. Keeping round {rounds.chosen}")
         write_json(folder.rounds, rounds.as_json())
     assert rounds.chosen is not None
     keep_student(RunFolder(folder.round_folder(rounds.chosen)), folder)

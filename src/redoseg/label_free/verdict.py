@@ -22,6 +22,12 @@ class Verdict:
     sure: float
 
     @property
+    def worth(self) -> float:
+        """By which students are compared, 0 to 1: the score times the share of sure masks. The score alone
+        prefers small masks that shun the border, also where they are not the object's (docs/auto.md)."""
+        return self.score * self.sure
+
+    @property
     def found(self) -> Found:
         """The verdict in a word, by the levels above."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:

@@ -14,7 +14,7 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.refining import Refining
 from redoseg.tensors import to_array
 
-_REFINED = 64  # images, at most, whose masks are refined to see how sure they are
+_REFINED = 192  # images, at most, whose masks are refined to see how sure they are
 
 
 @torch.no_grad()
