@@ -16,8 +16,8 @@ def distill(
     """Train a better segmenter on a run's own masks, without any label.
 
     Args:
-        rounds: At most so many students, each taught by the one before it, as long as their label-free score
-            rises; the best one is kept. 'auto': 4.
+        rounds: At most so many students, each taught by the one before it, as long as label-free score and
+            share of sure masks say that they get better; the best one is kept. 'auto': 4.
     """
     check_teacher(config.run)
     return trained(lambda: _distill(config, rounds), config.out)
