@@ -48,7 +48,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument(
-        "--only", nargs="*", choices=[*ARCHIVES, *EMPTY], help="these folders (all but the whole sets)"
+        "--only",
+        nargs="*",
+        choices=[*ARCHIVES, *EMPTY],
+        help="these folders (three sets of 300 and the two without an object)",
     )
     parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")

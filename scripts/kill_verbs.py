@@ -49,7 +49,7 @@ TRAIN = (
     "--collapse-variation 0"
 )
 DISTIL = "--size 32 --f-width 4 --f-blocks 1 --batch 8 --steps 6 --save-every 2 --rounds 2 --device cpu"
-PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes"}, 20, 4, 6, 2, 4, 1.0)
+PLAN = Plan({"disc": "first:disc", "clusters": "first:clusters"}, 20, 4, 6, 2, 4, 1.0)
 
 
 @dataclass

@@ -21,7 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hundreds of runs end here, and each would refine its 64 images for the verdict.
-verdict._REFINED = 2
+verdict.JUDGED = 2
 
 
 def pytest_collection_modifyitems(items):

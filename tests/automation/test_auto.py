@@ -25,7 +25,7 @@ from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
 from redoseg.errors import ConfigError, DataError, DivergenceError
-from redoseg.files import asides, read_json
+from redoseg.files import asides, read_json, write_json
 from redoseg.label_free.verdict import Verdict
 from redoseg.models.weights import load_tensors
 from redoseg.segmentation.plan import plan_jobs
@@ -365,6 +365,34 @@ def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
     assert verdict.found == found
     assert verdict.as_json() == {"verdict": found, "score": score, "sure": sure}
     assert f"{sure:.0%} of the masks are sure" in verdict.text
+
+
+def test_students_are_compared_by_score_and_sure_share(data, tmp_path, monkeypatch):
+    verdicts = {"disc": Verdict(0.4, 0.9), "boxes": Verdict(0.5, 0.6), "round-2": Verdict(0.6, 0.5)}
+    monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, verdicts["disc"]))
+    found = done_with(data, tmp_path / "run")
+    assert found.kept == "disc"
+    assert found.students == pytest.approx({"disc": 0.36, "boxes": 0.3, "round-2": 0.3})
+    assert found.verdict.score == 0.4
+
+
+def test_what_an_earlier_version_noted_is_judged_anew(data, tmp_path, monkeypatch):
+    verdicts = {"disc": Verdict(0.5, 0.8), "boxes": Verdict(0.4, 0.7), "round-2": Verdict(0.6, 0.8)}
+    monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, Verdict(0.1, 1)))
+    folder = AutoFolder(tmp_path / "run")
+    done_with(data, folder.path)
+    report = read_json(folder.report)
+    begun = {name: report[name] for name in ("redoseg", "config", "data", "plan")}
+    begun["config"].pop("starts")
+    write_json(folder.report, begun | {"students": {"disc": 0.5, "boxes": 0.4}})
+    shutil.rmtree(folder.student("round-2"))
+    found = done_with(data, folder.path)
+    assert found.students == pytest.approx({"disc": 0.4, "boxes": 0.28, "round-2": 0.48, "round-3": 0.1})
+
+
+def test_where_no_mask_is_sure_the_scores_put_students_in_order():
+    assert Verdict(0.5, 0.6).worth == pytest.approx(0.3)
+    assert Verdict(0.2, 0.0).worth < Verdict(0.3, 0.0).worth < Verdict(0.3, 0.02).worth
 
 
 @pytest.mark.parametrize(("minutes", "first", "later"), [(None, 300, 600), (1e-6, 60, 60)])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from redoseg.automation import auto as automation
 from redoseg.automation import starts as finding
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan
+from redoseg.automation.named import named_starts
 from redoseg.automation.plan import student_options
 from redoseg.automation.starts import USUAL, find_starts
 from redoseg.cli.auto import _command
@@ -22,6 +24,7 @@ from redoseg.files import read_json
 from redoseg.models.load import load_model
 from redoseg.models.shipped import ROOT
 from refusals import refusal, refused_command
+from run_compared import Killed, dying
 from tinyruns import photos, tiny, trained
 
 pytestmark = pytest.mark.training
@@ -47,13 +50,20 @@ def asked(data, out, *starts):
     )
 
 
+def quietly(config):
+    return auto(config, console=Console(file=io.StringIO()))
+
+
 def scored(monkeypatch, **scores):
     """The label-free scores that shipped models have, by name."""
-    names = {str(ROOT / name / "model.safetensors"): name for name in scores}
-    assert names
-    found = iter([scores[name] for name in sorted(scores)])
     monkeypatch.setattr(finding, "shipped_names", lambda: sorted(scores))
-    monkeypatch.setattr(finding, "label_free_score", lambda _: next(found))
+    monkeypatch.setattr(finding, "measure", lambda f, _: digest(f))
+    known = {digest(load_model(name).f): score for name, score in scores.items()}
+    monkeypatch.setattr(finding, "label_free_score", known.__getitem__)
+
+
+def digest(f):
+    return sum(float(tensor.double().sum()) for tensor in f.state_dict().values())
 
 
 def test_the_two_shipped_models_that_know_the_photos_best_are_tried(data, tmp_path, monkeypatch):
@@ -95,16 +105,97 @@ def test_a_game_teaches_the_first_student(data, game, tmp_path, monkeypatch):
         auto(dataclasses.replace(config, starts=()), console=Console(file=io.StringIO()))
 
 
-def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tmp_path, command):
-    def refused(said, *starts, photos=data):
-        line = ["auto", photos, "--out", tmp_path / "run", "--starts", *starts]
+def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tmp_path, command, monkeypatch):
+    def refused(said, *starts):
+        line = ["auto", data, "--out", tmp_path / "run", "--starts", *starts]
         refused_command(command, said, *line, "--device", "cpu", "--cache", data.parent / "cache")
         assert not AutoFolder(tmp_path / "run").report.exists()
 
-    refused("--starts nosuch: there is no such folder; name a run's or a model's, or disc, boxes", "nosuch")
-    refused("holds no run to learn from", data)
-    refused("--starts digits has 3 regions: auto looks for one object, in two", "digits")
-    refused("another start is called faces-small, too", "faces", "faces-small")
+    refused("--starts 'nosuch': there is no such folder; name a run's or a model's, or disc, boxes", "nosuch")
+    refused("--starts '': there is no such folder", "")
+    refused("is neither a run (run.json) nor a model's folder", data)
+    refused("digits-small has 3 regions: auto looks for one object, in two", "digits")
+    refused("--starts faces-small is named twice: leave one out", "faces", "faces-small")
+    refused("--starts disc is named twice", "first:disc", "disc")
+    refused(f"it has no card that says how it was made: name {game.path}", game.model)
+    onnx = shutil.copy(ROOT / "flowers" / "mask.onnx", tmp_path / "m.onnx")
+    refused("masks alone can't teach: name the run that it was made from", onnx)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a" / "game").mkdir(parents=True)
+    shutil.copytree(game.path, tmp_path / "a" / "game", dirs_exist_ok=True)
+    refused("another start is called of-game, too; rename its folder", game.path, "a/game")
+    shutil.copy(game.path / "run.json", tmp_path / "a" / "run.json")
+    refused("--starts a: a has no checkpoint 'last'", "a")
+
+
+def test_a_start_of_larger_images_names_the_size(data, tmp_path):
+    large = trained(tiny(data, tmp_path / "large", size=128, steps=1, collapse_below=0))
+    with refusal(ConfigError, match=r"was trained at 128 pixels: add --size 128"):
+        find_starts(asked(data, tmp_path / "run", str(large.path)), CPU)
+
+
+def test_a_folder_that_is_called_as_a_shipped_model_hides_it_only_if_it_is_one(
+    data, game, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flowers").mkdir()
+    assert named_starts(["flowers"]) == {"flowers": str(ROOT / "flowers")}
+    shutil.copytree(game.path, tmp_path / "flowers", dirs_exist_ok=True)
+    assert named_starts(["flowers"]) == {"of-flowers": str(tmp_path / "flowers")}
+
+
+def test_a_path_is_a_path_and_nothing_is_nothing(data, tmp_path):
+    odd: Any = (Path("faces"), Path("runs/a"), "faces")
+    config = AutoConfig(data=(str(data),), out=tmp_path / "run", starts=odd)
+    assert config.starts == ("./faces", "runs/a", "faces")
+    odd = None
+    assert AutoConfig(data=(str(data),), out=tmp_path / "run", starts=odd).starts == ()
+
+
+def test_a_folders_name_becomes_one_that_any_disk_takes(game, tmp_path, monkeypatch):
+    odd = tmp_path / "a\nb [c]"
+    shutil.copytree(game.path, odd)
+    assert [*named_starts([str(odd)])] == ["of-a-b-c-"]
+    (odd / "deeper").mkdir()
+    monkeypatch.chdir(odd / "deeper")
+    assert [*named_starts([".."])] == ["of-a-b-c-"]
+
+
+def test_stopped_it_goes_on_from_another_folder_with_a_moved_game(data, game, tmp_path, monkeypatch):
+    starts = {"boxes": "first:boxes", "of-game": str(tmp_path / "game")}
+    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
+    monkeypatch.setattr(
+        automation, "student_options", lambda: student_options() | {"f_width": 4, "f_blocks": 1}
+    )
+    shutil.copytree(game.path, tmp_path / "game")
+    with monkeypatch.context() as patched:
+        dying(patched, 2, tmp_path / "run")  # auto.json, as it notes the first student
+        with pytest.raises(Killed):
+            quietly(asked(data, tmp_path / "run", "boxes", str(tmp_path / "game")))
+    (tmp_path / "moved").mkdir()
+    shutil.move(tmp_path / "game", tmp_path / "moved" / "game")
+    monkeypatch.chdir(tmp_path / "moved")
+    found = quietly(asked(data, tmp_path / "run", "boxes", "./game/"))
+    assert [*found.students] == ["boxes", "of-game"]
+    assert quietly(asked(data, tmp_path / "run", "boxes", "game")) == found
+
+
+def test_masks_that_were_read_for_a_start_are_said_loudly(data, tmp_path, monkeypatch):
+    masks = photos(tmp_path / "labelled", train=24, val=0)
+    game = trained(
+        tiny(data, tmp_path / "helped", labelled=str(masks), collapse_below=0, collapse_variation=0)
+    )
+    starts = {"of-helped": str(game.path)}
+    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
+    monkeypatch.setattr(
+        automation, "student_options", lambda: student_options() | {"f_width": 4, "f_blocks": 1}
+    )
+    said = io.StringIO()
+    auto(asked(data, tmp_path / "run", str(game.path)), console=Console(file=said, width=200))
+    assert f"NOT UNSUPERVISED: masks were read for {game.path}" in said.getvalue()
+    assert "NOT UNSUPERVISED: masks were read for the start of this model" in said.getvalue()
+    report = read_json(AutoFolder(tmp_path / "run").report)
+    assert report["supervision"]["kind"] == "semi-supervised"
 
 
 def test_a_game_of_other_photos_is_refused_with_its_cure(game, tmp_path, data):

@@ -96,7 +96,7 @@ def test_boxes_find_what_differs_from_the_border(side):
     assert (sure & truth).sum() / (sure | truth).sum() > 0.9
 
 
-@pytest.mark.parametrize("find", [boxes, clusters])
+@pytest.mark.parametrize("find", [boxes, clusters, iem])
 def test_a_photo_of_one_colour_has_nothing_in_it(find):
     assert not find(np.full((64, 64, 3), 90, np.uint8)).any()
 
@@ -207,7 +207,7 @@ def test_the_score_is_the_last_one_in_the_log_times_the_sure_share(data, tmp_pat
     first = RunFolder(run.round_folder(1))
     verdict = read_json(first.verdict)
     assert verdict["score"] == first.logged_score(OPTIONS["steps"])
-    assert read_json(run.rounds)["scores"][0] == verdict["score"] * verdict["sure"]
+    assert read_json(run.rounds)["scores"][0] == Verdict.from_json(verdict).worth
 
 
 @pytest.mark.parametrize("step", [1, 2])

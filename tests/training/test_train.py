@@ -81,7 +81,7 @@ def test_at_the_end_it_is_judged_whether_there_is_an_object(done):
     found = read_json(done.verdict)
     assert found["score"] == pytest.approx(log(done)[-1]["label_free"], abs=1e-4)
     config = done.config()
-    some = evenly_spaced(10, verdict._REFINED)
+    some = evenly_spaced(10, verdict.JUDGED)
     images = open_dataset(config.data, size=S, cache=config.cache).split("train").images(some)
     masks = load_model(done.path).f.ordered_masks(to_tensor(images)).detach().numpy()
     starts = tuple(read_json(done.model / "refining.json")["starts"])

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from redoseg.automation.folder import AutoFolder, Found, Plan
+from redoseg.automation.named import named_starts
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
@@ -25,8 +26,9 @@ from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, verdict_of
 from redoseg.errors import DataError, DivergenceError, RedosegError
-from redoseg.files import asides, remove, write_aside, write_json
+from redoseg.files import asides, read_json, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
+from redoseg.models.card import supervision_text
 from redoseg.models.run_folder import RunFolder
 from redoseg.reporting.page import INSIDE
 from redoseg.reporting.pictures import named
@@ -107,8 +109,19 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         found = Found(students, kept, len(masks), failed, Verdict(verdict_of(folder.run).score, sure))
         if masks:
             _report(segmenter, folder, masks, jobs, found.verdict, console)
-        write_json(folder.report, report | found.as_json())
+        write_json(folder.report, report | found.as_json() | _masks_read(folder, console))
     return found
+
+
+def _masks_read(folder: AutoFolder, console: Console) -> dict[str, Any]:
+    """For auto.json: which masks were read for the start that the model comes from; said loudly, if any."""
+    read = read_json(folder.run.description).get("supervision")
+    text = supervision_text(read)
+    if text is None:
+        return {}
+    said = f"NOT UNSUPERVISED: masks were read for the start of this model ({text})"
+    console.print(said, style="bold", markup=False, highlight=False, soft_wrap=True)
+    return {"supervision": read}
 
 
 def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
@@ -154,7 +167,9 @@ def _teach(
     config: AutoConfig, folder: AutoFolder, report: dict[str, Any], console: Console
 ) -> dict[str, float]:
     """Train the students that aren't yet; `Verdict.worth` of all, in the order of their training."""
-    plan, scores = Plan.from_json(report["plan"]), dict(report["students"])
+    plan = Plan.from_json(report["plan"])
+    plan = replace(plan, starts=plan.starts | named_starts(config.starts))  # they may have been moved
+    scores = {name: _worth(folder, name, noted) for name, noted in report["students"].items()}
 
     def student(name: str, teacher: str | Path, **options: Any) -> None:
         if name not in scores:
@@ -201,8 +216,14 @@ def _student(
         say(console, f"{name} failed: {error}")
         return -1.0
     verdict = verdict_of(RunFolder(out))
-    say(console, f"{name}: label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure")
+    parts = f"label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure"
+    say(console, f"{name}: {parts}, together {verdict.worth:.3f}")
     return verdict.worth
+
+
+def _worth(folder: AutoFolder, name: str, noted: float) -> float:
+    """`Verdict.worth` of a student that is trained: an earlier version noted its score alone."""
+    return noted if noted < 0 else verdict_of(RunFolder(folder.student(name))).worth
 
 
 def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:

@@ -1,9 +1,11 @@
 """RUN: what `auto` leaves there. Imports no PyTorch: what is refused is refused at once."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from redoseg.automation.named import named_starts
 from redoseg.config.auto import AutoConfig
 from redoseg.config.checks import free_to_change
 from redoseg.errors import ConfigError, ModelError
@@ -58,8 +60,10 @@ class AutoFolder:
         report = self.read()
         if report is not None:
             begun, free = AutoConfig.from_json(report["config"]), free_to_change(AutoConfig)
-            now = config.as_json()
+            now, same = config.as_json(), [*named_starts(config.starts)]
             for name, value in begun.as_json().items():
+                if name == "starts" and value and [*report["plan"]["starts"]] == same:
+                    continue  # the same ones, typed in another way or moved with the rest
                 if name not in free and value != now[name]:
                     said = f"{self.path} was begun {_otherwise(name, value, now[name])}"
                     raise ConfigError(f"{said}: use that, or another --out")
@@ -119,7 +123,7 @@ class Plan:
 
 def _otherwise(name: str, then: Any, now: Any) -> str:
     """How an option was given then and is given now, on the command line."""
-    then, now = (" ".join(value) if isinstance(value, list) else value for value in (then, now))
+    then, now = (shlex.join(value) if isinstance(value, list) else value for value in (then, now))
     if then in (None, ""):
         return f"without --{name}, not with {now}"
     return f"with --{name} {then}, not {'without it' if now in (None, '') else now}"

@@ -13,10 +13,12 @@ from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset, Split
 from redoseg.data.sampler import evenly_spaced
+from redoseg.distillation.first_labels import SOURCES
 from redoseg.models.backends.onnx import cores
 from redoseg.segmentation.refining import Refining
 from redoseg.tensors import to_tensor
 from redoseg.training.mask_learner import MaskLearner
+from redoseg.training.verdict import JUDGED
 
 MANY = 1_500  # photos from which the students learn for longer
 SQUARES = 3
@@ -43,12 +45,14 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     starts = find_starts(config, device)
     first_images, rounds = min(len(photos), 600), 3
     first_steps, steps = 300, 1_200 if len(photos) >= MANY else 600
+    labelling = _seconds_to_label(starts, photos)
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
 
     def seconds(first: int, later: int) -> float:
         training = step * (first * len(starts) + later * (rounds - 1))
         refining = refined * (first_images * len(starts) + squares * rounds)
-        return _OVERHEAD * (training + refining)
+        judging = refined * cores() * min(JUDGED, len(photos)) * (len(starts) + rounds - 1)
+        return _OVERHEAD * (training + refining + judging + labelling * first_images)
 
     if config.minutes is not None and seconds(first_steps, steps) > 60 * config.minutes:
         fixed = seconds(0, 0)
@@ -88,3 +92,14 @@ def _seconds_to_refine(config: AutoConfig, photos: Split) -> float:
     for picture in pictures:
         refining(picture, soft)
     return (time.perf_counter() - began) / len(pictures) / cores()
+
+
+def _seconds_to_label(starts: dict[str, str], photos: Split) -> float:
+    """How long first labels of a photo take here, with all cores at work. They are made twice: where refining
+    starts is looked for among them first."""
+    pictures = photos.images(evenly_spaced(len(photos), _TRIED))
+    began = time.perf_counter()
+    for find in (SOURCES[name] for name in starts if name in SOURCES):
+        for picture in pictures:
+            find(picture)
+    return 2 * (time.perf_counter() - began) / len(pictures) / cores()

@@ -9,21 +9,22 @@ from pathlib import Path
 
 import torch
 
+from redoseg.automation.named import named_starts
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
+from redoseg.config.distill import FIRST_PREFIX
 from redoseg.data.dataset import open_data
 from redoseg.data.sampler import evenly_spaced
-from redoseg.distillation.first_labels import PREFIX, SOURCES
 from redoseg.errors import ConfigError, DataError
-from redoseg.files import expanded
 from redoseg.label_free.signals import label_free_score, measure
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import shipped_folder, shipped_names
-from redoseg.models.source import check_teacher, find_model
+from redoseg.models.source import find_model
 from redoseg.tensors import to_tensor
 
 USUAL = ("disc", "boxes", "clusters")
-"""The first labels that are tried if nobody says which. `iem` takes .2 s a photo and was never the best."""
+"""The first labels that are tried if nobody says which. `iem` takes up to .7 s a photo and was never the
+best."""
 _SHIPPED = 2  # of the models that come with the package, that are tried
 _SEEN = 64  # photos on which such a model is judged
 _KNOWS = 0.2  # label-free score from which it is worth a try
@@ -32,46 +33,32 @@ _KNOWS = 0.2  # label-free score from which it is worth a try
 def find_starts(config: AutoConfig, device: torch.device) -> dict[str, str]:
     """What teaches the first students, as `redoseg distill` takes it, by the students' names.
 
-    Raises ConfigError for a start that isn't there, that has more than two regions, or whose name another one
-    has; DataError for a run of other photos.
+    Raises as `named_starts`, and ConfigError for a start with more than two regions or of larger images;
+    DataError for a run of other photos; ModelError for one that can't be read.
     """
     if not config.starts:
-        return {name: f"{PREFIX}{name}" for name in USUAL} | _shipped_starts(config, device)
-    starts: dict[str, str] = {}
-    for given in config.starts:
-        name, teacher = _named(given, config)
-        if name in starts:
-            raise ConfigError(f"--starts {given}: another start is called {name}, too; rename its folder")
-        starts[name] = teacher
+        return {name: FIRST_PREFIX + name for name in USUAL} | _shipped_starts(config, device)
+    starts = named_starts(config.starts)
+    for teacher in starts.values():
+        if not teacher.startswith(FIRST_PREFIX):
+            _check(Path(teacher), config)
     return starts
 
 
-def _named(given: str, config: AutoConfig) -> tuple[str, str]:
-    """The student's name and its teacher, of one of --starts."""
-    if given in SOURCES:
-        return given, f"{PREFIX}{given}"
-    shipped = None if expanded(given).exists() else shipped_folder(given)
-    folder = shipped or expanded(given).absolute()
-    if not folder.exists():
-        known = ", ".join((*SOURCES, *shipped_names()))
-        raise ConfigError(f"--starts {given}: there is no such folder; name a run's or a model's, or {known}")
-    check_teacher(folder)
-    n = find_model(folder).load().f.n
-    if n != 2:
-        raise ConfigError(f"--starts {given} has {n} regions: auto looks for one object, in two")
-    run = RunFolder(folder)
-    if run.exists:
-        _check_photos(run, config)
-    name = folder.name if shipped else f"of-{folder.name}"  # no name of a round's
-    return name, str(folder)
-
-
-def _check_photos(run: RunFolder, config: AutoConfig) -> None:
-    """DataError unless the run was trained on the photos that are to be learned."""
+def _check(teacher: Path, config: AutoConfig) -> None:
+    """Errors for a run or model that can't teach a student of these photos."""
+    f = find_model(teacher).load().f
+    if f.n != 2:
+        raise ConfigError(f"--starts {teacher} has {f.n} regions: auto looks for one object, in two")
+    if f.size > config.size:
+        raise ConfigError(f"--starts {teacher} was trained at {f.size} pixels: add --size {f.size}")
+    run = RunFolder(teacher)
+    if not run.exists:
+        return
     own = dataclasses.replace(run.config(), cache=config.cache, squares=1)
     if not open_data(own, config.data).is_the_one(run.fingerprint()):
         raise DataError(
-            f"--starts {run.path} was trained on other photos: `redoseg export {run.path}` makes a model of "
+            f"--starts {teacher} was trained on other photos: `redoseg export {teacher}` makes a model of "
             "it, which may be named instead"
         )
 

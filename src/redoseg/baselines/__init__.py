@@ -1,1 +1,1 @@
-"""Other ways to find the object, without training a network: extra `baselines`."""
+"""Other ways to find the object, without training. All but `iem` and `pixels` need the extra `baselines`."""

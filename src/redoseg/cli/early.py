@@ -41,8 +41,10 @@ def check_teacher(run: Path) -> None:
 def check_auto(config: "AutoConfig") -> None:
     """DataError for photos that aren't there, else an error for a folder that `auto` can't begin or go on."""
     from redoseg.automation.folder import AutoFolder
+    from redoseg.automation.named import named_starts
 
     check_data(config.data)
+    named_starts(config.starts)
     AutoFolder(config.out).check(config)
 
 

@@ -28,8 +28,8 @@ class AutoConfig(Config):
     """Side of the squares that the networks learn from: 64 or 128 pixels."""
     starts: tuple[str, ...] = ()
     """What teaches the first students: first labels (disc, boxes, clusters, iem), names of shipped models,
-    folders of models, or of runs of `redoseg train` on the same photos. None: disc, boxes, clusters, and the
-    shipped models that know such photos."""
+    folders of models, or of runs of `redoseg train` on the same photos. Not given: disc, boxes, clusters, and
+    the shipped models that know such photos."""
     seed: Annotated[int, at_least(0)] = 0
     """Decides everything that is random."""
     device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"
@@ -43,8 +43,8 @@ class AutoConfig(Config):
         """One source may be given by itself, and any as a path."""
         sources = [self.data] if isinstance(self.data, str | Path) else self.data
         object.__setattr__(self, "data", tuple(map(str, sources)))
-        starts = [self.starts] if isinstance(self.starts, str | Path) else self.starts
-        object.__setattr__(self, "starts", tuple(map(str, starts)))
+        starts = [self.starts] if isinstance(self.starts, str | Path) else self.starts or ()
+        object.__setattr__(self, "starts", tuple(map(_as_typed, starts)))
         super().__post_init__()
 
     def _check_together(self) -> None:
@@ -53,3 +53,9 @@ class AutoConfig(Config):
         drawn = [source for source in self.data if source in DRAWN]
         if drawn:
             raise ConfigError(f"{drawn[0]}: drawn scenes are no photos, `redoseg train` learns them")
+
+
+def _as_typed(start: str | Path) -> str:
+    """A Path as a string that is a path, too, and no name."""
+    text = str(start)
+    return f"./{text}" if isinstance(start, Path) and "/" not in text else text

@@ -15,6 +15,7 @@ from redoseg.distillation.first_labels import FirstLabels, named_source
 from redoseg.distillation.learner import DistillationLearner
 from redoseg.distillation.teacher import NetworkTeacher, Teacher
 from redoseg.errors import ConfigError, DataError
+from redoseg.models.card import supervision_text
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
@@ -50,6 +51,7 @@ def _distill(config: DistillConfig, console: Console, group: SingleProcess) -> P
     teacher = open_teacher(config, group.device(config.device))
     if config.synthetic is None and config.targets == "network" and teacher.generators is None:
         say(console, f"{config.run} has no generators there: no image is redrawn (--synthetic 0)")
+    warn_of_masks(teacher, config.run, console)
     group.check_same(teacher.identity["weights"], "the teacher's weights")
     device = group.device(config.device)
     precision = group.broadcast(lambda: _choose_precision(config, teacher.config.precision, device))
@@ -78,6 +80,16 @@ def warn_of_a_person(corrected: Corrected | None, console: Console) -> None:
         warn_semi_supervised("corrected masks", masks, source, console)
     elif corrected is not None:
         text = "SEMI-SUPERVISED (--ticks): ticks decide which masks are learned"
+        console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def warn_of_masks(teacher: Teacher, run: Path, console: Console) -> None:
+    """Say loudly that the teacher, and so the student, isn't without labels."""
+    read = supervision_text(teacher.supervision)
+    if read is None and teacher.identity["rule"] == "best":
+        read = "its checkpoint was chosen with masks"
+    if read is not None:
+        text = f"NOT UNSUPERVISED: masks were read for {run} ({read})"
         console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from redoseg.baselines.iem import segment
 from redoseg.baselines.pixels import features
 from redoseg.config import TrainConfig
+from redoseg.config.distill import FIRST_LABELS, FIRST_PREFIX
 from redoseg.distillation.teacher import Teacher
 from redoseg.errors import ConfigError
 from redoseg.models.backends.onnx import cores
@@ -31,6 +32,7 @@ _BOXED = 128  # pixels a side, at least, at which GrabCut looks for an object in
 _ITERATIONS = 3
 _CLUSTERED, _COUNTS = 32, (2, 3, 4, 5, 6)  # pixels a side, and numbers of clusters
 _SPLIT = 64  # pixels a side at which the inpainting error is raised
+_PLAIN = 1.0  # standard deviation of a photo of one colour, at most, of 255
 _VERSION = 1  # part of a teacher's identity: raise it when the same photo gets other masks
 
 
@@ -71,7 +73,7 @@ def clusters(photo: Photo) -> Mask:
     the object where it is rarer at the photo's border than in the photo. The object needn't be in the middle,
     and may be in pieces."""
     small = np.asarray(cv2.resize(photo, (_CLUSTERED, _CLUSTERED), interpolation=cv2.INTER_AREA), np.uint8)
-    if not small.std():  # of one colour
+    if small.std() < _PLAIN:
         return np.zeros(photo.shape[:2], np.float32)
     pixels = features(small)  # (_CLUSTERED ** 2, 5)
     votes = np.mean([_rare_at_the_border(pixels, count) for count in _COUNTS], 0).astype(np.float32)
@@ -94,28 +96,25 @@ def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.b
 def iem(photo: Photo) -> Mask:
     """(S, S) in [0, 1]: the split whose sides predict each other worst (`baselines.iem`)."""
     small = np.asarray(cv2.resize(photo, (_SPLIT, _SPLIT), interpolation=cv2.INTER_AREA), np.uint8)
+    if small.std() < _PLAIN:
+        return np.zeros(photo.shape[:2], np.float32)
     found = segment(small, 0).astype(np.float32)
     return np.asarray(cv2.resize(found, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-SOURCES: dict[str, Callable[[Photo], Mask]] = {
-    "disc": disc,
-    "boxes": boxes,
-    "clusters": clusters,
-    "iem": iem,
-}
+SOURCES: dict[str, Callable[[Photo], Mask]] = dict(
+    zip(FIRST_LABELS, (disc, boxes, clusters, iem), strict=True)
+)
 """By name: `redoseg distill first:NAME` takes them, where a run's folder or a model would stand."""
-
-PREFIX = "first:"
 
 
 def named_source(run: Path) -> str | None:
     """The name in `first:NAME`, None for anything else. ConfigError for a name that isn't in `SOURCES`."""
-    if not str(run).startswith(PREFIX):
+    if not str(run).startswith(FIRST_PREFIX):
         return None
-    name = str(run).removeprefix(PREFIX)
+    name = str(run).removeprefix(FIRST_PREFIX)
     if name not in SOURCES:
-        known = ", ".join(f"{PREFIX}{source}" for source in SOURCES)
+        known = ", ".join(f"{FIRST_PREFIX}{source}" for source in SOURCES)
         raise ConfigError(f"there are no first labels {run}: choose from {known}")
     return name
 
@@ -126,7 +125,7 @@ class FirstLabels(Teacher):
     def __init__(self, name: str, device: torch.device) -> None:
         digest = hashlib.sha256(f"{name} {_VERSION}".encode()).hexdigest()
         self.identity = {
-            "run": f"{PREFIX}{name}",
+            "run": f"{FIRST_PREFIX}{name}",
             "rule": "first labels",
             "step": 0,
             "ema": None,

@@ -159,6 +159,9 @@ def _plan(config: DistillConfig, most: int, folder: RunFolder) -> Rounds:
 
 def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Rounds:
     """Train the remaining rounds, and copy the best one to OUT. If it is killed, it can be called again."""
+    trained = range(1, 1 + len(rounds.scores))  # an earlier version noted the label-free score alone
+    worth = tuple(verdict_of(RunFolder(folder.round_folder(number))).worth for number in trained)
+    rounds = dataclasses.replace(rounds, scores=worth)
     write_json(folder.rounds, rounds.as_json())
     while not rounds.finished and rounds.chosen is None:
         config = rounds.config_of_round(len(rounds.scores) + 1)

@@ -9,6 +9,8 @@ FOUND, NOT_FOUND = 0.25, 0.1
 """Label-free scores from which an object counts as found, and below which as not (docs/auto.md)."""
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
+LEAST_SURE = 0.01
+"""The share of sure masks that counts at least where students are compared."""
 MOST_SURE, FEW_SURE = 0.6, 0.4
 """Shares of sure masks from which an object counts as found, and below which as not, whatever the score."""
 
@@ -24,8 +26,9 @@ class Verdict:
     @property
     def worth(self) -> float:
         """By which students are compared, 0 to 1: the score times the share of sure masks. The score alone
-        prefers small masks that shun the border, also where they are not the object's (docs/auto.md)."""
-        return self.score * self.sure
+        prefers small masks that shun the border, also where they are not the object's (docs/auto.md). Where
+        next to no mask is sure, the scores still put them in order."""
+        return self.score * max(self.sure, LEAST_SURE)
 
     @property
     def found(self) -> Found:

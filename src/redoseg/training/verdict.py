@@ -14,14 +14,14 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.refining import Refining
 from redoseg.tensors import to_array
 
-_REFINED = 192  # images, at most, whose masks are refined to see how sure they are
+JUDGED = 192  # images, at most, whose masks are refined to see how sure they are
 
 
 @torch.no_grad()
 def judge(f: MaskNetwork, images: Tensor, starts: Sequence[float], config: TrainConfig) -> Verdict:
     """The verdict on f by images (N, 3, S, S) in [-1, 1]; `starts` is from where their masks are refined."""
     score = label_free_score(measure(f, images), config.collapse_below, config.collapse_variation)
-    some = images[torch.from_numpy(evenly_spaced(len(images), _REFINED)).to(images.device)]
+    some = images[torch.from_numpy(evenly_spaced(len(images), JUDGED)).to(images.device)]
     masks, refining = f.ordered_masks(some).cpu().numpy(), Refining(tuple(starts))
     doubts = [refining(photo, mask).doubt for photo, mask in zip(to_array(some), masks, strict=True)]
     return Verdict(score, float(np.mean(np.array(doubts) <= SURE)))
