@@ -310,7 +310,7 @@ def test_the_command_says_what_it_found_and_where(data, done, command):
     assert "is finished: nothing is made anew" in told
     first, *others = output.splitlines()
     said = json.loads(done.report.read_text())["verdict"]
-    assert first == Verdict(said["score"], said["sure"]).text
+    assert first == Verdict.from_json(said).text
     assert any(f"redoseg segment {done.path} PHOTOS --out MASKS" in line for line in others)
 
 

@@ -9,6 +9,9 @@ FOUND, NOT_FOUND = 0.25, 0.1
 """Label-free scores from which an object counts as found, and below which as not (docs/auto.md)."""
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
+AGREED = 0.55
+"""Agreement of beginnings (Cohen's kappa) below which there is no object: .36 and .46 on two folders without
+one thing in them, .71 and more on five with an object (docs/auto.md)."""
 LEAST_SURE = 0.01
 """The share of sure masks that counts at least where students are compared."""
 MOST_SURE, FEW_SURE = 0.6, 0.4
@@ -18,10 +21,12 @@ MOST_SURE, FEW_SURE = 0.6, 0.4
 @dataclass(frozen=True)
 class Verdict:
     """`score`: the label-free score of the network on photos that it learned from, 0 to 1. `sure`: the share
-    of all photos whose masks are sure, 0 to 1."""
+    of all photos whose masks are sure, 0 to 1. `agreed`, of `auto` alone: how far another beginning has found
+    the same, Cohen's kappa, at most 1; None where there is no other."""
 
     score: float
     sure: float
+    agreed: float | None = None
 
     @property
     def worth(self) -> float:
@@ -35,12 +40,16 @@ class Verdict:
         """The verdict in a word, by the levels above."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
+        if self.agreed is not None and self.agreed < AGREED:
+            return "not found"
         return "found" if self.score >= FOUND and self.sure >= MOST_SURE else "doubtful"
 
     @property
     def text(self) -> str:
         """In words, for a person."""
         shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
+        if self.agreed is not None:
+            shares += f", agreement of beginnings {self.agreed:.2f}"
         return {
             "found": f"an object was found: {shares}",
             "doubtful": f"doubtful: there may be an object ({shares}); look at the page before using a mask",
@@ -51,7 +60,8 @@ class Verdict:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """From what `as_json` gave."""
-        return cls(fields["score"], fields["sure"])
+        return cls(fields["score"], fields["sure"], fields.get("agreed"))
 
     def as_json(self) -> dict[str, Any]:
-        return {"verdict": self.found, "score": self.score, "sure": self.sure}
+        agreed = {} if self.agreed is None else {"agreed": self.agreed}
+        return {"verdict": self.found, "score": self.score, "sure": self.sure} | agreed

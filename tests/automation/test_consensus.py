@@ -1,0 +1,70 @@
+"""Whether beginnings that know nothing of each other have found the same."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import cohen_kappa_score
+
+from redoseg.automation import consensus
+from redoseg.automation.consensus import agreement_of_starts
+from redoseg.automation.folder import AutoFolder, Plan
+from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import open_dataset
+from redoseg.label_free.verdict import Verdict
+
+PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes", "clusters": "first:clusters"}, 9, 1, 1, 2, 4, 1.0)
+
+
+@pytest.fixture
+def config(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(9):
+        Image.fromarray(random.integers(0, 256, (64, 64, 3), np.uint8)).save(
+            tmp_path / "photos" / f"{index}.png"
+        )
+    return AutoConfig(
+        data=(str(tmp_path / "photos"),), out=tmp_path / "run", device="cpu", cache=tmp_path / "cache"
+    )
+
+
+class Brighter:
+    """The object is where a channel is brighter than a threshold."""
+
+    def __init__(self, channel, threshold):
+        self.channel, self.threshold = channel, threshold
+
+    def ordered_masks(self, images):
+        objects = (images[:, self.channel : self.channel + 1] > self.threshold).float()
+        return torch.cat((1 - objects, objects), 1)
+
+
+def found_by(monkeypatch, **students):
+    monkeypatch.setattr(consensus, "load_model", lambda path, device: SimpleNamespace(f=students[path.name]))
+
+
+def test_it_is_cohens_kappa_with_the_beginning_that_agrees_best(config, monkeypatch):
+    kept, near, far = Brighter(0, 0.1), Brighter(0, 0.4), Brighter(1, 0.0)
+    found_by(monkeypatch, **{"round-2": kept, "disc": near, "boxes": kept, "clusters": far})
+    scores = {"disc": 0.2, "boxes": 0.4, "clusters": 0.1, "round-2": 0.5}
+    agreed = agreement_of_starts(config, AutoFolder(config.out), PLAN, scores, "round-2")
+    photos = open_dataset(config.data, size=64, cache=config.cache).split("train")
+    reds = photos.images(np.arange(9))[..., 0].ravel() / 127.5 - 1
+    assert agreed == pytest.approx(cohen_kappa_score(reds > 0.1, reds > 0.4), abs=1e-3)
+
+
+def test_a_single_beginning_agrees_with_nobody(config, monkeypatch):
+    found_by(monkeypatch)
+    scores = {"disc": -1.0, "boxes": 0.4, "clusters": -1.0}
+    assert agreement_of_starts(config, AutoFolder(config.out), PLAN, scores, "boxes") is None
+
+
+@pytest.mark.parametrize(("agreed", "found"), [(None, "found"), (0.6, "found"), (0.5, "not found")])
+def test_where_no_other_beginning_finds_the_same_there_is_no_object(agreed, found):
+    verdict = Verdict(0.4, 0.9, agreed)
+    assert verdict.found == found
+    assert Verdict.from_json(verdict.as_json()) == verdict
+    assert ("agreement of beginnings" in verdict.text) == (agreed is not None)
