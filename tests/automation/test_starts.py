@@ -50,6 +50,13 @@ def asked(data, out, *starts):
     )
 
 
+def plan_with(monkeypatch, starts):
+    """Small students, two steps each, of these starts."""
+    small = student_options() | {"f_width": 4, "f_blocks": 1}
+    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
+    monkeypatch.setattr(automation, "student_options", lambda: small)
+
+
 def quietly(config):
     return auto(config, console=Console(file=io.StringIO()))
 
@@ -91,10 +98,7 @@ def test_a_person_names_first_labels_models_and_games(data, game, tmp_path):
 
 def test_a_game_teaches_the_first_student(data, game, tmp_path, monkeypatch):
     starts = find_starts(asked(data, tmp_path / "run", str(game.path)), CPU)
-    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
-    monkeypatch.setattr(
-        automation, "student_options", lambda: student_options() | {"f_width": 4, "f_blocks": 1}
-    )
+    plan_with(monkeypatch, starts)
     config = asked(data, tmp_path / "run", str(game.path))
     found = auto(config, console=Console(file=io.StringIO()))
     folder = AutoFolder(config.out)
@@ -163,10 +167,7 @@ def test_a_folders_name_becomes_one_that_any_disk_takes(game, tmp_path, monkeypa
 
 def test_stopped_it_goes_on_from_another_folder_with_a_moved_game(data, game, tmp_path, monkeypatch):
     starts = {"boxes": "first:boxes", "of-game": str(tmp_path / "game")}
-    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
-    monkeypatch.setattr(
-        automation, "student_options", lambda: student_options() | {"f_width": 4, "f_blocks": 1}
-    )
+    plan_with(monkeypatch, starts)
     shutil.copytree(game.path, tmp_path / "game")
     with monkeypatch.context() as patched:
         dying(patched, 2, tmp_path / "run")  # auto.json, as it notes the first student
@@ -186,10 +187,7 @@ def test_masks_that_were_read_for_a_start_are_said_loudly(data, tmp_path, monkey
         tiny(data, tmp_path / "helped", labelled=str(masks), collapse_below=0, collapse_variation=0)
     )
     starts = {"of-helped": str(game.path)}
-    monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
-    monkeypatch.setattr(
-        automation, "student_options", lambda: student_options() | {"f_width": 4, "f_blocks": 1}
-    )
+    plan_with(monkeypatch, starts)
     said = io.StringIO()
     auto(asked(data, tmp_path / "run", str(game.path)), console=Console(file=said, width=200))
     assert f"NOT UNSUPERVISED: masks were read for {game.path}" in said.getvalue()

@@ -70,6 +70,19 @@ def square(side, inner, colours=((40, 60, 200), (220, 90, 30))):
     return photo, truth
 
 
+def noisy(photo):
+    return np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+
+
+def iou_of(mask, truth):
+    """The IoU of a soft mask, which is what first labels are."""
+    assert mask.shape == truth.shape
+    assert mask.dtype == np.float32
+    assert 0 <= mask.min() <= mask.max() <= 1
+    sure = mask > 0.5
+    return (sure & truth).sum() / (sure | truth).sum()
+
+
 # First labels
 
 
@@ -87,13 +100,9 @@ def test_a_disc_is_highest_in_the_middle_and_the_same_for_all_photos():
 @pytest.mark.parametrize("side", [32, 64, 128])
 def test_boxes_find_what_differs_from_the_border(side):
     photo, truth = square(side, side // 2)
-    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    photo = noisy(photo)
     found = boxes(photo)
-    assert found.shape == (side, side)
-    assert found.dtype == np.float32
-    assert 0 <= found.min() <= found.max() <= 1
-    sure = found > 0.5
-    assert (sure & truth).sum() / (sure | truth).sum() > 0.9
+    assert iou_of(found, truth) > 0.9
 
 
 @pytest.mark.parametrize("find", [boxes, clusters, iem])
@@ -107,19 +116,15 @@ def test_clusters_find_an_object_in_pieces_away_from_the_middle(side):
     for top, left in ((0.1, 0.55), (0.6, 0.1)):
         truth[round(top * side) :, round(left * side) :][: side // 4, : side // 4] = True
     photo[truth] = (220, 60, 40)
-    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    photo = noisy(photo)
     found = clusters(photo)
-    assert found.shape == (side, side)
-    assert found.dtype == np.float32
-    assert 0 <= found.min() <= found.max() <= 1
-    sure = found > 0.5
-    assert (sure & truth).sum() / (sure | truth).sum() > 0.85
+    assert iou_of(found, truth) > 0.85
     assert boxes(photo)[truth].mean() < found[truth].mean()
 
 
 def test_the_inpainting_error_is_the_baselines():
     photo, truth = square(64, 30)
-    photo = np.clip(photo + np.random.default_rng(0).integers(-9, 9, photo.shape), 0, 255).astype(np.uint8)
+    photo = noisy(photo)
     assert np.array_equal(iem(photo), segment(photo, 0))
     assert (iem(photo) > 0.5)[truth].mean() > 0.9
 

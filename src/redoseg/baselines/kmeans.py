@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
-from redoseg.baselines.pixels import features
+from redoseg.baselines.pixels import features, outermost
 
 STARTS = 4
 
@@ -16,6 +16,6 @@ def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
     and its place. The cluster with more of the outermost pixels is 0, the background."""
     side = len(image)
     clusters = KMeans(2, n_init=STARTS, random_state=seed).fit_predict(features(image)).reshape(side, side)
-    border = np.concatenate([clusters[0], clusters[-1], clusters[1:-1, 0], clusters[1:-1, -1]])
+    border = outermost(clusters)
     background = 2 * np.count_nonzero(border) > border.size
     return np.asarray(clusters != background, np.uint8)

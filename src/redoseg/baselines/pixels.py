@@ -1,4 +1,4 @@
-"""A pixel as numbers that clusters are found in: its colour and its place."""
+"""Pixels as numbers that clusters are found in, their colour and place; and those at the border."""
 
 import cv2
 import numpy as np
@@ -14,3 +14,8 @@ def features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     place = np.linspace(-1, 1, len(image), dtype=np.float32) * np.float32(np.sqrt(3) * POSITION)
     rows, columns = np.meshgrid(place, place, indexing="ij")
     return np.dstack([colours, rows, columns]).reshape(-1, 5).astype(np.float32)
+
+
+def outermost(regions: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The 4 S - 4 outermost of the pixels (S, S)."""
+    return np.concatenate([regions[0], regions[-1], regions[1:-1, 0], regions[1:-1, -1]])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from redoseg.baselines.iem import segment
-from redoseg.baselines.pixels import features
+from redoseg.baselines.pixels import features, outermost
 from redoseg.config import TrainConfig
 from redoseg.config.distill import FIRST_LABELS, FIRST_PREFIX
 from redoseg.distillation.teacher import Teacher
@@ -72,12 +72,13 @@ def clusters(photo: Photo) -> Mask:
     """(S, S) in [0, 1]: votes of k-means on colour and place, into two to six clusters. A cluster votes for
     the object where it is rarer at the photo's border than in the photo. The object needn't be in the middle,
     and may be in pieces."""
-    small = np.asarray(cv2.resize(photo, (_CLUSTERED, _CLUSTERED), interpolation=cv2.INTER_AREA), np.uint8)
-    if small.std() < _PLAIN:
-        return np.zeros(photo.shape[:2], np.float32)
+    return _found_small(photo, _CLUSTERED, _vote)
+
+
+def _vote(small: Photo) -> Mask:
+    """(_CLUSTERED, _CLUSTERED): the mean of what each number of clusters votes for."""
     pixels = features(small)  # (_CLUSTERED ** 2, 5)
-    votes = np.mean([_rare_at_the_border(pixels, count) for count in _COUNTS], 0).astype(np.float32)
-    return np.asarray(cv2.resize(votes, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.mean([_rare_at_the_border(pixels, count) for count in _COUNTS], 0).astype(np.float32)
 
 
 def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
@@ -87,19 +88,23 @@ def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.b
     ends = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 30, 1e-3)
     _, found, _ = cv2.kmeans(pixels, count, None, ends, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
     found = np.asarray(found).reshape(_CLUSTERED, _CLUSTERED)
-    outermost = np.concatenate([found[0], found[-1], found[1:-1, 0], found[1:-1, -1]])
-    border, whole = (np.bincount(part.ravel(), minlength=count) / part.size for part in (outermost, found))
+    parts = (outermost(found), found)
+    border, whole = (np.bincount(part.ravel(), minlength=count) / part.size for part in parts)
     rare: NDArray[np.bool_] = (border < whole)[found]
     return rare
 
 
 def iem(photo: Photo) -> Mask:
     """(S, S) in [0, 1]: the split whose sides predict each other worst (`baselines.iem`)."""
-    small = np.asarray(cv2.resize(photo, (_SPLIT, _SPLIT), interpolation=cv2.INTER_AREA), np.uint8)
+    return _found_small(photo, _SPLIT, lambda small: segment(small, 0).astype(np.float32))
+
+
+def _found_small(photo: Photo, side: int, find: Callable[[Photo], Mask]) -> Mask:
+    """(S, S): what is found in the photo brought to `side` pixels; 0 in a photo of one colour."""
+    small = np.asarray(cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     if small.std() < _PLAIN:
         return np.zeros(photo.shape[:2], np.float32)
-    found = segment(small, 0).astype(np.float32)
-    return np.asarray(cv2.resize(found, photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(cv2.resize(find(small), photo.shape[1::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 SOURCES: dict[str, Callable[[Photo], Mask]] = dict(
