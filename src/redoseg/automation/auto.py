@@ -40,7 +40,7 @@ from redoseg.segmentation.segmenter import Segmenter
 from redoseg.segmentation.table import MaskTable
 from redoseg.segmentation.written import WrittenMask
 from redoseg.tensors import limit_threads, pick_device
-from redoseg.training.log import say
+from redoseg.training.log import say, say_loudly
 from redoseg.training.train import open_for_run
 from redoseg.version import __version__
 
@@ -123,7 +123,7 @@ def _masks_read(folder: AutoFolder, console: Console) -> dict[str, Any]:
     if text is None:
         return {}
     said = f"NOT UNSUPERVISED: masks were read for the start of this model ({text})"
-    console.print(said, style="bold", markup=False, highlight=False, soft_wrap=True)
+    say_loudly(console, said)
     return {"supervision": read}
 
 

@@ -19,7 +19,7 @@ from redoseg.models.card import supervision_text
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
-from redoseg.training.log import say
+from redoseg.training.log import say, say_loudly
 from redoseg.training.train import (
     console_of,
     lock_of,
@@ -80,7 +80,7 @@ def warn_of_a_person(corrected: Corrected | None, console: Console) -> None:
         warn_semi_supervised("corrected masks", masks, source, console)
     elif corrected is not None:
         text = "SEMI-SUPERVISED (--ticks): ticks decide which masks are learned"
-        console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+        say_loudly(console, text)
 
 
 def warn_of_masks(teacher: Teacher, run: Path, console: Console) -> None:
@@ -90,7 +90,7 @@ def warn_of_masks(teacher: Teacher, run: Path, console: Console) -> None:
         read = "its checkpoint was chosen with masks"
     if read is not None:
         text = f"NOT UNSUPERVISED: masks were read for {run} ({read})"
-        console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+        say_loudly(console, text)
 
 
 def open_teacher(config: DistillConfig, device: torch.device) -> Teacher:

@@ -51,6 +51,11 @@ def say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_loudly(console: Console, text: str) -> None:
+    """As `say`, in bold: that masks are read."""
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
 class MeanMetrics:
     """Means of the steps' metrics since the last line of the log. They are summed on the device, so that no
     step waits for it."""

@@ -16,7 +16,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import lacks_bfloat16, limit_threads
 from redoseg.training.distributed import SingleProcess, process_group
 from redoseg.training.labelled import open_labelled
-from redoseg.training.log import say
+from redoseg.training.log import say, say_loudly
 from redoseg.training.redo import ReDOLearner, check_shares
 from redoseg.training.trainer import Trainer
 
@@ -111,7 +111,7 @@ def warn_semi_supervised(option: str, images: int, source: str, console: Console
     if images != 1:
         count = f"{images} images are learned with their masks"
     warning = f"SEMI-SUPERVISED ({option}): {count} ({source})"
-    console.print(warning, style="bold", markup=False, highlight=False, soft_wrap=True)
+    say_loudly(console, warning)
 
 
 def warn_of_precision(precision: str, device: torch.device, console: Console) -> None:
