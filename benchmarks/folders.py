@@ -6,8 +6,8 @@ DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, b
 photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
 bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
 of the same 300, scored on whole windows; with --centred only centred squares are learned. In three more,
-`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Afterwards the
-model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and
+`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Two are drawn: many cells, anywhere
+and cut off, bright on dark (`cells-bright`) or dark on light (`cells-dark`). Afterwards the model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and
 kept as JSON with all students' scores.
 """
 
@@ -18,11 +18,14 @@ import json
 import random
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 import redoseg
 from redoseg.automation import auto as automation
@@ -34,6 +37,8 @@ WHOLE = {"butterflies-all": "butterflies128", "faces-all": "lfw128", "flowers-al
 WIDE = {"butterflies-wide": "butterflies128", "faces-wide": "lfw128"}
 OFF = {"butterflies-off": "butterflies128", "faces-off": "lfw128", "flowers-off": "flowers64"}
 ARCHIVES = SETS | WHOLE | WIDE | OFF
+CELLS = {"cells-bright": (0, 0, 25), "cells-dark": (225, 190, 215)}
+"""Colours of their ground."""
 EMPTY = {
     "background-300": ("birds128", "butterflies128"),
     "mixed-300": ("birds128", "butterflies128", "lfw128", "flowers64"),
@@ -50,7 +55,7 @@ def main() -> None:
     parser.add_argument(
         "--only",
         nargs="*",
-        choices=[*ARCHIVES, *EMPTY],
+        choices=[*ARCHIVES, *CELLS, *EMPTY],
         help="these folders (three sets of 300 and the two without an object)",
     )
     parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
@@ -65,6 +70,8 @@ def main() -> None:
             make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
         if name in WIDE | OFF:
             make_windows(options.data / f"{ARCHIVES[name]}.tar", options.out / "photos" / name, name)
+        if name in CELLS:
+            make_cells(options.out / "photos" / name, CELLS[name])
         found = run(name, options.data, options.out, "-centred" if options.centred else "")
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
@@ -90,10 +97,10 @@ def run(name: str, data: Path, out: Path, ending: str) -> dict[str, Any]:
         "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
     }  # fmt: skip
-    if name not in ARCHIVES:
+    if name in EMPTY:
         return result
     wide = name in WIDE
-    archive = out / "photos" / f"{name}-val" if name in WIDE | OFF else data / f"{ARCHIVES[name]}.tar"
+    archive = out / "photos" / f"{name}-val" if name in WIDE | OFF | CELLS else data / f"{ARCHIVES[name]}.tar"
     row = "whole" if wide else "as_written"
 
     def scored(model: Path) -> dict[str, Any]:
@@ -160,6 +167,49 @@ def make_windows(archive: Path, out: Path, name: str) -> None:
             with ref.open() as opened, Image.open(opened) as picture:
                 draw.setstate(state)  # the same window of both
                 window(picture, draw).save(file)
+
+
+def make_cells(out: Path, ground: tuple[int, int, int]) -> None:
+    """300 drawn photos of cells, and in another folder 60 more with their masks."""
+    if out.exists():
+        return
+    draw = np.random.default_rng(sum(ground))
+    val = out.parent / f"{out.name}-val"
+    for folder in (out, val / "images", val / "masks"):
+        folder.mkdir(parents=True)
+    for index in range(PHOTOS + 60):
+        photo, mask = _cells(draw, ground)
+        if index < PHOTOS:
+            photo.save(out / f"{index:03}.png")
+        else:
+            photo.save(val / "images" / f"{index:03}.png")
+            mask.save(val / "masks" / f"{index:03}.png")
+
+
+def _cells(draw: np.random.Generator, ground: Sequence[int]) -> tuple[Image.Image, Image.Image]:
+    """160 pixels a side: 4 to 13 blobs of 9 to 20 pixels' radius, textured, on uneven ground, with noise."""
+    side = 160
+    y, x = np.mgrid[:side, :side]
+    mask = np.zeros((side, side), bool)
+    for _ in range(draw.integers(4, 14)):
+        row, column, angle = draw.uniform((-5, -5, 0), (side + 5, side + 5, np.pi))
+        u = (x - column) * np.cos(angle) + (y - row) * np.sin(angle)
+        v = (y - row) * np.cos(angle) - (x - column) * np.sin(angle)
+        longer, lobes = draw.uniform(0.7, 1.4), 1 + 0.12 * np.sin(3 * np.arctan2(v, u) + draw.uniform(0, 6))
+        mask |= (u / longer) ** 2 + (v * longer) ** 2 < (draw.uniform(9, 20) * lobes) ** 2
+    fine, coarse = (_texture(draw, side, sigma) for sigma in (3, 12))
+    soft = gaussian_filter(mask.astype(float), 1.5)[..., None]
+    colour = np.array((40, 60, 150) if sum(ground) < 100 else (120, 70, 150)) * draw.uniform(0.8, 1.3)
+    picture = np.array(ground) + soft * (colour - ground) + (6 + 12 * soft) * fine + 7 * coarse
+    picture += 6 * draw.normal(size=picture.shape)
+    pixels = np.clip(picture, 0, 255).astype(np.uint8)
+    return Image.fromarray(pixels), Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+def _texture(draw: np.random.Generator, side: int, sigma: float) -> NDArray[np.float64]:
+    """(side, side, 1), of standard deviation 1."""
+    smooth = gaussian_filter(draw.normal(size=(side, side)), sigma)
+    return np.asarray(smooth / smooth.std())[..., None]
 
 
 def _wide(picture: Image.Image, draw: random.Random) -> Image.Image:

@@ -24,9 +24,11 @@ from redoseg.automation.plan import make_plan, student_options
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
-from redoseg.errors import ConfigError, DataError, DivergenceError
+from redoseg.distillation.rounds import verdict_of
+from redoseg.errors import ConfigError, DataError, DivergenceError, ModelError
 from redoseg.files import asides, read_json, write_json
-from redoseg.label_free.verdict import Verdict
+from redoseg.label_free.verdict import MEASURE, Verdict
+from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
 from redoseg.segmentation.plan import plan_jobs
 from redoseg.segmentation.segment import WrittenMask
@@ -363,7 +365,7 @@ def test_masks_are_never_put_among_the_photos(data, tmp_path):
 def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
     verdict = Verdict(score, sure)
     assert verdict.found == found
-    assert verdict.as_json() == {"verdict": found, "score": score, "sure": sure}
+    assert verdict.as_json() == {"verdict": found, "measure": MEASURE, "score": score, "sure": sure}
     assert f"{sure:.0%} of the masks are sure" in verdict.text
 
 
@@ -388,6 +390,22 @@ def test_what_an_earlier_version_noted_is_judged_anew(data, tmp_path, monkeypatc
     shutil.rmtree(folder.student("round-2"))
     found = done_with(data, folder.path)
     assert found.students == pytest.approx({"disc": 0.4, "boxes": 0.28, "round-2": 0.48, "round-3": 0.1})
+
+
+def test_students_that_were_judged_by_another_measure_are_not_compared(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(automation, "verdict_of", verdict_of)
+    folder = AutoFolder(tmp_path / "run")
+    done_with(data, folder.path)
+    report = read_json(folder.report)
+    begun = {name: report[name] for name in ("redoseg", "config", "data", "plan", "students")}
+    write_json(folder.report, begun)
+    judged = RunFolder(folder.student("disc")).verdict
+    verdict = read_json(judged)
+    write_json(judged, {name: verdict[name] for name in ("verdict", "score", "sure")})
+    with pytest.raises(ModelError, match="was judged by another version of redoseg") as refused:
+        done_with(data, folder.path)
+    assert "\n" not in str(refused.value)
+    assert read_json(folder.report) == begun
 
 
 def test_where_no_mask_is_sure_the_scores_put_students_in_order():

@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score
+from torch import nn
 
 from redoseg.automation import consensus
-from redoseg.automation.consensus import agreement_of_starts
+from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Plan
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
@@ -31,10 +32,11 @@ def config(tmp_path):
     )
 
 
-class Brighter:
+class Brighter(nn.Module):
     """The object is where a channel is brighter than a threshold."""
 
     def __init__(self, channel, threshold):
+        super().__init__()
         self.channel, self.threshold = channel, threshold
 
     def ordered_masks(self, images):
@@ -42,24 +44,49 @@ class Brighter:
         return torch.cat((1 - objects, objects), 1)
 
 
-def found_by(monkeypatch, **students):
+def found_by(monkeypatch, scores=(), **students):
+    """Students find what they are given, each with a score of its own, .4 by default."""
     monkeypatch.setattr(consensus, "load_model", lambda path, device: SimpleNamespace(f=students[path.name]))
+    known = dict(scores)
+    monkeypatch.setattr(consensus, "verdict_of", lambda run: Verdict(known.get(run.path.name, 0.4), 0.9))
+
+
+def asked(config, kept, **scores):
+    return with_consensus(Verdict(0.4, 0.9), config, AutoFolder(config.out), PLAN, scores, kept)
 
 
 def test_it_is_cohens_kappa_with_the_beginning_that_agrees_best(config, monkeypatch):
     kept, near, far = Brighter(0, 0.1), Brighter(0, 0.4), Brighter(1, 0.0)
     found_by(monkeypatch, **{"round-2": kept, "disc": near, "boxes": kept, "clusters": far})
-    scores = {"disc": 0.2, "boxes": 0.4, "clusters": 0.1, "round-2": 0.5}
-    agreed = agreement_of_starts(config, AutoFolder(config.out), PLAN, scores, "round-2")
+    verdict = asked(config, "round-2", disc=0.2, boxes=0.4, clusters=0.1, **{"round-2": 0.5})
     photos = open_dataset(config.data, size=64, cache=config.cache).split("train")
     reds = photos.images(np.arange(9))[..., 0].ravel() / 127.5 - 1
-    assert agreed == pytest.approx(cohen_kappa_score(reds > 0.1, reds > 0.4), abs=1e-3)
+    assert verdict.agreed == pytest.approx(cohen_kappa_score(reds > 0.1, reds > 0.4), abs=1e-3)
+    assert not verdict.alone
+
+
+def test_beginnings_that_found_nothing_are_not_asked(config, monkeypatch):
+    kept, near, far = Brighter(0, 0.1), Brighter(0, 0.4), Brighter(1, 0.0)
+    found_by(monkeypatch, {"disc": 0.05}, **{"disc": near, "boxes": kept, "clusters": far})
+    verdict = asked(config, "boxes", disc=0.05, boxes=0.4, clusters=0.2)
+    assert verdict.agreed < 0.3  # that of clusters
+    assert verdict.found == "not found"
+    assert "each beginning finds something else" in verdict.text
+
+
+def test_what_one_beginning_alone_has_found_is_doubtful(config, monkeypatch):
+    found_by(monkeypatch, {"disc": 0.05, "clusters": 0.01})
+    verdict = asked(config, "boxes", disc=0.05, boxes=0.4, clusters=0.01)
+    assert (verdict.agreed, verdict.alone, verdict.found) == (None, True, "doubtful")
+    assert "no other beginning has found anything" in verdict.text
+    assert Verdict.from_json(verdict.as_json()) == verdict
 
 
 def test_a_single_beginning_agrees_with_nobody(config, monkeypatch):
     found_by(monkeypatch)
-    scores = {"disc": -1.0, "boxes": 0.4, "clusters": -1.0}
-    assert agreement_of_starts(config, AutoFolder(config.out), PLAN, scores, "boxes") is None
+    verdict = asked(config, "boxes", disc=-1.0, boxes=0.4, clusters=-1.0)
+    assert verdict == Verdict(0.4, 0.9)
+    assert verdict.found == "found"
 
 
 @pytest.mark.parametrize(("agreed", "found"), [(None, "found"), (0.6, "found"), (0.5, "not found")])

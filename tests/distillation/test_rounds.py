@@ -207,11 +207,12 @@ def test_a_round_is_taught_by_the_student_before_it(data, tmp_path, monkeypatch)
     assert read_json(second.description)["teacher"]["step"] == OPTIONS["steps"]
 
 
-def test_the_score_is_the_last_one_in_the_log_times_the_sure_share(data, tmp_path):
+def test_rounds_are_compared_by_score_times_sure_share(data, tmp_path):
     run = taught(data, tmp_path / "run", 2)
     first = RunFolder(run.round_folder(1))
     verdict = read_json(first.verdict)
-    assert verdict["score"] == first.logged_score(OPTIONS["steps"])
+    logged = first.logged_score(OPTIONS["steps"])
+    assert verdict["score"] >= logged > 0  # an object that the border cuts off may score more than in the log
     assert read_json(run.rounds)["scores"][0] == Verdict.from_json(verdict).worth
 
 

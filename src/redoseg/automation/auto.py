@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from redoseg.automation.consensus import agreement_of_starts
+from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.named import named_starts
 from redoseg.automation.page import masks_page
@@ -107,8 +107,9 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
-        agreed = agreement_of_starts(config, folder, Plan.from_json(report["plan"]), students, kept)
-        verdict = Verdict(verdict_of(folder.run).score, sure, agreed)
+        verdict = replace(verdict_of(folder.run), sure=sure)
+        plan = Plan.from_json(report["plan"])
+        verdict = with_consensus(verdict, config, folder, plan, students, kept)
         found = Found(students, kept, len(masks), failed, verdict)
         if masks:
             _report(segmenter, folder, masks, jobs, found.verdict, console)

@@ -31,9 +31,10 @@ MARGINS = (0.07, 0.13, 0.2)  # of the boxes, as shares of the side
 _BOXED = 128  # pixels a side, at least, at which GrabCut looks for an object in a box
 _ITERATIONS = 3
 _CLUSTERED, _COUNTS = 32, (2, 3, 4, 5, 6)  # pixels a side, and numbers of clusters
+_BY_SIZE = 0.25  # how much a cluster's size counts beside its place
 _SPLIT = 64  # pixels a side at which the inpainting error is raised
 _PLAIN = 1.0  # standard deviation of a photo of one colour, at most, of 255
-_VERSION = 1  # part of a teacher's identity: raise it when the same photo gets other masks
+_VERSIONS = {"clusters": 2}  # part of a teacher's identity, 1: raise it when the same photo gets other masks
 
 
 def disc(photo: Photo) -> Mask:
@@ -71,7 +72,8 @@ def _in_box(photo: Photo, margin: int) -> NDArray[np.uint8]:
 def clusters(photo: Photo) -> Mask:
     """(S, S) in [0, 1]: votes of k-means on colour and place, into two to six clusters. A cluster votes for
     the object where it is rarer at the photo's border than in the photo. The object needn't be in the middle,
-    and may be in pieces."""
+    and may be in pieces, or in many places: where a cluster is about as common at the border as elsewhere,
+    a small one counts as the object and a large one as the background."""
     return _found_small(photo, _CLUSTERED, _vote)
 
 
@@ -82,15 +84,15 @@ def _vote(small: Photo) -> Mask:
 
 
 def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
-    """(_CLUSTERED, _CLUSTERED), true in clusters whose share of the outermost pixels is below their share of
-    all."""
+    """(_CLUSTERED, _CLUSTERED), true in clusters whose share of the outermost pixels is below the expected
+    one: their share of all, a quarter of the way to that of equally large clusters."""
     cv2.setRNGSeed(0)  # k-means++ draws its first centres
     ends = (cv2.TERM_CRITERIA_COUNT + cv2.TERM_CRITERIA_EPS, 30, 1e-3)
     _, found, _ = cv2.kmeans(pixels, count, None, ends, 2, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
     found = np.asarray(found).reshape(_CLUSTERED, _CLUSTERED)
     parts = (outermost(found), found)
     border, whole = (np.bincount(part.ravel(), minlength=count) / part.size for part in parts)
-    rare: NDArray[np.bool_] = (border < whole)[found]
+    rare: NDArray[np.bool_] = (border < (1 - _BY_SIZE) * whole + _BY_SIZE / count)[found]
     return rare
 
 
@@ -128,7 +130,7 @@ class FirstLabels(Teacher):
     """One of `SOURCES` as a teacher, of two regions."""
 
     def __init__(self, name: str, device: torch.device) -> None:
-        digest = hashlib.sha256(f"{name} {_VERSION}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{name} {_VERSIONS.get(name, 1)}".encode()).hexdigest()
         self.identity = {
             "run": f"{FIRST_PREFIX}{name}",
             "rule": "first labels",

@@ -13,7 +13,7 @@ from redoseg.config.checks import free_to_change
 from redoseg.distillation.distill import distill, open_teacher
 from redoseg.errors import ConfigError, ModelError
 from redoseg.files import read_json, write_json
-from redoseg.label_free.verdict import Verdict
+from redoseg.label_free.verdict import MEASURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.tensors import pick_device
 from redoseg.training.distributed import is_distributed, process_group
@@ -108,8 +108,15 @@ def resume_rounds(path: Path, *, console: Console | None = None, **changed: Any)
 
 
 def verdict_of(run: RunFolder) -> Verdict:
-    """The verdict on a finished run."""
-    return Verdict.from_json(read_json(run.verdict))
+    """The verdict on a finished run, to compare it with others. ModelError if another version judged it, by
+    another measure."""
+    fields = read_json(run.verdict)
+    if fields.get("measure") != MEASURE:
+        raise ModelError(
+            f"{run.path} was judged by another version of redoseg, which compares students in another way: "
+            "begin anew with another --out, or finish it with that version"
+        )
+    return Verdict.from_json(fields)
 
 
 def keep_student(student: RunFolder, folder: RunFolder) -> None:
@@ -172,7 +179,7 @@ def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Ro
     if rounds.chosen is None:
         rounds = dataclasses.replace(rounds, chosen=rounds.best)
         scores = ", ".join(f"{score:.3f}" for score in rounds.scores)
-        said = "label-free scores of the rounds, times their sure shares"
+        said = "label-free scores of the rounds, times the roots of their sure shares"
         say(console, f"{said}: {scores}. Keeping round {rounds.chosen}")
         write_json(folder.rounds, rounds.as_json())
     assert rounds.chosen is not None

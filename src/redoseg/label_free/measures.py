@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,6 +55,19 @@ def compactness(objects: Tensor) -> float:
     assert isinstance(length, Tensor)
     has = length > 0
     return (4 * area[has].sqrt() / length[has]).mean().item() if has.any() else 0.0
+
+
+def contained(objects: Tensor) -> float:
+    """The share of the objects' pixels in pieces that don't reach from one side of the image to the opposite
+    one: 1 for things that lie in the image or are cut off at a side or a corner, wherever and however many
+    they are, 0 for what lies around them. 0, too, without any. objects (N, S, S) bool."""
+    inside = whole = 0
+    for image in objects.cpu().numpy().astype(np.uint8):
+        _, _, boxes, _ = cv2.connectedComponentsWithStats(image, connectivity=4)
+        width, height, area = boxes[1:, cv2.CC_STAT_WIDTH :].T  # the first one is everything else
+        whole += int(area.sum())
+        inside += int(area[(width < image.shape[1]) & (height < image.shape[0])].sum())
+    return inside / whole if whole else 0.0
 
 
 def brightness(images: Tensor, objects: Tensor) -> float:

@@ -78,14 +78,19 @@ class Signals:
 
 
 def label_free_score(
-    signals: Signals, smallest: float = SMALLEST, least_variation: float = LEAST_VARIATION
+    signals: Signals,
+    smallest: float = SMALLEST,
+    least_variation: float = LEAST_VARIATION,
+    contained: float = 0.0,
 ) -> float:
     """`centred * outline * mirrored`, each at least 0: in [0, 1], high for masks that look like objects.
     0 for what training would call a collapse: a region's share below `smallest`, masks that vary less than
-    `least_variation`. docs/method.md says why these three."""
+    `least_variation`. docs/method.md says why these three. `contained` (`measures.contained`) takes the place
+    of `centred` where it is larger: objects may be cut off by the border, and may be everywhere."""
     if min(signals.sizes) < smallest or signals.variation < least_variation:
         return 0.0
-    return math.prod(max(0.0, part) for part in (signals.centred, signals.outline, signals.mirrored))
+    apart = max(signals.centred, contained)
+    return math.prod(max(0.0, part) for part in (apart, signals.outline, signals.mirrored))
 
 
 @torch.no_grad()
@@ -115,8 +120,14 @@ def measure(f: MaskNetwork, images: Tensor) -> Signals:
     )
 
 
+@torch.no_grad()
+def find_regions(f: MaskNetwork, images: Tensor) -> Tensor:
+    """(N, S, S), the region of each pixel of images (N, 3, S, S) in [-1, 1]."""
+    with evaluating(f):
+        return _find_regions(f, torch.split(images, _BATCH))
+
+
 def _find_regions(f: MaskNetwork, parts: Iterable[Tensor]) -> Tensor:
-    """(N, S, S), the region of each pixel."""
     return torch.cat([region_maps(f.ordered_masks(part)) for part in parts])
 
 

@@ -1,12 +1,15 @@
 """Whether a model has found an object at all, judged without a label."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Found = Literal["found", "doubtful", "not found"]
 
+MEASURE = 2
+"""What scores are made of: raise it when the same masks get another one. Those of two can't be compared."""
 FOUND, NOT_FOUND = 0.25, 0.1
-"""Label-free scores from which an object counts as found, and below which as not (docs/auto.md)."""
+"""Scores from which an object counts as found, and below which as not (docs/auto.md)."""
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
 AGREED = 0.55
@@ -20,20 +23,26 @@ MOST_SURE, FEW_SURE = 0.6, 0.4
 
 @dataclass(frozen=True)
 class Verdict:
-    """`score`: the label-free score of the network on photos that it learned from, 0 to 1. `sure`: the share
-    of all photos whose masks are sure, 0 to 1. `agreed`, of `auto` alone: how far another beginning has found
-    the same, Cohen's kappa, at most 1; None where there is no other."""
+    """`score`: the label-free score of the network on photos that it learned from, 0 to 1, for which objects
+    may be cut off by the border. `sure`: the share of all photos whose masks are sure, 0 to 1. `trouble`:
+    what is wrong with the masks, in words, if it is a known failure.
+
+    Of `auto` alone: `agreed`, how far another beginning has found the same, Cohen's kappa, at most 1; None
+    where no other was asked. `alone`: there are others, and none of them has found anything."""
 
     score: float
     sure: float
     agreed: float | None = None
+    alone: bool = False
+    trouble: str | None = None
 
     @property
     def worth(self) -> float:
-        """By which students are compared, 0 to 1: the score times the share of sure masks. The score alone
-        prefers small masks that shun the border, also where they are not the object's (docs/auto.md). Where
-        next to no mask is sure, the scores still put them in order."""
-        return self.score * max(self.sure, LEAST_SURE)
+        """By which students are compared, 0 to 1: the score times the root of the share of sure masks. The
+        score alone prefers small masks that shun the border, also where they are not the object's; the share
+        itself would prefer what is surely nothing (docs/auto.md). Where next to no mask is sure, the scores
+        still put them in order."""
+        return self.score * math.sqrt(max(self.sure, LEAST_SURE))
 
     @property
     def found(self) -> Found:
@@ -42,7 +51,20 @@ class Verdict:
             return "not found"
         if self.agreed is not None and self.agreed < AGREED:
             return "not found"
-        return "found" if self.score >= FOUND and self.sure >= MOST_SURE else "doubtful"
+        sound = self.score >= FOUND and self.sure >= MOST_SURE and not self.alone
+        return "found" if sound else "doubtful"
+
+    @property
+    def why(self) -> str:
+        """What speaks against an object, in words: what decides, if several things do."""
+        least, fewest = (NOT_FOUND, FEW_SURE) if self.found == "not found" else (FOUND, MOST_SURE)
+        if self.score < least:
+            return self.trouble or "the masks look little like an object's"
+        if self.sure < fewest:
+            return "few masks are sure"
+        return (
+            "no other beginning has found anything" if self.alone else "each beginning finds something else"
+        )
 
     @property
     def text(self) -> str:
@@ -50,18 +72,24 @@ class Verdict:
         shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
         if self.agreed is not None:
             shares += f", agreement of beginnings {self.agreed:.2f}"
-        return {
-            "found": f"an object was found: {shares}",
-            "doubtful": f"doubtful: there may be an object ({shares}); look at the page before using a mask",
-            "not found": f"no object was found ({shares}): the masks are of no use. Photos of one kind of "
-            "thing are needed, a few hundred or more, in which it stands out from what is around it",
-        }[self.found]
+        if self.found == "found":
+            return f"an object was found: {shares}"
+        if self.found == "doubtful":
+            return f"doubtful, for {self.why} ({shares}): look at the page before using a mask"
+        return (
+            f"no object was found, for {self.why} ({shares}): the masks are of no use. Photos of one kind of "
+            "thing are needed, a few hundred or more, in which it stands out from what is around it"
+        )
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """From what `as_json` gave."""
-        return cls(fields["score"], fields["sure"], fields.get("agreed"))
+        """From what `as_json` gave, or an earlier version did."""
+        return cls(
+            fields["score"], fields["sure"], fields.get("agreed"), bool(fields.get("alone")),
+            fields.get("trouble"),
+        )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        agreed = {} if self.agreed is None else {"agreed": self.agreed}
-        return {"verdict": self.found, "score": self.score, "sure": self.sure} | agreed
+        fields = {"verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure}
+        said = {"agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble}
+        return fields | {name: value for name, value in said.items() if value is not None}
