@@ -6,9 +6,10 @@ DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, b
 photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
 bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
 of the same 300, scored on whole windows; with --centred only centred squares are learned. In three more,
-`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Two are drawn: many cells, anywhere
-and cut off, bright on dark (`cells-bright`) or dark on light (`cells-dark`). Afterwards the model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed, and
-kept as JSON with all students' scores.
+`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Two are drawn:
+many cells, anywhere and cut off, bright on dark (`cells-bright`) or dark on light (`cells-dark`). Afterwards
+the model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed,
+and kept as JSON with all students' scores.
 """
 
 import argparse

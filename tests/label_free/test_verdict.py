@@ -1,0 +1,151 @@
+"""What is said of masks without a label: known failures by name, on recorded runs among others."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch import nn
+
+from redoseg.config import TrainConfig
+from redoseg.label_free.measures import contained
+from redoseg.label_free.signals import Signals, label_free_score
+from redoseg.label_free.trouble import trouble
+from redoseg.label_free.verdict import Verdict
+from redoseg.networks.mask import MaskNetwork
+from redoseg.training.verdict import judge
+
+RESULTS = Path(__file__).parents[2] / "results/rule"
+SOUND = Signals((0.7, 0.3), 0.2, 0.05, 0.9, 0.6, 1.0, 0.3, 0.9, 0.9, 0.6, 0.8)
+
+
+def recorded():
+    """(IoU, signals) of the last checkpoint of each recorded run."""
+    last = {}
+    for part in ("chosen-on", "held-out"):
+        table = json.loads((RESULTS / part / "signals.json").read_text())
+        for values in table["rows"]:
+            row = dict(zip(table["columns"], values, strict=True))
+            key = (row["data"], row["run"])
+            if key not in last or row["step"] > last[key]["step"]:
+                last[key] = row
+    return [(row["iou"], Signals.from_dict(signals_in(row))) for row in last.values()]
+
+
+def signals_in(row):
+    return {name.removeprefix("signals."): row[name] for name in row if name.startswith("signals.")}
+
+
+def test_recorded_runs_that_found_nothing_say_why():
+    runs = recorded()
+    assert len(runs) == 53
+    failed = [(signals, trouble(signals)) for iou, signals in runs if iou < 0.35]
+    assert len(failed) == 16
+    assert all(why is not None and label_free_score(signals) < 0.1 for signals, why in failed)
+    kinds = {" ".join(why.split()[:3]) for _, why in failed}
+    assert kinds == {"it would cover", "the masks follow", "no region stands", "the masks are"}
+
+
+def test_recorded_runs_that_found_the_object_show_no_trouble():
+    found = [signals for iou, signals in recorded() if iou > 0.7]
+    assert len(found) == 14
+    assert [trouble(signals) for signals in found] == [None] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, None),
+        ({"sizes": (0.96, 0.04)}, "it would cover 4% of the photos"),
+        ({"sizes": (0.04, 0.96)}, "it would cover 96% of the photos"),
+        ({"variation": 0.004}, "the masks are the same for all photos"),
+        ({"confidence": 0.1}, "the masks are grey"),
+        (
+            {"sizes": (0.3, 0.7), "border": 0.8},
+            "the object would be the whole picture, with 80% of its border",
+        ),
+        ({"sizes": (0.5, 0.5), "border": 0.5}, "no region stands apart"),
+        ({"brightness": 0.7, "swapped": -0.4}, "the masks follow light and dark"),
+        ({"brightness": 0.7, "swapped": 0.4}, None),  # light things: found in another light, too
+        ({"outline": -0.3}, "the masks' outlines don't lie on edges"),
+        ({"mirrored": 0.02}, "the masks are others when photos are mirrored"),
+    ],
+)
+def test_each_failure_is_named(changed, said):
+    found = trouble(replace(SOUND, **changed))
+    assert found is None if said is None else found.startswith(said)
+
+
+def test_things_that_are_everywhere_stand_apart():
+    everywhere = replace(SOUND, sizes=(0.8, 0.2), border=0.2)
+    assert trouble(everywhere) is not None
+    assert trouble(everywhere, contained=0.9) is None
+    assert label_free_score(everywhere) == 0
+    assert label_free_score(everywhere, contained=0.9) == pytest.approx(0.9 * 0.6 * 0.9)
+    assert label_free_score(SOUND, contained=0.2) == label_free_score(SOUND)
+
+
+def test_contained_against_scipy():
+    objects = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(40, 32, 32)), (0, 3, 3)) > 0.02
+    inside = whole = 0
+    for image in objects:
+        pieces, _ = ndimage.label(image)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+            area = (pieces == number).sum()
+            whole += area
+            inside += area * (rows.stop - rows.start < 32 and columns.stop - columns.start < 32)
+    assert 0.1 < inside / whole < 0.9
+    assert contained(torch.from_numpy(objects)) == pytest.approx(inside / whole)
+
+
+def test_contained_of_simple_things():
+    ring = torch.ones(1, 9, 9, dtype=torch.bool)
+    ring[:, 3:6, 3:6] = False
+    assert contained(ring) == 0
+    assert contained(~ring) == 1
+    assert contained(torch.cat((ring, ~ring))) == pytest.approx(9 / 81)
+    corner = torch.zeros(1, 9, 9, dtype=torch.bool)
+    corner[:, :4, :4] = True
+    assert contained(corner) == 1
+    assert contained(torch.zeros(2, 9, 9, dtype=torch.bool)) == 0
+
+
+class Bright(MaskNetwork):
+    """Two regions: what is bright, and the rest."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+
+    def ordered_masks(self, images):
+        objects = (images.mean(1) > 0).float()
+        return torch.stack((1 - objects, objects), 1)
+
+
+def test_light_things_all_over_the_photos_are_no_failure_and_what_follows_light_is_named():
+    config = TrainConfig.of(data="photos", out=Path("run"), size=32)
+    random = np.random.default_rng(0)
+    spots = ndimage.gaussian_filter(random.normal(size=(24, 64, 64)), (0, 3, 3))
+    spots = torch.from_numpy(np.where(spots > 0.12, 0.8, -0.8)).float()[:, None].expand(-1, 3, -1, -1)
+    verdict = judge(Bright(), spots + 0.02 * torch.randn(spots.shape), (0.2, 0.5), config)
+    assert verdict.score > 0.5
+    assert verdict.trouble == "the masks follow light and dark, not a thing"
+    assert verdict.found == "found"
+    assert "light and dark" not in verdict.text  # it doesn't speak against what stands apart
+    shade = torch.linspace(-1, 1, 64).expand(24, 3, 64, 64)
+    verdict = judge(Bright(), shade + 0.02 * torch.randn(24, 3, 64, 64), (0.2, 0.5), config)
+    assert verdict.found == "not found"
+    assert "no object was found, for" in verdict.text
+
+
+def test_the_line_says_what_decides():
+    dark = "the masks follow light and dark, not a thing"
+    assert dark in Verdict(0.05, 0.9, trouble=dark).text
+    assert dark in Verdict(0.2, 0.9, trouble=dark).text
+    assert "look little like an object's" in Verdict(0.05, 0.9).text
+    assert "few masks are sure" in Verdict(0.4, 0.5, trouble=dark).text
+    assert "each beginning finds something else" in Verdict(0.2, 0.9, 0.3, trouble=dark).text
+    assert "no other beginning" in Verdict(0.4, 0.9, alone=True, trouble=dark).text
+    assert Verdict(0.4, 0.9, trouble=dark).text.startswith("an object was found: label-free score 0.40")
