@@ -370,16 +370,16 @@ def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
 
 
 def test_students_are_compared_by_score_and_sure_share(data, tmp_path, monkeypatch):
-    verdicts = {"disc": Verdict(0.4, 0.9), "boxes": Verdict(0.5, 0.6), "round-2": Verdict(0.6, 0.5)}
+    verdicts = {"disc": Verdict(0.4, 0.81), "boxes": Verdict(0.5, 0.49), "round-2": Verdict(0.6, 0.25)}
     monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, verdicts["disc"]))
     found = done_with(data, tmp_path / "run")
     assert found.kept == "disc"
-    assert found.students == pytest.approx({"disc": 0.36, "boxes": 0.3, "round-2": 0.3})
+    assert found.students == pytest.approx({"disc": 0.36, "boxes": 0.35, "round-2": 0.3})
     assert found.verdict.score == 0.4
 
 
 def test_what_an_earlier_version_noted_is_judged_anew(data, tmp_path, monkeypatch):
-    verdicts = {"disc": Verdict(0.5, 0.8), "boxes": Verdict(0.4, 0.7), "round-2": Verdict(0.6, 0.8)}
+    verdicts = {"disc": Verdict(0.5, 0.64), "boxes": Verdict(0.4, 0.49), "round-2": Verdict(0.6, 0.64)}
     monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, Verdict(0.1, 1)))
     folder = AutoFolder(tmp_path / "run")
     done_with(data, folder.path)
@@ -409,7 +409,7 @@ def test_students_that_were_judged_by_another_measure_are_not_compared(data, tmp
 
 
 def test_where_no_mask_is_sure_the_scores_put_students_in_order():
-    assert Verdict(0.5, 0.6).worth == pytest.approx(0.3)
+    assert Verdict(0.5, 0.36).worth == pytest.approx(0.3)
     assert Verdict(0.2, 0.0).worth < Verdict(0.3, 0.0).worth < Verdict(0.3, 0.02).worth
 
 

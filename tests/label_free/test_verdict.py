@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ SOUND = Signals((0.7, 0.3), 0.2, 0.05, 0.9, 0.6, 1.0, 0.3, 0.9, 0.9, 0.6, 0.8)
 
 def recorded():
     """(IoU, signals) of the last checkpoint of each recorded run."""
-    last = {}
+    last: dict[tuple[str, str], dict[str, Any]] = {}
     for part in ("chosen-on", "held-out"):
         table = json.loads((RESULTS / part / "signals.json").read_text())
         for values in table["rows"]:
