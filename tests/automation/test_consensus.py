@@ -70,7 +70,7 @@ def test_beginnings_that_found_nothing_are_not_asked(config, monkeypatch):
     found_by(monkeypatch, {"disc": 0.05}, **{"disc": near, "boxes": kept, "clusters": far})
     verdict = asked(config, "boxes", disc=0.05, boxes=0.4, clusters=0.2)
     assert verdict.agreed < 0.3  # that of clusters
-    assert verdict.found == "not found"
+    assert verdict.found == "doubtful"
     assert "each beginning finds something else" in verdict.text
 
 
@@ -89,9 +89,14 @@ def test_a_single_beginning_agrees_with_nobody(config, monkeypatch):
     assert verdict.found == "found"
 
 
-@pytest.mark.parametrize(("agreed", "found"), [(None, "found"), (0.6, "found"), (0.5, "not found")])
-def test_where_no_other_beginning_finds_the_same_there_is_no_object(agreed, found):
-    verdict = Verdict(0.4, 0.9, agreed)
+@pytest.mark.parametrize(("agreed", "found"), [(None, "doubtful"), (0.6, "doubtful"), (0.5, "not found")])
+def test_where_no_other_beginning_finds_the_same_a_doubtful_object_is_none(agreed, found):
+    verdict = Verdict(0.2, 0.9, agreed)
     assert verdict.found == found
     assert Verdict.from_json(verdict.as_json()) == verdict
     assert ("agreement of beginnings" in verdict.text) == (agreed is not None)
+
+
+@pytest.mark.parametrize(("agreed", "found"), [(None, "found"), (0.6, "found"), (0.5, "doubtful")])
+def test_and_any_other_is_doubtful(agreed, found):
+    assert Verdict(0.8, 0.9, agreed).found == found

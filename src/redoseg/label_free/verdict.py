@@ -13,8 +13,8 @@ FOUND, NOT_FOUND = 0.25, 0.1
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
 AGREED = 0.55
-"""Agreement of beginnings (Cohen's kappa) below which there is no object: .36 and .46 on two folders without
-one thing in them, .71 and more on five with an object (docs/auto.md)."""
+"""Agreement of beginnings (Cohen's kappa) below which a doubtful object is none, and any other doubtful: .22 to
+.46 on two folders without one thing in them, .65 and more on seven of eight with an object (docs/auto.md)."""
 LEAST_SURE = 0.01
 """The share of sure masks that counts at least where students are compared."""
 MOST_SURE, FEW_SURE = 0.6, 0.4
@@ -49,10 +49,11 @@ class Verdict:
         """The verdict in a word, by the levels above."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
-        if self.agreed is not None and self.agreed < AGREED:
+        disputed = self.agreed is not None and self.agreed < AGREED
+        if disputed and self.score < FOUND:
             return "not found"
-        sound = self.score >= FOUND and self.sure >= MOST_SURE and not self.alone
-        return "found" if sound else "doubtful"
+        sound = self.score >= FOUND and self.sure >= MOST_SURE
+        return "found" if sound and not (disputed or self.alone) else "doubtful"
 
     @property
     def why(self) -> str:
