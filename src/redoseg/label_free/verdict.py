@@ -13,8 +13,8 @@ FOUND, NOT_FOUND = 0.25, 0.1
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
 AGREED = 0.55
-"""Agreement of beginnings (Cohen's kappa) below which a doubtful object is none, and any other doubtful: .22 to
-.46 on two folders without one thing in them, .65 and more on seven of eight with an object (docs/auto.md)."""
+"""Agreement of beginnings (Cohen's kappa) below which a doubtful object is none, and any other doubtful: at
+most .46 on two folders without one thing in them, .65 and more on seven of eight with one (docs/auto.md)."""
 LEAST_SURE = 0.01
 """The share of sure masks that counts at least where students are compared."""
 MOST_SURE, FEW_SURE = 0.6, 0.4
