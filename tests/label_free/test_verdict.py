@@ -138,7 +138,7 @@ def test_light_things_all_over_the_photos_are_no_failure_and_what_follows_light_
     shade = torch.linspace(-1, 1, 64).expand(24, 3, 64, 64)
     verdict = judge(Bright(), shade + 0.02 * torch.randn(24, 3, 64, 64), (0.2, 0.5), config)
     assert verdict.found == "not found"
-    assert "no object was found, for" in verdict.text
+    assert "no object was found: " in verdict.text
 
 
 def test_the_line_says_what_decides():

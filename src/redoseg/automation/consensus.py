@@ -34,8 +34,8 @@ def with_consensus(
 ) -> Verdict:
     """The verdict on the kept student, with what other beginnings say. `agreed` is Cohen's kappa between the
     regions of the kept student and those of the first student that agrees with it best, other than the one
-    that it comes from. Students that have found nothing themselves aren't asked; if there are no others,
-    it is `alone`. As it was with a single beginning."""
+    that it comes from. Students that have found nothing themselves aren't asked; if no others are left, it is
+    `alone`. With a single beginning the verdict stays as it was."""
     origin = max(plan.starts, key=lambda name: scores[name])
     others = [name for name in plan.starts if name != origin and scores[name] >= 0]
     if not others:

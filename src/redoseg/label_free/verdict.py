@@ -76,9 +76,9 @@ class Verdict:
         if self.found == "found":
             return f"an object was found: {shares}"
         if self.found == "doubtful":
-            return f"doubtful, for {self.why} ({shares}): look at the page before using a mask"
+            return f"doubtful: {self.why} ({shares}); look at the page before using a mask"
         return (
-            f"no object was found, for {self.why} ({shares}): the masks are of no use. Photos of one kind of "
+            f"no object was found: {self.why} ({shares}). The masks are of no use. Photos of one kind of "
             "thing are needed, a few hundred or more, in which it stands out from what is around it"
         )
 
