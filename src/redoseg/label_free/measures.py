@@ -60,7 +60,7 @@ def compactness(objects: Tensor) -> float:
 def contained(objects: Tensor) -> float:
     """The share of the objects' pixels in pieces that don't reach from one side of the image to the opposite
     one: 1 for things that lie in the image or are cut off at a side or a corner, wherever and however many
-    they are, 0 for what lies around them. 0, too, without any. objects (N, S, S) bool."""
+    they are, 0 for what lies around them. 0, too, without any. objects (N, S, S) bool -> [0, 1]."""
     inside = whole = 0
     for image in objects.cpu().numpy().astype(np.uint8):
         _, _, boxes, _ = cv2.connectedComponentsWithStats(image, connectivity=4)

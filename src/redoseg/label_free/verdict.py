@@ -63,9 +63,9 @@ class Verdict:
             return self.trouble or "the masks look little like an object's"
         if self.sure < fewest:
             return "few masks are sure"
-        return (
-            "no other beginning has found anything" if self.alone else "each beginning finds something else"
-        )
+        if self.alone:
+            return "no other beginning has found anything"
+        return "each beginning finds something else"
 
     @property
     def text(self) -> str:

@@ -22,7 +22,8 @@ JUDGED = 192  # images, at most, whose masks are refined to see how sure they ar
 @torch.no_grad()
 def judge(f: MaskNetwork, images: Tensor, starts: Sequence[float], config: TrainConfig) -> Verdict:
     """The verdict on f by images (N, 3, S, S) in [-1, 1]; `starts` is from where their masks are refined."""
-    signals, pieces = measure(f, images), contained(find_regions(f, images) > 0)
+    signals = measure(f, images)
+    pieces = contained(find_regions(f, images) > 0)
     score = label_free_score(signals, config.collapse_below, config.collapse_variation, pieces)
     some = images[torch.from_numpy(evenly_spaced(len(images), JUDGED)).to(images.device)]
     masks, refining = f.ordered_masks(some).cpu().numpy(), Refining(tuple(starts))
