@@ -3,13 +3,13 @@
 python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
-photos of a set's training split, 300 or all, and no mask; two have nothing to find: corners of photos, mostly
-bare background, and halves of photos of four sets. Two are of photos that are wider than high: windows of 3:2
-of the same 300, scored on whole windows; with --centred only centred squares are learned. In three more,
-`off`, objects are where they happen to be: windows of two thirds of both sides, from anywhere. Two are drawn:
-many cells, anywhere and cut off, bright on dark (`cells-bright`) or dark on light (`cells-dark`). Afterwards
-the model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed,
-and kept as JSON with all students' scores.
+photos of a set's training split, 300 or all, and no mask; three have no one thing to find: corners of photos
+of two or of four sets, mostly bare background, and halves of photos of four sets. Two are of photos that are
+wider than high: windows of 3:2 of the same 300, scored on whole windows; with --centred only centred squares
+are learned. In three more, `off`, objects are where they happen to be: windows of two thirds of both sides,
+from anywhere. Two are drawn: many cells, anywhere and cut off, bright on dark (`cells-bright`) or dark on
+light (`cells-dark`). Afterwards the model is scored on the masks of the set's split `val`. Run again, it goes
+on. A line a folder is printed, and kept as JSON with all students' scores.
 """
 
 import argparse
@@ -40,10 +40,9 @@ OFF = {"butterflies-off": "butterflies128", "faces-off": "lfw128", "flowers-off"
 ARCHIVES = SETS | WHOLE | WIDE | OFF
 CELLS = {"cells-bright": (0, 0, 25), "cells-dark": (225, 190, 215)}
 """Colours of their ground."""
-EMPTY = {
-    "background-300": ("birds128", "butterflies128"),
-    "mixed-300": ("birds128", "butterflies128", "lfw128", "flowers64"),
-}
+_FOUR = ("birds128", "butterflies128", "lfw128", "flowers64")
+CORNERS = {"background-300": ("birds128", "butterflies128"), "corners-300": _FOUR}
+EMPTY = {"background-300": CORNERS["background-300"], "mixed-300": _FOUR, "corners-300": _FOUR}
 PHOTOS = 300
 
 
@@ -57,7 +56,7 @@ def main() -> None:
         "--only",
         nargs="*",
         choices=[*ARCHIVES, *CELLS, *EMPTY],
-        help="these folders (three sets of 300 and the two without an object)",
+        help="these folders (three sets of 300 and the three without an object)",
     )
     parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
@@ -233,7 +232,7 @@ def _crops(archive: Path, draw: random.Random, name: str, count: int) -> Iterato
         photos = [member for member in tar.getmembers() if "/images/" in member.name and member.isfile()]
         for member in draw.sample(photos, count):
             photo = Image.open(io.BytesIO(_content(tar, member))).convert("RGB")
-            if name == "background-300":
+            if name in CORNERS:
                 side = photo.width // 3
                 far = photo.width - side
                 left, top = draw.choice([(0, 0), (far, 0), (0, far), (far, far)])

@@ -39,7 +39,7 @@ from tinyruns import photos
 
 pytestmark = pytest.mark.training
 
-PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes"}, 24, 3, 4, 3, 4, 1.0)
+PLAN = Plan({"saliency": "first:saliency", "boxes": "first:boxes"}, 24, 3, 4, 3, 4, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_it_says_first_which_photos_work_and_that_few_are_few(data, tmp_path, mo
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             auto(config_of(data, tmp_path / "run"), console=Console(file=said, width=500))
-    assert said.getvalue().count("one thing of one kind in each photo, large enough") == 1
+    assert said.getvalue().count("one thing of one kind in each photo, or several") == 1
     assert said.getvalue().count("warning: 25 photos are few to learn from: some hundreds are better") == 1
     monkeypatch.setattr(automation, "FEW", 25)
     with pytest.raises(KeyboardInterrupt):
@@ -419,7 +419,7 @@ def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
     dataset = open_dataset(config.data, size=64, cache=config.cache)
     plan = make_plan(config, dataset, torch.device("cpu"))
     assert (plan.first_steps, plan.steps, plan.first_images, plan.batch) == (first, later, 25, 12)
-    assert {"disc": "first:disc", "boxes": "first:boxes"}.items() <= plan.starts.items()
+    assert {"saliency": "first:saliency", "boxes": "first:boxes"}.items() <= plan.starts.items()
     assert plan.minutes > 0
     assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
 

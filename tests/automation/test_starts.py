@@ -77,7 +77,7 @@ def test_the_two_shipped_models_that_know_the_photos_best_are_tried(data, tmp_pa
     scored(monkeypatch, **{"birds-small": 0.3, "faces-small": 0.5, "flowers": 0.4})
     found = find_starts(asked(data, tmp_path / "run"), CPU)
     assert list(found) == [*USUAL, "faces-small", "flowers"]
-    assert [found[name] for name in USUAL] == ["first:disc", "first:boxes", "first:clusters"]
+    assert [found[name] for name in USUAL] == ["first:boxes", "first:clusters", "first:saliency"]
     assert found["flowers"] == str(ROOT / "flowers")
 
 

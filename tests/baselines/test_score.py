@@ -6,15 +6,18 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.sparse.csgraph import shortest_path
 
 pytest.importorskip("sklearn", reason="the extra `baselines` isn't installed")
 
 from bare_python import WITHOUT
-from redoseg.baselines import iem, kmeans
+from redoseg.baselines import iem, kmeans, saliency
+from redoseg.baselines.saliency import Patches
 from redoseg.baselines.score import METHODS, NAMES, score_baseline, segment_images
 from redoseg.data.dataset import Split, open_dataset
 from redoseg.evaluation.metrics import as_labelled, confusion, per_dataset, per_image
@@ -101,6 +104,75 @@ def test_the_background_of_kmeans_is_what_is_at_the_border() -> None:
     picture, mask = drawn(0)
     for image in (picture, 255 - picture):
         assert (kmeans.segment(image, 0) == mask).mean() > 0.9
+
+
+# Saliency
+
+
+def small_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, (64, 64), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def settled(alike: NDArray[np.float64], background: NDArray[np.float64], contrast: NDArray[np.float64]):
+    """What minimises the paper's sum of squares, by least squares, a row for each square."""
+    n = len(background)
+    one, other = np.nonzero(np.triu(alike))
+    smooth = np.zeros((len(one), n))
+    smooth[np.arange(len(one)), one], smooth[np.arange(len(one)), other] = 1, -1
+    rows = np.concatenate([
+        np.diag(np.sqrt(5 * background)), np.diag(np.sqrt(contrast)),
+        np.sqrt(alike[one, other])[:, None] * smooth,
+    ])  # fmt: skip
+    wanted = np.concatenate([np.zeros(n), np.sqrt(contrast), np.zeros(len(one))])
+    return np.linalg.lstsq(rows, wanted)[0]
+
+
+def test_saliency_is_that_of_a_slow_computation() -> None:
+    """Background by Dijkstra's paths, contrast by a loop, the rest by least squares."""
+    picture, _ = drawn(2)
+    patches = Patches.of(small_of(picture))
+    n, outer = len(patches.share), patches.outer
+    near = patches.touch | np.logical_and.outer(outer, outer)
+    paths = shortest_path(np.where(near, patches.colour, 0), method="D", directed=False)
+    same = np.exp(-((paths / 7) ** 2) / 2)
+    area = n * (same @ patches.share)
+    background = 1 - np.exp(-((same[:, outer].sum(1) / np.sqrt(area)) ** 2) / 2)
+    np.testing.assert_allclose(patches.background(), background, rtol=1e-9)
+    contrast = np.zeros(n)
+    for i in range(n):
+        for j in range(n):
+            far = np.exp(-((patches.place[i, j] / 0.25) ** 2) / 2)
+            contrast[i] += patches.colour[i, j] * far * background[j]
+    np.testing.assert_allclose(patches.contrast(background), contrast, rtol=1e-9)
+    contrast /= contrast.max()
+    joined = near | (patches.touch.astype(int) @ patches.touch.astype(int) > 0)
+    alike = np.where(joined & ~np.eye(n, dtype=bool), np.exp(-((patches.colour / 7) ** 2) / 2) + 0.1, 0)
+    expected = settled(alike, background, contrast)
+    np.testing.assert_allclose(patches.settle(background, contrast), expected, atol=1e-4)
+
+
+def test_patches_are_pieces_of_the_photo() -> None:
+    picture = small_of(drawn(0)[0])
+    patches = Patches.of(picture)
+    sizes = np.bincount(patches.of_pixel.ravel())
+    assert sizes.min() > 0
+    np.testing.assert_allclose(patches.share, sizes / 64**2)
+    assert 100 < len(sizes) <= 196
+    edge = np.ones((64, 64), bool)
+    edge[1:-1, 1:-1] = False
+    assert set(np.flatnonzero(patches.outer)) == set(patches.of_pixel[edge])
+    lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    means = [lab[patches.of_pixel == patch].mean(0) for patch in (3, 90)]
+    assert patches.colour[3, 90] == pytest.approx(float(np.linalg.norm(means[0] - means[1])), rel=1e-4)
+
+
+def test_what_is_cut_off_at_one_side_is_salient() -> None:
+    picture = np.full((S, S, 3), (60, 110, 60), np.uint8)
+    picture[S // 3 : 2 * S // 3, : S // 2] = (200, 80, 60)
+    noisy = picture + np.random.default_rng(0).integers(0, 9, picture.shape, np.uint8)
+    band = (picture == (200, 80, 60)).all(2)
+    found = saliency.segment(noisy, 0) == 1
+    assert (found & band).sum() > 0.9 * (found | band).sum()
 
 
 # Inpainting error

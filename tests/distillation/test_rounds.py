@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
+from scipy import ndimage
 
 from redoseg.baselines.iem import segment
 from redoseg.cli import main
 from redoseg.config import DistillConfig
-from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, clusters, disc, iem
+from redoseg.data.dataset import open_data
+from redoseg.distillation.first_labels import SOURCES, FirstLabels, boxes, clusters, disc, iem, salient
 from redoseg.distillation.rounds import distill_rounds
 from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json
@@ -23,7 +25,7 @@ from redoseg.models.weights import load_tensors
 from redoseg.tensors import to_tensor
 from redoseg.training.mask_learner import MaskLearner
 from refusals import refused_command
-from run_compared import Killed, ctrl_c_within, dying, equal
+from run_compared import Killed, ctrl_c_within, dying, equal, log
 from tinyruns import photos
 
 pytestmark = pytest.mark.training
@@ -105,19 +107,20 @@ def test_boxes_find_what_differs_from_the_border(side):
     assert iou_of(found, truth) > 0.9
 
 
-@pytest.mark.parametrize("find", [boxes, clusters, iem])
+@pytest.mark.parametrize("find", [boxes, clusters, salient, iem])
 def test_a_photo_of_one_colour_has_nothing_in_it(find):
     assert not find(np.full((64, 64, 3), 90, np.uint8)).any()
 
 
+@pytest.mark.parametrize("find", [clusters, salient])
 @pytest.mark.parametrize("side", [32, 64, 128])
-def test_clusters_find_an_object_in_pieces_away_from_the_middle(side):
+def test_an_object_in_pieces_away_from_the_middle_is_found(find, side):
     photo, truth = square(side, 0)
     for top, left in ((0.1, 0.55), (0.6, 0.1)):
         truth[round(top * side) :, round(left * side) :][: side // 4, : side // 4] = True
     photo[truth] = (220, 60, 40)
     photo = noisy(photo)
-    found = clusters(photo)
+    found = find(photo)
     assert iou_of(found, truth) > 0.85
     assert boxes(photo)[truth].mean() < found[truth].mean()
 
@@ -207,13 +210,29 @@ def test_a_round_is_taught_by_the_student_before_it(data, tmp_path, monkeypatch)
     assert read_json(second.description)["teacher"]["step"] == OPTIONS["steps"]
 
 
+def score_of(run, data):
+    """The verdict's score of a run: the signals of its log, multiplied, but for the share in pieces that
+    don't span the photo, which is counted here."""
+    signals = log(run)[-1]["signals"]
+    images = open_data(run.config(), [str(data)]).split("train").images(np.arange(8))
+    with torch.no_grad():
+        objects = (load_model(run.path).f.ordered_masks(to_tensor(images, CPU)).argmax(1) > 0).numpy()
+    inside = 0
+    for image in objects:
+        pieces, _ = ndimage.label(image)
+        for number, (rows, columns) in enumerate(ndimage.find_objects(pieces), 1):
+            spans = 64 in (rows.stop - rows.start, columns.stop - columns.start)
+            inside += 0 if spans else (pieces == number).sum()
+    centred = 1 - signals["border"] / (1 - signals["sizes"][0])
+    return max(centred, inside / objects.sum()) * signals["outline"] * signals["mirrored"]
+
+
 def test_rounds_are_compared_by_score_times_sure_share(data, tmp_path):
     run = taught(data, tmp_path / "run", 2)
     first = RunFolder(run.round_folder(1))
-    verdict = read_json(first.verdict)
-    logged = first.logged_score(OPTIONS["steps"])
-    assert verdict["score"] >= logged > 0  # an object that the border cuts off may score more than in the log
-    assert read_json(run.rounds)["scores"][0] == Verdict.from_json(verdict).worth
+    verdict = Verdict.from_json(read_json(first.verdict))
+    assert verdict.score == pytest.approx(score_of(first, data), rel=1e-5)
+    assert read_json(run.rounds)["scores"][0] == pytest.approx(verdict.score * max(0.01, verdict.sure) ** 0.5)
 
 
 @pytest.mark.parametrize("step", [1, 2])

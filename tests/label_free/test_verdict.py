@@ -141,6 +141,13 @@ def test_light_things_all_over_the_photos_are_no_failure_and_what_follows_light_
     assert "no object was found: " in verdict.text
 
 
+@pytest.mark.parametrize(("score", "found"), [(0.4, "doubtful"), (0.2, "not found")])
+def test_what_no_other_beginning_supports_is_a_step_less(score, found):
+    assert Verdict(score, 0.9).found != found
+    assert Verdict(score, 0.9, agreed=0.54).found == Verdict(score, 0.9, alone=True).found == found
+    assert Verdict(score, 0.9, agreed=0.56).found == Verdict(score, 0.9).found
+
+
 def test_the_line_says_what_decides():
     dark = "the masks follow light and dark, not a thing"
     assert dark in Verdict(0.05, 0.9, trouble=dark).text
@@ -149,4 +156,5 @@ def test_the_line_says_what_decides():
     assert "few masks are sure" in Verdict(0.4, 0.5, trouble=dark).text
     assert "each beginning finds something else" in Verdict(0.2, 0.9, 0.3, trouble=dark).text
     assert "no other beginning" in Verdict(0.4, 0.9, alone=True, trouble=dark).text
+    assert "no other beginning" in Verdict(0.2, 0.9, alone=True, trouble=dark).text
     assert Verdict(0.4, 0.9, trouble=dark).text.startswith("an object was found: label-free score 0.40")

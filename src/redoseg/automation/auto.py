@@ -49,8 +49,8 @@ FEWEST = 20
 FEW = 200
 """Photos below which a warning says that more are better."""
 WHAT_WORKS = (
-    "what can be found: one thing of one kind in each photo, large enough (a tenth of the photo or more), "
-    "not touching all four borders"
+    "what can be found: one thing of one kind in each photo, or several, large enough together (a tenth "
+    "of the photo or more), not touching all four borders"
 )
 
 

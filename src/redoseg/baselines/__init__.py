@@ -1,1 +1,2 @@
-"""Other ways to find the object, without training. All but `iem` and `pixels` need the extra `baselines`."""
+"""Other ways to find the object, without training. All but `iem`, `saliency` and `pixels` need the extra
+`baselines`."""

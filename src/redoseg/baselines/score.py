@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from redoseg.baselines import grabcut, iem, kmeans
+from redoseg.baselines import grabcut, iem, kmeans, saliency
 from redoseg.data.cache import Report
 from redoseg.data.dataset import Split
 from redoseg.data.labels import UNLABELLED
@@ -30,7 +30,9 @@ from redoseg.models.card import ROWS, TRIVIAL
 
 Method = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 
-METHODS: dict[str, Method] = {"grabcut": grabcut.segment, "kmeans": kmeans.segment, "iem": iem.segment}
+METHODS: dict[str, Method] = {
+    "grabcut": grabcut.segment, "kmeans": kmeans.segment, "saliency": saliency.segment, "iem": iem.segment
+}  # fmt: skip
 CHOSEN_WITH_LABELS = ("fixed-mask", "disc")
 NAMES = (*CHOSEN_WITH_LABELS, *METHODS)
 _READ_AT_ONCE = 64

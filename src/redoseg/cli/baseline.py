@@ -15,7 +15,7 @@ from redoseg.errors import ConfigError, missing_extra
 if TYPE_CHECKING:
     from redoseg.baselines.score import BaselineReport
 
-Name = Literal["fixed-mask", "disc", "grabcut", "kmeans", "iem"]
+Name = Literal["fixed-mask", "disc", "grabcut", "kmeans", "saliency", "iem"]
 _SMALLEST = 16  # pixels: a smaller image has no inner part for a method to start from
 
 
@@ -36,7 +36,8 @@ def baseline(
 
     Args:
         name: fixed-mask and disc are one answer for all images, CHOSEN WITH LABELS; grabcut, kmeans (colour
-            and position) and iem (inpainting error) see one image at a time and no label.
+            and position), saliency (against what the border is joined with) and iem (inpainting error) see
+            one image at a time and no label.
         data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'.
         split: Which images. None: val, or train where that is all there is.
         size: Bring images to so many pixels a side.
@@ -89,7 +90,9 @@ def _extra_named() -> Iterator[None]:
 def _check_writing(name: Name, size: int, **scoring: object) -> None:
     """ConfigError for what can't go with --out."""
     if name in ("fixed-mask", "disc"):
-        raise ConfigError(f"--out: {name} is chosen with labels and sees no photo; grabcut, kmeans or iem do")
+        raise ConfigError(
+            f"--out: {name} is chosen with labels and sees no photo; grabcut, kmeans, saliency or iem do"
+        )
     if size < 32 or size % 4:
         raise ConfigError(f"--size is {size}: with --out it must be a multiple of 4, at least 32")
     given = [f"--{option}" for option, value in scoring.items() if value]

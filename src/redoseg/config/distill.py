@@ -12,7 +12,7 @@ from redoseg.config.markers import MAY_CHANGE, POSITIVE, Bound, Group, at_least,
 from redoseg.config.train import SIZE, SQUARES, Compile, Precision, TrainConfig
 from redoseg.errors import ConfigError
 
-FIRST_LABELS, FIRST_PREFIX = ("disc", "boxes", "clusters", "iem"), "first:"
+FIRST_LABELS, FIRST_PREFIX = ("disc", "boxes", "clusters", "saliency", "iem"), "first:"
 """First labels by name; with the prefix they stand where a run would (`distillation.first_labels`)."""
 CONFIDENT = Bound("it must be at least 0 and below 1", lambda value: 0 <= value < 1)
 

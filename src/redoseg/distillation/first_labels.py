@@ -17,6 +17,7 @@ from torch import Tensor
 
 from redoseg.baselines.iem import segment
 from redoseg.baselines.pixels import features, outermost
+from redoseg.baselines.saliency import SIDE, saliency
 from redoseg.config import TrainConfig
 from redoseg.config.distill import FIRST_LABELS, FIRST_PREFIX
 from redoseg.distillation.teacher import Teacher
@@ -96,6 +97,12 @@ def _rare_at_the_border(pixels: NDArray[np.float32], count: int) -> NDArray[np.b
     return rare
 
 
+def salient(photo: Photo) -> Mask:
+    """(S, S) in [0, 1]: what differs from all that hangs together with the photo's border
+    (`baselines.saliency`). The object needn't be in the middle, and a side of it may be cut off."""
+    return _found_small(photo, SIDE, saliency)
+
+
 def iem(photo: Photo) -> Mask:
     """(S, S) in [0, 1]: the split whose sides predict each other worst (`baselines.iem`)."""
     return _found_small(photo, _SPLIT, lambda small: segment(small, 0).astype(np.float32))
@@ -110,7 +117,7 @@ def _found_small(photo: Photo, side: int, find: Callable[[Photo], Mask]) -> Mask
 
 
 SOURCES: dict[str, Callable[[Photo], Mask]] = dict(
-    zip(FIRST_LABELS, (disc, boxes, clusters, iem), strict=True)
+    zip(FIRST_LABELS, (disc, boxes, clusters, salient, iem), strict=True)
 )
 """By name: `redoseg distill first:NAME` takes them, where a run's folder or a model would stand."""
 

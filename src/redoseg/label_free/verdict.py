@@ -49,11 +49,11 @@ class Verdict:
         """The verdict in a word, by the levels above."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
-        disputed = self.agreed is not None and self.agreed < AGREED
-        if disputed and self.score < FOUND:
+        unsupported = self.alone or (self.agreed is not None and self.agreed < AGREED)
+        if unsupported and self.score < FOUND:
             return "not found"
         sound = self.score >= FOUND and self.sure >= MOST_SURE
-        return "found" if sound and not (disputed or self.alone) else "doubtful"
+        return "found" if sound and not unsupported else "doubtful"
 
     @property
     def why(self) -> str:
