@@ -148,6 +148,16 @@ def test_what_no_other_beginning_supports_is_a_step_less(score, found):
     assert Verdict(score, 0.9, agreed=0.56).found == Verdict(score, 0.9).found
 
 
+def test_where_beginnings_agree_well_a_lower_score_will_do():
+    assert Verdict(0.16, 0.9, agreed=0.66).found == "found"
+    assert Verdict(0.16, 0.9, agreed=0.64).found == "doubtful"
+    assert Verdict(0.16, 0.9).found == "doubtful"
+    assert Verdict(0.14, 0.9, agreed=0.9).found == "doubtful"
+    assert Verdict(0.16, 0.5, agreed=0.9).found == "doubtful"
+    assert "few masks are sure" in Verdict(0.16, 0.5, agreed=0.9).text
+    assert Verdict(0.09, 0.9, agreed=0.9).found == "not found"
+
+
 def test_the_line_says_what_decides():
     dark = "the masks follow light and dark, not a thing"
     assert dark in Verdict(0.05, 0.9, trouble=dark).text

@@ -15,6 +15,9 @@ SURE = 0.3
 AGREED = 0.55
 """Agreement of beginnings (Cohen's kappa) below which a doubtful object is none, and any other doubtful: at
 most .46 on two folders without one thing in them, .65 and more on seven of eight with one (docs/auto.md)."""
+WELL_AGREED, WITH_SUPPORT = 0.65, 0.15
+"""Agreement of beginnings from which a lower score will do for an object to count as found, and that score.
+Objects that the border cuts off score low, however well they are found (docs/auto.md)."""
 LEAST_SURE = 0.01
 """The share of sure masks that counts at least where students are compared."""
 MOST_SURE, FEW_SURE = 0.6, 0.4
@@ -52,13 +55,18 @@ class Verdict:
         unsupported = self.alone or (self.agreed is not None and self.agreed < AGREED)
         if unsupported and self.score < FOUND:
             return "not found"
-        sound = self.score >= FOUND and self.sure >= MOST_SURE
+        sound = self.score >= self._level and self.sure >= MOST_SURE
         return "found" if sound and not unsupported else "doubtful"
+
+    @property
+    def _level(self) -> float:
+        """The score from which an object counts as found."""
+        return WITH_SUPPORT if self.agreed is not None and self.agreed >= WELL_AGREED else FOUND
 
     @property
     def why(self) -> str:
         """What speaks against an object, in words: what decides, if several things do."""
-        least, fewest = (NOT_FOUND, FEW_SURE) if self.found == "not found" else (FOUND, MOST_SURE)
+        least, fewest = (NOT_FOUND, FEW_SURE) if self.found == "not found" else (self._level, MOST_SURE)
         if self.score < least:
             return self.trouble or "the masks look little like an object's"
         if self.sure < fewest:
