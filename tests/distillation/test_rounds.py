@@ -227,12 +227,13 @@ def score_of(run, data):
     return max(centred, inside / objects.sum()) * signals["outline"] * signals["mirrored"]
 
 
-def test_rounds_are_compared_by_score_times_sure_share(data, tmp_path):
+def test_rounds_are_compared_by_score_steadiness_and_sure_share(data, tmp_path):
     run = taught(data, tmp_path / "run", 2)
     first = RunFolder(run.round_folder(1))
     verdict = Verdict.from_json(read_json(first.verdict))
     assert verdict.score == pytest.approx(score_of(first, data), rel=1e-5)
-    assert read_json(run.rounds)["scores"][0] == pytest.approx(verdict.score * max(0.01, verdict.sure) ** 0.5)
+    sure, steady = max(0.01, verdict.sure) ** 0.5, max(0, verdict.steady)
+    assert read_json(run.rounds)["scores"][0] == pytest.approx(verdict.score * steady * sure)
 
 
 @pytest.mark.parametrize("step", [1, 2])

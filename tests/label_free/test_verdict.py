@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from sklearn.metrics import cohen_kappa_score
 from torch import nn
 
 from redoseg.config import TrainConfig
 from redoseg.label_free.measures import contained
-from redoseg.label_free.signals import Signals, label_free_score
+from redoseg.label_free.signals import Signals, label_free_score, steadiness
 from redoseg.label_free.trouble import trouble
 from redoseg.label_free.verdict import Verdict
 from redoseg.networks.mask import MaskNetwork
@@ -125,6 +126,17 @@ class Bright(MaskNetwork):
         return torch.stack((1 - objects, objects), 1)
 
 
+class Central(Bright):
+    """As `Bright`, within the middle half of each side."""
+
+    def ordered_masks(self, images):
+        objects = super().ordered_masks(images)[:, 1]
+        quarter = images.shape[-1] // 4
+        middle = torch.zeros_like(objects)
+        middle[:, quarter:-quarter, quarter:-quarter] = objects[:, quarter:-quarter, quarter:-quarter]
+        return torch.stack((1 - middle, middle), 1)
+
+
 def test_light_things_all_over_the_photos_are_no_failure_and_what_follows_light_is_named():
     config = TrainConfig.of(data="photos", out=Path("run"), size=32)
     random = np.random.default_rng(0)
@@ -146,6 +158,35 @@ def test_what_no_other_beginning_supports_is_a_step_less(score, found):
     assert Verdict(score, 0.9).found != found
     assert Verdict(score, 0.9, agreed=0.54).found == Verdict(score, 0.9, alone=True).found == found
     assert Verdict(score, 0.9, agreed=0.56).found == Verdict(score, 0.9).found
+
+
+def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
+    assert Verdict(0.4, 0.9, agreed=0.5, steady=0.61).found == "doubtful"
+    assert Verdict(0.4, 0.9, agreed=0.5, steady=0.59).found == "not found"
+    assert "steadiness 0.59" in Verdict(0.4, 0.9, agreed=0.5, steady=0.59).text
+    assert Verdict(0.4, 0.9, alone=True, steady=0.59).found == "not found"
+    assert Verdict(0.4, 0.9, agreed=0.7, steady=0.4).found == "found"
+    assert Verdict(0.4, 0.9, steady=0.4).found == "found"
+
+
+def test_steadiness_is_the_kappa_of_windows_and_whole_images():
+    """Against sklearn, for an f that finds what is bright and one that finds what is bright in the middle."""
+    images = torch.from_numpy(
+        ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(6, 64, 64)), (0, 4, 4))
+    )
+    images = (images / images.std()).float()[:, None].expand(-1, 3, -1, -1)
+    for f in (Bright(), Central()):
+        whole, cut = f.ordered_masks(images).argmax(1), []
+        seen = []
+        for rows in (slice(0, 48), slice(16, 64)):
+            for columns in (slice(0, 48), slice(16, 64)):
+                window = torch.nn.functional.interpolate(images[..., rows, columns], size=64, mode="bilinear")
+                cut.append(f.ordered_masks(window).argmax(1).numpy())
+                nearest = np.arange(64) * 48 // 64
+                seen.append(whole[:, rows, columns].numpy()[:, nearest][:, :, nearest])
+        expected = cohen_kappa_score(np.ravel(seen), np.ravel(cut))
+        assert steadiness(f, images) == pytest.approx(expected, abs=1e-6)
+    assert steadiness(Bright(), images) > 0.9 > 0.6 > steadiness(Central(), images)
 
 
 def test_where_beginnings_agree_well_a_lower_score_will_do():

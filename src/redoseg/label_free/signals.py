@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from redoseg.config import TrainConfig
@@ -24,6 +25,7 @@ RELIT = 0.5
 
 _BATCH, _SEED = 64, 0
 _SWAP = (0.0, 0.5, 0.5, 0.5, 0.0, 0.0)  # `view`'s numbers which, at strength 1, only swap light and dark
+_WINDOW = 0.75  # side of the windows in which masks are compared with those of whole images
 _CODED = 64  # images, at most, whose regions are redrawn
 
 
@@ -125,6 +127,23 @@ def find_regions(f: MaskNetwork, images: Tensor) -> Tensor:
     """(N, S, S), the region of each pixel of images (N, 3, S, S) in [-1, 1]."""
     with evaluating(f):
         return _find_regions(f, torch.split(images, _BATCH))
+
+
+@torch.no_grad()
+def steadiness(f: MaskNetwork, images: Tensor) -> float:
+    """Cohen's kappa between f's regions in the four corner windows of images (N, 3, S, S), three quarters of
+    their side and enlarged to S, and the same windows of its regions in the whole images: at most 1, and 0 if
+    they agree by chance alone. A thing is the same thing where the photo ends elsewhere; what was found for
+    its place, in the middle or away from the border, isn't."""
+    side = images.shape[-1]
+    window = round(_WINDOW * side)
+    whole, cut = find_regions(f, images), []
+    corners = [(top, left) for top in (0, side - window) for left in (0, side - window)]
+    for top, left in corners:
+        part = images[..., top : top + window, left : left + window]
+        cut.append(find_regions(f, F.interpolate(part, size=side, mode="bilinear")))
+    seen = [whole[:, None, top : top + window, left : left + window] for top, left in corners]
+    return agreement(F.interpolate(torch.cat(seen).float(), size=side)[:, 0].long(), torch.cat(cut))
 
 
 def _find_regions(f: MaskNetwork, parts: Iterable[Tensor]) -> Tensor:

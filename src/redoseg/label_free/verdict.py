@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 Found = Literal["found", "doubtful", "not found"]
+_STEPS: tuple[Found, ...] = ("found", "doubtful", "not found")
 
-MEASURE = 2
+MEASURE = 3
 """What scores are made of: raise it when the same masks get another one. Those of two can't be compared."""
 FOUND, NOT_FOUND = 0.25, 0.1
 """Scores from which an object counts as found, and below which as not (docs/auto.md)."""
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
+STEADY = 0.6
+"""Steadiness (`signals.steadiness`) below which an object that is doubted already is doubted once more: at
+most .55 on three folders without one thing in them, .64 and more on eight with one (docs/auto.md). By itself
+it says little: birds and digits that were found have .46 and .54."""
 AGREED = 0.55
-"""Agreement of beginnings (Cohen's kappa) below which a doubtful object is none, and any other doubtful: at
-most .46 on two folders without one thing in them, .65 and more on seven of eight with one (docs/auto.md)."""
+"""Agreement of beginnings (Cohen's kappa) below which an object is doubted: at most .49 on three folders
+without one thing in them, .60 and more on eight with one (docs/auto.md)."""
 WELL_AGREED, WITH_SUPPORT = 0.65, 0.15
 """Agreement of beginnings from which a lower score will do for an object to count as found, and that score.
 Objects that the border cuts off score low, however well they are found (docs/auto.md)."""
@@ -27,8 +32,9 @@ MOST_SURE, FEW_SURE = 0.6, 0.4
 @dataclass(frozen=True)
 class Verdict:
     """`score`: the label-free score of the network on photos that it learned from, 0 to 1, for which objects
-    may be cut off by the border. `sure`: the share of all photos whose masks are sure, 0 to 1. `trouble`:
-    what is wrong with the masks, in words, if it is a known failure.
+    may be cut off by the border. `sure`: the share of all photos whose masks are sure, 0 to 1. `steady`:
+    whether masks are the same where photos end elsewhere (`signals.steadiness`), at most 1. `trouble`: what
+    is wrong with the masks, in words, if it is a known failure.
 
     Of `auto` alone: `agreed`, how far another beginning has found the same, Cohen's kappa, at most 1; None
     where no other was asked. `alone`: there are others, and none of them has found anything."""
@@ -38,25 +44,23 @@ class Verdict:
     agreed: float | None = None
     alone: bool = False
     trouble: str | None = None
+    steady: float = 1.0
 
     @property
     def worth(self) -> float:
-        """By which students are compared, 0 to 1: the score times the root of the share of sure masks. The
-        score alone prefers small masks that shun the border, also where they are not the object's; the share
-        itself would prefer what is surely nothing (docs/auto.md). Where next to no mask is sure, the scores
-        still put them in order."""
-        return self.score * math.sqrt(max(self.sure, LEAST_SURE))
+        """By which students are compared, 0 to 1: the score times steadiness and the root of the share of
+        sure masks. The score alone prefers small masks that shun the border, also where they are not the
+        object's; the share itself would prefer what is surely nothing (docs/auto.md). Where next to no mask
+        is sure, the scores still put them in order."""
+        return self.score * max(0.0, self.steady) * math.sqrt(max(self.sure, LEAST_SURE))
 
     @property
     def found(self) -> Found:
-        """The verdict in a word, by the levels above."""
+        """The verdict in a word: what score and sure share say, a step less for each doubt."""
         if self.score < NOT_FOUND or self.sure < FEW_SURE:
             return "not found"
-        unsupported = self.alone or (self.agreed is not None and self.agreed < AGREED)
-        if unsupported and self.score < FOUND:
-            return "not found"
-        sound = self.score >= self._level and self.sure >= MOST_SURE
-        return "found" if sound and not unsupported else "doubtful"
+        first = 0 if self.score >= self._level and self.sure >= MOST_SURE else 1
+        return _STEPS[min(2, first + len(self._doubts))]
 
     @property
     def _level(self) -> float:
@@ -64,16 +68,29 @@ class Verdict:
         return WITH_SUPPORT if self.agreed is not None and self.agreed >= WELL_AGREED else FOUND
 
     @property
+    def _doubts(self) -> list[str]:
+        """What takes a step each from what the masks by themselves say, in words."""
+        doubts = []
+        if self.alone:
+            doubts.append("no other beginning has found anything")
+        if self.agreed is not None and self.agreed < AGREED:
+            doubts.append("each beginning finds something else")
+        if doubts and self.steady < STEADY:
+            doubts.append("the masks are others where photos are cropped")
+        return doubts
+
+    @property
     def why(self) -> str:
         """What speaks against an object, in words: what decides, if several things do."""
-        least, fewest = (NOT_FOUND, FEW_SURE) if self.found == "not found" else (self._level, MOST_SURE)
+        hopeless = self.score < NOT_FOUND or self.sure < FEW_SURE
+        if self._doubts and not hopeless and self.found == "not found":
+            return self._doubts[0]
+        least, fewest = (NOT_FOUND, FEW_SURE) if hopeless else (self._level, MOST_SURE)
         if self.score < least:
             return self.trouble or "the masks look little like an object's"
         if self.sure < fewest:
             return "few masks are sure"
-        if self.alone:
-            return "no other beginning has found anything"
-        return "each beginning finds something else"
+        return self._doubts[0]
 
     @property
     def text(self) -> str:
@@ -81,6 +98,8 @@ class Verdict:
         shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
         if self.agreed is not None:
             shares += f", agreement of beginnings {self.agreed:.2f}"
+        if len(self._doubts) > 1:
+            shares += f", steadiness {self.steady:.2f}"
         if self.found == "found":
             return f"an object was found: {shares}"
         if self.found == "doubtful":
@@ -95,10 +114,11 @@ class Verdict:
         """From what `as_json` gave, or an earlier version did."""
         return cls(
             fields["score"], fields["sure"], fields.get("agreed"), bool(fields.get("alone")),
-            fields.get("trouble"),
+            fields.get("trouble"), fields.get("steady", 1.0),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
         fields = {"verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure}
+        fields["steady"] = self.steady
         said = {"agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble}
         return fields | {name: value for name, value in said.items() if value is not None}

@@ -9,7 +9,7 @@ from torch import Tensor
 from redoseg.config import TrainConfig
 from redoseg.data.sampler import evenly_spaced
 from redoseg.label_free.measures import contained
-from redoseg.label_free.signals import find_regions, label_free_score, measure
+from redoseg.label_free.signals import find_regions, label_free_score, measure, steadiness
 from redoseg.label_free.trouble import trouble
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.networks.mask import MaskNetwork
@@ -29,4 +29,4 @@ def judge(f: MaskNetwork, images: Tensor, starts: Sequence[float], config: Train
     masks, refining = f.ordered_masks(some).cpu().numpy(), Refining(tuple(starts))
     doubts = [refining(photo, mask).doubt for photo, mask in zip(to_array(some), masks, strict=True)]
     sure = float(np.mean(np.array(doubts) <= SURE))
-    return Verdict(score, sure, trouble=trouble(signals, pieces))
+    return Verdict(score, sure, trouble=trouble(signals, pieces), steady=steadiness(f, images))
