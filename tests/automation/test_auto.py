@@ -365,7 +365,9 @@ def test_masks_are_never_put_among_the_photos(data, tmp_path):
 def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
     verdict = Verdict(score, sure)
     assert verdict.found == found
-    assert verdict.as_json() == {"verdict": found, "measure": MEASURE, "score": score, "sure": sure}
+    expected = {"verdict": found, "measure": MEASURE, "score": score, "sure": sure, "steady": 1.0}
+    assert verdict.as_json() == expected
+    assert Verdict.from_json(expected) == verdict
     assert f"{sure:.0%} of the masks are sure" in verdict.text
 
 
