@@ -99,7 +99,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
             return Found.from_json(report)
         students = _teach(config, folder, report, console)
         kept = max(students, key=lambda name: students[name])
-        say(console, f"{kept} is the best by label-free score, steadiness and sure share: it is the model")
+        say(console, f"{kept} is the best by label-free score, steadiness and sure share: it is kept")
         _keep(folder, kept, students)
         segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
         masks, failed = _segment(segmenter, config, folder, jobs, console)

@@ -20,7 +20,7 @@ _COMPACT = 10.0  # what a patch's width of distance weighs, in colours, where pa
 _COLOUR = 7.0  # distance of colours in CIELAB at which patches are no longer one surface
 _PLACE = 0.25  # distance, in sides of the photo, at which a patch's contrast counts less
 _BACKGROUND = 5.0  # weight of what is background beside that of contrast
-_LEAST = 0.1  # weight of neighbours at least, however different
+_LEAST = 0.1  # how alike neighbours are at least, however different their colours
 
 
 def saliency(photo: Photo) -> NDArray[np.float32]:
