@@ -38,7 +38,8 @@ def baseline(
         name: fixed-mask and disc are one answer for all images, CHOSEN WITH LABELS; grabcut, kmeans (colour
             and position), saliency (against what the border is joined with) and iem (inpainting error) see
             one image at a time and no label.
-        data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'.
+        data: Folders or archives with masks/, flowers:DIR, lfw:DIR, cub:DIR, or 'digit'; with --out any
+            photos, without masks.
         split: Which images. None: val, or train where that is all there is.
         size: Bring images to so many pixels a side.
         most: Score at most so many images, evenly spread. None: all that have a mask.
@@ -47,7 +48,9 @@ def baseline(
         overwrite: With --out, replace masks that redoseg did not write, or that were changed since.
     """
     if not data:
-        raise ConfigError("no data to score on: name a folder or an archive with masks/")
+        raise ConfigError(
+            "no data to score on: name a folder or an archive with masks/, or with --out one of any photos"
+        )
     if out is None and overwrite:
         raise ConfigError("--overwrite is for masks, which are written with --out MASKS")
     if size < _SMALLEST or (most is not None and most < 1) or not 0 <= seed < 1 << 31:
