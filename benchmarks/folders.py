@@ -41,9 +41,9 @@ ARCHIVES = SETS | WHOLE | WIDE | OFF
 CELLS = {"cells-bright": (0, 0, 25), "cells-dark": (225, 190, 215)}
 """Colours of their ground."""
 _FOUR = ("birds128", "butterflies128", "lfw128", "flowers64")
-CORNERS = {"background-300": ("birds128", "butterflies128"), "corners-300": _FOUR}
 # In the order of their draws: a further one comes last, so that the others stay the same.
-EMPTY = {"background-300": CORNERS["background-300"], "mixed-300": _FOUR, "corners-300": _FOUR}
+EMPTY = {"background-300": ("birds128", "butterflies128"), "mixed-300": _FOUR, "corners-300": _FOUR}
+CORNERS = ("background-300", "corners-300")
 PHOTOS = 300
 
 

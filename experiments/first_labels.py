@@ -10,9 +10,8 @@ rows one constant of the saliency differs.
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -33,17 +32,9 @@ CHANGED = {
 }
 
 
-@contextmanager
-def changed(name: str, value: float) -> Iterator[None]:
-    """In this context a constant of the saliency is another one."""
-    usual = getattr(saliency, name)
-    setattr(saliency, name, value)
-    yield
-    setattr(saliency, name, usual)
-
-
 def worth(source: str, images: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """IoU of first labels, as they are and refined, of images (N, S, S, 3) with labels (N, S, S)."""
+    """IoU in [0, 1] of first labels, as they are and refined, of images (N, S, S, 3) uint8 with labels
+    (N, S, S)."""
     teacher, tensors = FirstLabels(source, torch.device("cpu")), to_tensor(images, torch.device("cpu"))
     masks = teacher.masks(tensors)
     refining = Refining(teacher.find_starts(tensors), SIZE)
@@ -68,7 +59,7 @@ def main() -> None:
         images, truth = split.images(chosen), split.labels(chosen)
         rows = {source: worth(source, images, truth) for source in SOURCES}
         for said, (name, value) in CHANGED.items():
-            with changed(name, value):
+            with mock.patch.object(saliency, name, value):
                 rows[f"saliency, {said}"] = worth("saliency", images, truth)
         found[data.stem] = {"images": len(chosen)} | rows
         print(data.stem, {name: row["refined"] for name, row in rows.items()}, flush=True)

@@ -14,7 +14,7 @@ from torch import nn
 
 from redoseg.config import TrainConfig
 from redoseg.label_free.measures import contained
-from redoseg.label_free.signals import Signals, label_free_score, steadiness
+from redoseg.label_free.signals import Signals, find_regions, label_free_score, steadiness
 from redoseg.label_free.trouble import trouble
 from redoseg.label_free.verdict import Verdict
 from redoseg.networks.mask import MaskNetwork
@@ -175,6 +175,7 @@ def test_steadiness_is_the_kappa_of_windows_and_whole_images():
         ndimage.gaussian_filter(np.random.default_rng(1).normal(size=(6, 64, 64)), (0, 4, 4))
     )
     images = (images / images.std()).float()[:, None].expand(-1, 3, -1, -1)
+    found = {}
     for f in (Bright(), Central()):
         whole, cut = f.ordered_masks(images).argmax(1), []
         seen = []
@@ -185,8 +186,9 @@ def test_steadiness_is_the_kappa_of_windows_and_whole_images():
                 nearest = np.arange(64) * 48 // 64
                 seen.append(whole[:, rows, columns].numpy()[:, nearest][:, :, nearest])
         expected = cohen_kappa_score(np.ravel(seen), np.ravel(cut))
-        assert steadiness(f, images) == pytest.approx(expected, abs=1e-6)
-    assert steadiness(Bright(), images) > 0.9 > 0.6 > steadiness(Central(), images)
+        found[type(f)] = steadiness(f, images, find_regions(f, images))
+        assert found[type(f)] == pytest.approx(expected, abs=1e-6)
+    assert found[Bright] > 0.9 > 0.6 > found[Central]
 
 
 def test_where_beginnings_agree_well_a_lower_score_will_do():
@@ -209,3 +211,4 @@ def test_the_line_says_what_decides():
     assert "no other beginning" in Verdict(0.4, 0.9, alone=True, trouble=dark).text
     assert "no other beginning" in Verdict(0.2, 0.9, alone=True, trouble=dark).text
     assert Verdict(0.4, 0.9, trouble=dark).text.startswith("an object was found: label-free score 0.40")
+    assert Verdict(0.4, 0.9, trouble=dark).why == ""

@@ -16,6 +16,6 @@ def features(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.dstack([colours, rows, columns]).reshape(-1, 5).astype(np.float32)
 
 
-def outermost(regions: NDArray[np.int32]) -> NDArray[np.int32]:
+def outermost(regions: NDArray[np.integer]) -> NDArray[np.integer]:
     """The 4 S - 4 outermost of the pixels (S, S)."""
     return np.concatenate([regions[0], regions[-1], regions[1:-1, 0], regions[1:-1, -1]])

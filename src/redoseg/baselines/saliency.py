@@ -11,16 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from redoseg.baselines.pixels import outermost
+
 Photo = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 SIDE = 64  # pixels a side of the map
 _ACROSS = 14  # patches a side: about as many in all as in the paper
 _COMPACT = 10.0  # what a patch's width of distance weighs, in colours, where patches are found
-_COLOUR = 7.0  # distance of colours in CIELAB at which patches are no longer one surface
-_PLACE = 0.25  # distance, in sides of the photo, at which a patch's contrast counts less
+_COLOUR = 7.0  # the paper's sigma_clr: distance in CIELAB at which patches are no longer one surface
+_PLACE = 0.25  # its sigma_spa: distance, in sides of the photo, at which a patch's contrast counts less
 _BACKGROUND = 5.0  # weight of what is background beside that of contrast
-_LEAST = 0.1  # how alike neighbours are at least, however different their colours
+_LEAST = 0.1  # its mu: how alike neighbours are at least, however different their colours
 
 
 def saliency(photo: Photo) -> NDArray[np.float32]:
@@ -41,9 +43,9 @@ def segment(image: Photo, seed: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Patches:
-    """N patches of a photo: `of_pixel` (SIDE, SIDE) is each pixel's patch, `share` (N,) their sizes, `colour`
-    (N, N) and `place` (N, N) their distances in CIELAB and in sides of the photo; `touch` (N, N) whether they
-    do, `outer` (N,) which are outermost."""
+    """N patches (superpixels) of a photo: `of_pixel` (SIDE, SIDE) is each pixel's patch, `share` (N,) their
+    sizes, `colour` (N, N) and `place` (N, N) their distances in CIELAB and in sides of the photo; `touch` (N,
+    N) whether they do, `outer` (N,) which are outermost."""
 
     of_pixel: NDArray[np.intp]
     share: Floats
@@ -66,11 +68,12 @@ class Patches:
 
         touch, colour = _touching(of_pixel, len(size)), distances(*np.moveaxis(lab, 2, 0))
         outer = np.zeros(len(size), bool)
-        outer[np.concatenate([of_pixel[0], of_pixel[-1], of_pixel[:, 0], of_pixel[:, -1]])] = True
+        outer[outermost(of_pixel)] = True
         return cls(of_pixel, size / size.sum(), colour, distances(rows, columns), touch, outer)
 
     def background(self) -> Floats:
-        """(N,) in [0, 1]: how much of the surface that a patch is part of is at the border, for its area."""
+        """(N,) in [0, 1], the paper's w_bg: how much of the surface that a patch is part of is at the border,
+        for its area (boundary connectivity)."""
         steps = np.where(self._joined(), self.colour, np.inf)
         np.fill_diagonal(steps, 0)
         same = np.exp(-(_shortest(steps) ** 2) / (2 * _COLOUR**2))  # (N, N): of one surface
@@ -79,12 +82,13 @@ class Patches:
         return 1 - np.exp(-(connected**2) / 2)
 
     def contrast(self, background: Floats) -> Floats:
-        """(N,): how much a patch differs from the background near it."""
+        """(N,), 0 or more, the paper's wCtr: how much a patch differs from the background near it."""
         near = np.exp(-(self.place**2) / (2 * _PLACE**2))
         return (self.colour * near * background).sum(1)
 
     def settle(self, background: Floats, contrast: Floats) -> Floats:
-        """(N,): near 0 in the background, near 1 where there is contrast, alike in patches that are alike."""
+        """(N,) in [0, 1]: near 0 in the background, near 1 where there is `contrast` (N,) in [0, 1], alike in
+        patches that are alike. It minimises the paper's sum of squares."""
         joined, n = self._joined(), len(self.share)
         joined |= self.touch @ self.touch  # and their neighbours
         np.fill_diagonal(joined, False)

@@ -130,19 +130,20 @@ def find_regions(f: MaskNetwork, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def steadiness(f: MaskNetwork, images: Tensor) -> float:
-    """Cohen's kappa between f's regions in the four corner windows of images (N, 3, S, S), three quarters of
-    their side and enlarged to S, and the same windows of its regions in the whole images: at most 1, and 0 if
-    they agree by chance alone. A thing is the same thing where the photo ends elsewhere; what was found for
-    its place, in the middle or away from the border, isn't."""
+def steadiness(f: MaskNetwork, images: Tensor, regions: Tensor) -> float:
+    """Consistency under cropping: Cohen's kappa between f's regions in the four corner windows of images (N,
+    3, S, S) in [-1, 1], three quarters of their side and enlarged to S, and the same windows of its `regions`
+    (N, S, S) in the whole images. At most 1, and 0 if they agree by chance alone. A thing is the same thing
+    where the photo ends elsewhere; what was found for its place, in the middle or away from the border,
+    isn't."""
     side = images.shape[-1]
     window = round(_WINDOW * side)
-    whole, cut = find_regions(f, images), []
+    cut = []
     corners = [(top, left) for top in (0, side - window) for left in (0, side - window)]
     for top, left in corners:
         part = images[..., top : top + window, left : left + window]
         cut.append(find_regions(f, F.interpolate(part, size=side, mode="bilinear")))
-    seen = [whole[:, None, top : top + window, left : left + window] for top, left in corners]
+    seen = [regions[:, None, top : top + window, left : left + window] for top, left in corners]
     return agreement(F.interpolate(torch.cat(seen).float(), size=side)[:, 0].long(), torch.cat(cut))
 
 

@@ -57,10 +57,15 @@ class Verdict:
     @property
     def found(self) -> Found:
         """The verdict in a word: what score and sure share say, a step less for each doubt."""
-        if self.score < NOT_FOUND or self.sure < FEW_SURE:
+        if self._hopeless:
             return "not found"
         first = 0 if self.score >= self._level and self.sure >= MOST_SURE else 1
         return _STEPS[min(2, first + len(self._doubts))]
+
+    @property
+    def _hopeless(self) -> bool:
+        """Whether the masks by themselves say that there is nothing."""
+        return self.score < NOT_FOUND or self.sure < FEW_SURE
 
     @property
     def _level(self) -> float:
@@ -81,16 +86,16 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """What speaks against an object, in words: what decides, if several things do."""
-        hopeless = self.score < NOT_FOUND or self.sure < FEW_SURE
-        if self._doubts and not hopeless and self.found == "not found":
+        """What speaks against an object, in words: what decides, if several things do. Empty
+        where an object was found."""
+        if self.found == "not found" and not self._hopeless:
             return self._doubts[0]
-        least, fewest = (NOT_FOUND, FEW_SURE) if hopeless else (self._level, MOST_SURE)
+        least, fewest = (NOT_FOUND, FEW_SURE) if self._hopeless else (self._level, MOST_SURE)
         if self.score < least:
             return self.trouble or "the masks look little like an object's"
         if self.sure < fewest:
             return "few masks are sure"
-        return self._doubts[0]
+        return self._doubts[0] if self._doubts else ""
 
     @property
     def text(self) -> str:
@@ -118,7 +123,9 @@ class Verdict:
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        fields = {"verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure}
-        fields["steady"] = self.steady
+        fields = {
+            "verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure,
+            "steady": self.steady,
+        }  # fmt: skip
         said = {"agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble}
         return fields | {name: value for name, value in said.items() if value is not None}

@@ -22,11 +22,12 @@ JUDGED = 192  # images, at most, whose masks are refined to see how sure they ar
 @torch.no_grad()
 def judge(f: MaskNetwork, images: Tensor, starts: Sequence[float], config: TrainConfig) -> Verdict:
     """The verdict on f by images (N, 3, S, S) in [-1, 1]; `starts` is from where their masks are refined."""
-    signals = measure(f, images)
-    pieces = contained(find_regions(f, images) > 0)
+    signals, regions = measure(f, images), find_regions(f, images)
+    pieces = contained(regions > 0)
     score = label_free_score(signals, config.collapse_below, config.collapse_variation, pieces)
     some = images[torch.from_numpy(evenly_spaced(len(images), JUDGED)).to(images.device)]
     masks, refining = f.ordered_masks(some).cpu().numpy(), Refining(tuple(starts))
     doubts = [refining(photo, mask).doubt for photo, mask in zip(to_array(some), masks, strict=True)]
     sure = float(np.mean(np.array(doubts) <= SURE))
-    return Verdict(score, sure, trouble=trouble(signals, pieces), steady=steadiness(f, images))
+    steady = steadiness(f, images, regions)
+    return Verdict(score, sure, trouble=trouble(signals, pieces), steady=steady)
