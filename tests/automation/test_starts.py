@@ -11,17 +11,22 @@ import torch
 from rich.console import Console
 
 from redoseg.automation import auto as automation
+from redoseg.automation import game as playing
+from redoseg.automation import plan as planning
 from redoseg.automation import starts as finding
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan
+from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
 from redoseg.automation.named import named_starts
-from redoseg.automation.plan import student_options
+from redoseg.automation.plan import make_plan, student_options
 from redoseg.automation.starts import USUAL, find_starts
 from redoseg.cli.auto import _command
 from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import open_dataset
 from redoseg.errors import ConfigError, DataError
 from redoseg.files import read_json
 from redoseg.models.load import load_model
+from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import ROOT
 from refusals import refusal, refused_command
 from run_compared import Killed, dying
@@ -55,6 +60,22 @@ def plan_with(monkeypatch, starts):
     small = student_options() | {"f_width": 4, "f_blocks": 1}
     monkeypatch.setattr(automation, "make_plan", lambda *_: Plan(starts, 24, 2, 2, 1, 4, 1.0))
     monkeypatch.setattr(automation, "student_options", lambda: small)
+
+
+def play_quickly(monkeypatch, **options):
+    """A game of four steps of tiny networks, and what `plan_with` makes of it."""
+    small = {"size": 32, "width": 4, "g_width": 4, "f_width": 4, "eval_every": 2, "save_every": 2}
+    never = {"collapse_below": 0, "collapse_variation": 0, "collapse_every": 2}
+    monkeypatch.setattr(playing, "_SMALL", small | never | options)
+    starts = {"game": "first:game", "disc": "first:disc"}
+    plan_with(monkeypatch, starts)
+    monkeypatch.setattr(
+        automation,
+        "make_plan",
+        lambda config, *_: Plan(
+            {name: starts[name] for name in config.starts}, 24, 2, 2, 1, 4, 1.0, game_steps=4
+        ),
+    )
 
 
 def quietly(config):
@@ -178,7 +199,7 @@ def test_stopped_it_goes_on_from_another_folder_with_a_moved_game(data, game, tm
     monkeypatch.chdir(tmp_path / "moved")
     found = quietly(asked(data, tmp_path / "run", "boxes", "./game/"))
     assert [*found.students] == ["boxes", "of-game"]
-    assert quietly(asked(data, tmp_path / "run", "boxes", "game")) == found
+    assert quietly(asked(data, tmp_path / "run", "boxes", Path("game"))) == found
 
 
 def test_masks_that_were_read_for_a_start_are_said_loudly(data, tmp_path, monkeypatch):
@@ -206,3 +227,69 @@ def test_a_game_of_other_photos_is_refused_with_its_cure(game, tmp_path, data):
 def test_the_command_to_go_on_names_all_starts():
     config = AutoConfig(data=("mine",), out=Path("runs/a"), starts=("boxes", "runs/b c"))
     assert _command(config) == "redoseg auto mine --out runs/a --starts boxes 'runs/b c'"
+
+
+def test_auto_plays_a_game_itself(data, tmp_path, monkeypatch):
+    """The game is a run in RUN/game of its photos; the checkpoint that looks best without a label teaches."""
+    play_quickly(monkeypatch)
+    config = asked(data, tmp_path / "run", "game", "disc")
+    found = quietly(config)
+    folder = AutoFolder(config.out)
+    assert list(found.students) == ["game", "disc"]
+    played = RunFolder(folder.game)
+    assert (played.config().steps, played.config().batch, played.config().size) == (4, 4, 32)
+    taught = read_json(folder.student("game") / "run.json")
+    assert (taught["teacher"]["run"], taught["teacher"]["rule"]) == (str(folder.game), "label-free")
+    assert load_model(folder.path).f.n == 2
+
+
+def test_a_game_stopped_goes_on_and_ends_the_same(data, tmp_path, monkeypatch):
+    play_quickly(monkeypatch)
+    whole, parts = (asked(data, tmp_path / name, "game") for name in ("whole", "parts"))
+    quietly(whole)
+    with monkeypatch.context() as patched:
+        dying(patched, 3, tmp_path / "parts" / "game" / "checkpoints")
+        with pytest.raises(Killed):
+            quietly(parts)
+    assert not AutoFolder(parts.out).student("game").exists()
+    quietly(parts)
+    ends = [load_model(AutoFolder(config.out).student("game")).f for config in (whole, parts)]
+    assert digest(ends[0]) == digest(ends[1])
+
+
+def test_a_game_that_keeps_losing_a_region_is_passed_over(data, tmp_path, monkeypatch):
+    play_quickly(monkeypatch, collapse_below=0.6, max_restarts=1)
+    said = io.StringIO()
+    console = Console(file=said, width=500)
+    found = auto(asked(data, tmp_path / "run", "game", "disc"), console=console)
+    assert (found.students["game"], found.kept) == (-1.0, "disc")
+    assert "game failed: " in said.getvalue()
+
+
+def test_a_game_is_planned_for(data, tmp_path, monkeypatch):
+    """All its steps without --minutes, fewer with, and time for them."""
+    monkeypatch.setattr(planning, "seconds_of_a_step", lambda _: 0.5)
+    dataset = open_dataset(data, size=64, cache=tmp_path)
+    config = asked(data, tmp_path / "run", "game", "disc")
+    plan, alone = (make_plan(of, dataset, CPU) for of in (config, asked(data, tmp_path / "run", "disc")))
+    assert (plan.game_steps, alone.game_steps) == (STEPS, 0)
+    assert plan.minutes > 1.25 * 0.5 * STEPS / 60 > alone.minutes
+    shorter = make_plan(dataclasses.replace(config, minutes=plan.minutes / 2), dataset, CPU)
+    assert 60 < shorter.game_steps < STEPS
+    assert shorter.minutes == pytest.approx(plan.minutes / 2, rel=0.2)
+
+
+def test_the_time_of_a_step_of_the_game_is_measured(data, tmp_path):
+    described = game_config(asked(data, tmp_path / "run", "game"), 10, 4)
+    assert seconds_of_a_step(described) > 0
+    assert not described.out.exists()
+
+
+def test_a_folder_that_is_called_game_is_named_as_one(data, game, tmp_path, monkeypatch):
+    monkeypatch.chdir(game.path.parent)
+    assert named_starts(["first:game"]) == {"game": "first:game"}
+    assert named_starts(["./game"]) == {"of-game": str(game.path)}
+    with refusal(ConfigError, match=r"a folder of that name here, which \./game names; first:game is a game"):
+        named_starts(["game"])
+    monkeypatch.chdir(tmp_path)
+    assert named_starts(["game"]) == {"game": "first:game"}

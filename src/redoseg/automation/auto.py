@@ -19,14 +19,15 @@ from rich.progress import Progress
 
 from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
-from redoseg.automation.named import named_starts
+from redoseg.automation.game import game_config, play
+from redoseg.automation.named import GAME, named_starts
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, verdict_of
-from redoseg.errors import DataError, DivergenceError, RedosegError
+from redoseg.errors import CollapseError, DataError, DivergenceError, RedosegError
 from redoseg.files import asides, read_json, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.card import supervision_text
@@ -182,7 +183,8 @@ def _teach(
             write_json(folder.report, report | {"students": scores})
 
     for name, teacher in plan.starts.items():
-        student(name, teacher, images=plan.first_images, steps=plan.first_steps, doubtful=0.3)
+        taught_by = folder.game if name == GAME else teacher
+        student(name, taught_by, images=plan.first_images, steps=plan.first_steps, doubtful=0.3)
     last = max(plan.starts, key=lambda name: scores[name])
     if scores[last] < 0:
         raise DivergenceError(
@@ -206,17 +208,21 @@ def _student(
     options: dict[str, Any],
     console: Console,
 ) -> float:
-    """Train one student, or go on with it; its `Verdict.worth`, -1 if a loss became infinite."""
+    """Train one student, and first the game that teaches it, or go on with it; its `Verdict.worth`, -1 if the
+    game kept losing a region or a loss became infinite."""
     out, steps = folder.student(name), options["steps"]
     given = student_options() | options | {
         "size": config.size, "seed": config.seed, "device": config.device, "threads": config.threads,
         "cache": config.cache, "eval_every": steps, "save_every": 100, "log_every": 100,
         "batch": plan.batch,
     }  # fmt: skip
-    say(console, f"{name}: a student of {teacher.name}, {steps} steps")
     try:
+        if name == GAME:
+            say(console, f"{name}: the game of the paper, {plan.game_steps} steps, in {teacher}")
+            given["checkpoint"] = play(game_config(config, plan.game_steps, plan.batch), console)
+        say(console, f"{name}: a student of {teacher.name}, {steps} steps")
         distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
-    except DivergenceError as error:
+    except (CollapseError, DivergenceError) as error:
         say(console, f"{name} failed: {error}")
         return -1.0
     verdict = verdict_of(RunFolder(out))

@@ -20,7 +20,7 @@ class AutoFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.run = path, RunFolder(path)
         self.report = self.run.automatic
-        self.students = path / "students"
+        self.students, self.game = path / "students", path / "game"
         self.masks, self.cutouts = path / "masks", path / "cutouts"
         self.table, self.page = path / "photos.csv", path / "page.png"
 
@@ -31,7 +31,7 @@ class AutoFolder:
     def read(self) -> dict[str, Any] | None:
         """What auto.json says; None if nothing was begun. ModelError if it is damaged, or lost."""
         if not self.report.is_file():
-            if any(self.students.glob("*/run.json")):
+            if any(self.students.glob("*/run.json")) or (self.game / "run.json").exists():
                 raise self._unreadable("is lost")
             return None
         try:
@@ -102,7 +102,8 @@ class Plan:
     """`starts`: what teaches the first students, by name. `first_images` and `first_steps`: how many photos
     they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
-    of it should take. `squares` of each photo that isn't square are learned from after the first students."""
+    of it should take. `squares` of each photo that isn't square are learned from after the first students.
+    `game_steps`: of the game, where it is one of the starts."""
 
     starts: dict[str, str]
     first_images: int
@@ -112,6 +113,7 @@ class Plan:
     batch: int
     minutes: float
     squares: int = 1
+    game_steps: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -13,6 +13,9 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import ROOT, shipped_folder, shipped_names
 from redoseg.models.source import ModelFolder, ModelSource, RunCheckpoint, find_model
 
+GAME = "game"
+"""The start that `auto` trains itself, in RUN/game, by the method of the paper."""
+_MEANT = {"grabcut": "boxes", "kmeans": "clusters"}  # baselines, and the first labels made by them
 _LONGEST = 60  # characters of a folder's name in a student's
 
 
@@ -36,12 +39,20 @@ def named_starts(given: Sequence[str]) -> dict[str, str]:
 def _named(text: str) -> tuple[str, str]:
     """The student's name and its teacher."""
     label = text.removeprefix(FIRST_PREFIX)
+    if label == GAME:
+        if text == GAME and expanded(text).exists():
+            raise ConfigError(
+                f"--starts {GAME}: there is a folder of that name here, which ./{GAME} names; "
+                f"{FIRST_PREFIX}{GAME} is a game that auto trains itself"
+            )
+        return GAME, FIRST_PREFIX + GAME
     if label in FIRST_LABELS:
         return label, FIRST_PREFIX + label
     if not text or not (expanded(text).exists() or shipped_folder(text)):
-        known = ", ".join((*FIRST_LABELS, *shipped_names()))
+        known = ", ".join((*FIRST_LABELS, GAME, *shipped_names()))
+        meant = f" ({text} begins from {_MEANT[text]})" if text in _MEANT else ""
         raise ConfigError(
-            f"--starts '{text}': there is no such folder; name a run's or a model's, or {known}"
+            f"--starts '{text}': there is no such folder; name a run's or a model's, or {known}{meant}"
         )
     try:
         return _named_model(find_model(text))

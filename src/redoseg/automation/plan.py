@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from redoseg.automation.folder import Plan
+from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
+from redoseg.automation.named import GAME
 from redoseg.automation.starts import find_starts
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
@@ -45,22 +47,34 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     starts = find_starts(config, device)
     first_images, rounds = min(len(photos), 600), 3
     first_steps, steps = 300, 1_200 if len(photos) >= MANY else 600
+    batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
     labelling = _seconds_to_label(starts, photos)
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
+    move, game_steps = _game_of(config, starts, batch)
 
-    def seconds(first: int, later: int) -> float:
-        training = step * (first * len(starts) + later * (rounds - 1))
+    def seconds(first: int, later: int, game: int) -> float:
+        training = step * (first * len(starts) + later * (rounds - 1)) + move * game
         refining = refined * (first_images * len(starts) + squares * rounds)
         judging = refined * cores() * min(JUDGED, len(photos)) * (len(starts) + rounds - 1)
         return _OVERHEAD * (training + refining + judging + labelling * first_images)
 
-    if config.minutes is not None and seconds(first_steps, steps) > 60 * config.minutes:
-        fixed = seconds(0, 0)
-        share = max(0.0, 60 * config.minutes - fixed) / (seconds(first_steps, steps) - fixed)
-        first_steps, steps = (max(_LEAST, round(share * number)) for number in (first_steps, steps))
-    batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
-    minutes, each = seconds(first_steps, steps) / 60, 1 if dataset.sides is None else SQUARES
-    return Plan(starts, first_images, first_steps, steps, rounds, batch, minutes, each)
+    wanted = first_steps, steps, game_steps
+    if config.minutes is not None and seconds(*wanted) > 60 * config.minutes:
+        fixed = seconds(0, 0, 0)
+        share = max(0.0, 60 * config.minutes - fixed) / (seconds(*wanted) - fixed)
+        first_steps, steps, game_steps = (
+            min(number, max(_LEAST, round(share * number))) for number in wanted
+        )
+    minutes = seconds(first_steps, steps, game_steps) / 60
+    each = 1 if dataset.sides is None else SQUARES
+    return Plan(starts, first_images, first_steps, steps, rounds, batch, minutes, each, game_steps)
+
+
+def _game_of(config: AutoConfig, starts: dict[str, str], batch: int) -> tuple[float, int]:
+    """How long a step of the game takes here, in seconds, and how many it has; zeros without one."""
+    if GAME not in starts:
+        return 0.0, 0
+    return seconds_of_a_step(game_config(config, STEPS, batch)), STEPS
 
 
 def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) -> float:

@@ -27,9 +27,9 @@ class AutoConfig(Config):
     size: Annotated[int, Bound("use 64 or 128", (64, 128).__contains__)] = 64
     """Side of the squares that the networks learn from: 64 or 128 pixels."""
     starts: tuple[str, ...] = ()
-    """What teaches the first students: first labels (disc, boxes, clusters, saliency, iem), shipped models,
-    folders of models, or of runs of `redoseg train` on the same photos. Not given: boxes, clusters, saliency,
-    and the shipped models that know such photos."""
+    """What teaches the first students: first labels (disc, boxes, clusters, saliency, iem), game (one that is
+    trained for it), shipped models, folders of models, or of runs of `redoseg train` on the same photos. Not
+    given: boxes, clusters, saliency, and the shipped models that know such photos."""
     seed: Annotated[int, at_least(0)] = 0
     """Decides everything that is random."""
     device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"

@@ -23,7 +23,7 @@ class DistillConfig(Config):
 
     run: Annotated[Path, tyro.conf.Positional, MAY_CHANGE]
     """The run whose mask network teaches; or, with --data, a model's folder or name; or, without any network,
-    first labels: first:disc, first:boxes, first:clusters or first:iem."""
+    first labels: first:disc, first:boxes, first:clusters, first:saliency or first:iem."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the student's run. If it holds one already, with the same options, that one is continued."""
 

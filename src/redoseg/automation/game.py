@@ -1,0 +1,53 @@
+"""The game of the paper as a beginning of `auto` (`--starts game`): a run of `train` in RUN/game, small on a
+CPU. Its student goes the way of all others."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+
+from redoseg.automation.folder import AutoFolder
+from redoseg.config import TrainConfig
+from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import open_data
+from redoseg.models.run_folder import RunFolder
+from redoseg.tensors import pick_device
+from redoseg.training.distributed import SingleProcess
+from redoseg.training.redo import ReDOLearner
+from redoseg.training.train import train
+
+STEPS = 5_000
+"""Of a game: by then, games of docs/results.md that find an object at 32 pixels have found it."""
+_BATCH = 25  # the paper's
+_SMALL: dict[str, Any] = {"size": 32, "width": 16, "g_width": 16, "f_width": 8}
+"""What a CPU can play in minutes."""
+_TRIED = 2  # steps that are timed
+
+
+def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
+    """The options of the game, those of the recipe `default`: 32 pixels on a CPU, else `config.size`.
+    `batch`: images in a batch, at most."""
+    sizes = _SMALL if pick_device(config.device).type == "cpu" else {"size": config.size}
+    return TrainConfig.of(
+        data=config.data, out=AutoFolder(config.out).game, steps=steps, batch=min(_BATCH, batch),
+        seed=config.seed, device=config.device, threads=config.threads, cache=config.cache, **sizes,
+    )  # fmt: skip
+
+
+def play(described: TrainConfig, console: Console) -> str:
+    """Train the game, or go on with it. The checkpoint that is to teach: the one that looks best without a
+    label. Raises what `train` does, CollapseError and DivergenceError if the game fails."""
+    run = RunFolder(train(described, console=console))
+    return "label-free" if run.label_free.exists() else "last"
+
+
+def seconds_of_a_step(described: TrainConfig) -> float:
+    """How long a step of the game takes here, from a few that are thrown away."""
+    described = described.resolved()
+    learner = ReDOLearner(described, open_data(described), SingleProcess())
+    learner.step(0)  # the first one is slower
+    began = time.perf_counter()
+    for step in range(1, 1 + _TRIED):
+        learner.step(step)
+    learner.check_finite(1)  # waits for the device
+    return (time.perf_counter() - began) / _TRIED
