@@ -1,9 +1,9 @@
-"""What the start of the inpainting-error baseline decides, and which of its ends the error itself chooses.
+"""What the start of the inpainting-error baseline decides, and which of its ends the objective would choose.
 
     python experiments/starts.py DATA --size S [--split val] [--most K] --json FILE
 
-For each start: IoU of the object (one matching for the split), the mean error of its ends, and for how many
-images its end has the largest error. Beside them what the baseline takes, and the error of the true mask.
+For each start: IoU of the object (one matching for the split), the mean objective of its ends, and for how
+many images its end has the largest. Beside them the ends of largest objective, and that of the true mask.
 """
 
 import argparse
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from redoseg.baselines.iem import STARTS, Inpainter, climb, square
+from redoseg.baselines.iem import Inpainter, climb, square
 from redoseg.data.dataset import open_dataset
 from redoseg.data.sampler import evenly_spaced
 from redoseg.evaluation.metrics import confusion, per_dataset
+
+STARTS = (0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 def iou(masks: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
@@ -30,15 +32,15 @@ def measured(images: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, A
     found, true = np.empty((len(STARTS), len(images))), np.empty(len(images))
     for k, image in enumerate(images):
         inpainter = Inpainter.for_image(image)
-        true[k] = inpainter.error((truth[k] == 1).astype(np.float32))
+        true[k] = inpainter.objective((truth[k] == 1).astype(np.float32))
         for start, share in enumerate(STARTS):
-            mask, errors = climb(inpainter, square(len(image), share))
-            masks[start, k], found[start, k] = mask, errors[-1]
+            mask, values = climb(inpainter, square(len(image), share))
+            masks[start, k], found[start, k] = mask, values[-1]
     largest = found.argmax(0)
     rows = {
         str(share): {
             "iou": iou(masks[i], truth),
-            "error": found[i].mean(),
+            "objective": found[i].mean(),
             "chosen": int((largest == i).sum()),
         }
         for i, share in enumerate(STARTS)
@@ -46,8 +48,8 @@ def measured(images: NDArray[np.uint8], truth: NDArray[np.uint8]) -> dict[str, A
     taken = masks[largest, np.arange(len(images))]
     return {
         "starts": rows,
-        "largest": {"iou": iou(taken, truth), "error": found.max(0).mean()},
-        "truth": {"error": true.mean(), "larger_than_found": int((true > found.max(0)).sum())},
+        "largest": {"iou": iou(taken, truth), "objective": found.max(0).mean()},
+        "truth": {"objective": true.mean(), "larger_than_found": int((true > found.max(0)).sum())},
     }
 
 

@@ -1,6 +1,7 @@
 """Segmentation by inpainting error, after Savarese et al., CVPR 2021 (arXiv 2012.07287): nothing is learned.
 
-An object is what can't be guessed from its surroundings, nor they from it. Written from the paper's idea, not
+An object is what can't be guessed from its surroundings, nor they from it, while each of the two is alike
+within itself. Written from the paper's idea, not
 after its code; docs/baselines.md says what was chosen where the idea leaves it open.
 
 x (S, S, 3) is the image as float32 in [0, 1], its mean colour subtracted; m (S, S) float32 is 1 on the object
@@ -19,19 +20,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 ITERATIONS = 150
-STARTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # sides of the centred squares to start from, as shares of the image's
+START = 0.6  # side of the centred square to start from, as a share of the image's: the authors' own
 SIGMA = 5 / 128  # of the Gaussian, as a share of the side; it is cut off at one sigma and applied twice
+DIVERSITY = 2.0  # what the colours' spread within both sides costs, beside the error
 PRIOR = 0.01  # what the image's mean colour weighs in a prediction; the Gaussian's weights sum to one
 _SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pixels that would gain, how many change sides at once, best first
+_ENOUGH = 4  # of nine pixels, to be the object after smoothing
 _CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 def segment(image: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """Regions (S, S), 1 the object, of one RGB image (S, S, 3). The search is made from each of STARTS, and
-    the mask with the largest error is taken. Nothing is random: `seed` changes nothing."""
-    inpainter = Inpainter.for_image(image)
-    ends = [climb(inpainter, square(len(image), share)) for share in STARTS]
-    mask, _ = max(ends, key=lambda end: end[1][-1])
+    """Regions (S, S), 1 the object, of one RGB image (S, S, 3). Nothing is random: `seed` changes nothing."""
+    mask, _ = climb(Inpainter.for_image(image), square(len(image), START))
     return mask.astype(np.uint8)
 
 
@@ -61,8 +61,13 @@ class Inpainter:
             errors += float((side * _sum_channels(np.abs(difference))).sum() / max(side.sum(), 1))
         return errors
 
+    def objective(self, m: Floats) -> float:
+        """What is made as large as possible: the error, less DIVERSITY times both sides' diversity, the mean
+        squared distance of a side's colours from their mean."""
+        return self.error(m) - DIVERSITY * (self._spread(m)[1] + self._spread(1 - m)[1])
+
     def gains(self, m: Floats) -> Floats:
-        """(S, S): how much `error` grows, to first order, when a pixel changes sides."""
+        """(S, S): how much `objective` grows, to first order, when a pixel changes sides."""
         slope = self._slope(m) - self._slope(1 - m)
         return np.where(m > 0, -slope, slope).astype(np.float32)
 
@@ -72,8 +77,15 @@ class Inpainter:
         weight = blurred[..., 3:] + PRIOR
         return blurred[..., :3] / weight, weight
 
+    def _spread(self, side: Floats) -> tuple[Floats, float]:
+        """(S, S): the squared distance of each pixel's colour from one side's mean colour; its mean there."""
+        size = max(float(side.sum()), 1.0)
+        mean = np.tensordot(side, self.x, 2) / np.float32(size)
+        distance = _sum_channels((self.x - mean) ** 2)
+        return distance, float((side * distance).sum()) / size
+
     def _slope(self, side: Floats) -> Floats:
-        """(S, S): the derivative of one side's mean error by `side`, the other being 1 - side."""
+        """(S, S): the derivative of one side's part of `objective` by `side`, the other being 1 - side."""
         predicted, weight = self._predict(1 - side)
         difference = predicted - self.x
         errors, size = _sum_channels(np.abs(difference)), max(float(side.sum()), 1.0)
@@ -81,7 +93,9 @@ class Inpainter:
         # A pixel that leaves the other side takes its share from all predictions that it had a part in.
         taken = self._blur(pull, _sum_channels(pull * predicted))
         indirect = taken[..., 3] - _sum_channels(taken[..., :3] * self.x)
-        return np.asarray((errors + indirect - float((side * errors).sum()) / size) / size, np.float32)
+        of_error = errors + indirect - float((side * errors).sum()) / size
+        distance, spread = self._spread(side)
+        return np.asarray((of_error - DIVERSITY * (distance - spread)) / size, np.float32)
 
     def _blur(self, colours: Floats, weight: Floats) -> Floats:
         """(S, S, 4): three channels and one more, blurred together; beyond the image all is 0."""
@@ -92,20 +106,20 @@ class Inpainter:
 
 
 def climb(inpainter: Inpainter, m: Floats) -> tuple[Floats, list[float]]:
-    """Move the mask's border until the error grows no more: the mask, and the error after each step.
+    """Move the mask's border until the objective grows no more: the mask, and the objective after each step.
 
-    In a step, those pixels at the border, inside or outside, change sides that make the error grow; then the
-    border is smoothed, unless the error falls back by that. If the error doesn't grow at all, fewer pixels
-    change, the best ones. The first of the errors is the start's; each is above the one before.
+    In a step, those pixels at the border, inside or outside, change sides that make it grow; then the border
+    is smoothed, unless the objective falls back by that. If it doesn't grow at all, fewer pixels change, the
+    best ones. The first of its values is the start's; each is above the one before.
     """
-    errors = [inpainter.error(m)]
+    values = [inpainter.objective(m)]
     for _ in range(ITERATIONS):
-        step = _step(inpainter, m, errors[-1])
+        step = _step(inpainter, m, values[-1])
         if step is None:
             break
         m = step[0]
-        errors.append(step[1])
-    return m, errors
+        values.append(step[1])
+    return m, values
 
 
 def square(side: int, share: float) -> Floats:
@@ -121,8 +135,9 @@ def _sum_channels(channels: Floats) -> Floats:
     return channels[..., 0] + channels[..., 1] + channels[..., 2]
 
 
-def _step(inpainter: Inpainter, m: Floats, error: float) -> tuple[Floats, float] | None:
-    """A mask of larger error than `error`, and its error; None where no change of the border gives one."""
+def _step(inpainter: Inpainter, m: Floats, value: float) -> tuple[Floats, float] | None:
+    """A mask of larger objective than `value`, and its objective; None where no change of the border gives
+    one."""
     gains = inpainter.gains(m)
     changing = _border(m) & (gains > 0)
     if not changing.any():
@@ -131,9 +146,10 @@ def _step(inpainter: Inpainter, m: Floats, error: float) -> tuple[Floats, float]
         least = np.quantile(gains[changing], 1 - share)
         changed = np.where(changing & (gains >= least), 1 - m, m)
         for proposed in (_smooth(changed), changed):
-            new_error = inpainter.error(proposed) if 0 < proposed.mean() < 1 else -1.0
-            if new_error > error:
-                return proposed, new_error
+            if 0 < proposed.mean() < 1:
+                new_value = inpainter.objective(proposed)
+                if new_value > value:
+                    return proposed, new_value
     return None
 
 
@@ -145,5 +161,6 @@ def _border(m: Floats) -> NDArray[np.bool_]:
 
 
 def _smooth(m: Floats) -> Floats:
-    """Each pixel goes to the side of the majority of the 3 x 3 pixels around it."""
-    return (cv2.blur(m, (3, 3), borderType=cv2.BORDER_REPLICATE) > 0.5).astype(np.float32)
+    """A pixel is the object's where at least _ENOUGH of the 3 x 3 pixels around it are."""
+    around = cv2.boxFilter(m, -1, (3, 3), normalize=False, borderType=cv2.BORDER_REPLICATE)
+    return (around > _ENOUGH - 0.5).astype(np.float32)

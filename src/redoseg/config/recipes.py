@@ -70,11 +70,14 @@ DEMO: dict[str, Any] = {
     "g_width": 16,
     "f_width": 8,
     "f_jitter": 0.0,
+    "lr": 1e-3,
+    "lr_f": 4e-4,
     "flip": False,
     "steps": 3_000,
     "minutes": 10.0,
     "threads": 1,
 }
 """What `redoseg demo` trains: small enough for ten minutes on one CPU core. Its digits are as often dark as
-light, so f needs no jitter. One thread: a second gains a tenth here, and where other programs run, threads
-that wait for one another lose far more. In bfloat16 where the processor has instructions for it."""
+light, so f needs no jitter, and its networks are small enough for twice the usual rates. One thread: a second
+gains a tenth here, and where other programs run, threads that wait for one another lose far more. In bfloat16
+where the processor has instructions for it."""

@@ -35,7 +35,8 @@ _CLUSTERED, _COUNTS = 32, (2, 3, 4, 5, 6)  # pixels a side, and numbers of clust
 _BY_SIZE = 0.25  # how much a cluster's size counts beside its place
 _SPLIT = 64  # pixels a side at which the inpainting error is raised
 _PLAIN = 1.0  # standard deviation of a photo of one colour, at most, of 255
-_VERSIONS = {"clusters": 2}  # part of a teacher's identity, 1: raise it when the same photo gets other masks
+_VERSIONS = {"clusters": 2, "iem": 2}
+"""Part of a teacher's identity, 1: raise it when the same photo gets other masks."""
 
 
 def disc(photo: Photo) -> Mask:
@@ -104,7 +105,7 @@ def salient(photo: Photo) -> Mask:
 
 
 def iem(photo: Photo) -> Mask:
-    """(S, S) in [0, 1]: the split whose sides predict each other worst (`baselines.iem`)."""
+    """(S, S) in [0, 1]: the split whose sides say the least about each other (`baselines.iem`)."""
     return _found_small(photo, _SPLIT, lambda small: segment(small, 0).astype(np.float32))
 
 
