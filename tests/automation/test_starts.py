@@ -138,6 +138,7 @@ def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tm
 
     refused("--starts 'nosuch': there is no such folder; name a run's or a model's, or disc, boxes", "nosuch")
     refused("--starts '': there is no such folder", "")
+    refused("masks made by grabcut are called boxes here", "grabcut")
     refused("is neither a run (run.json) nor a model's folder", data)
     refused("digits-small has 3 regions: auto looks for one object, in two", "digits")
     refused("--starts faces-small is named twice: leave one out", "faces", "faces-small")

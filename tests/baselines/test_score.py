@@ -227,9 +227,7 @@ def slow_objective(image: NDArray[np.uint8], m: NDArray[np.float64]) -> float:
     x, spread = (image / 255).reshape(-1, 3), 0.0
     for side in (m.ravel(), 1 - m.ravel()):
         mean = (side[:, None] * x).sum(0) / side.sum()
-        spread += (
-            sum(w * ((colour - mean) ** 2).sum() for w, colour in zip(side, x, strict=True)) / side.sum()
-        )
+        spread += (side[:, None] * (x - mean) ** 2).sum() / side.sum()
     return slow_error(image, m) - 2.0 * spread
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from redoseg.cli.complaints import one_line
+from redoseg.cli.usage import SEVERAL
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.recipes import DEMO
 from redoseg.evaluation.evaluate import Evaluation
@@ -232,6 +233,29 @@ def test_an_unknown_option_is_one_line_with_the_nearest_and_its_own_help(command
     found = command(*line.split())
     assert_one_line(found, said, code=2)
     assert f"`redoseg {line.split()[0]} --help` lists what it takes" in found[2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "auto photos --out run --starts",
+        "auto photos --starts --out run",
+        "fix run --masks -o better",
+        "segment run photos --out masks --type --annotations coco",
+        "distill run --out run2 --data",
+    ],
+)
+def test_an_option_without_its_value_is_one_line(command, line):
+    code, output, said = command(*line.split())
+    assert (code, output) == (2, "")
+    option = next(word for word in line.split() if word in SEVERAL)
+    assert said == f"redoseg: {option} has no value: give it one, or leave it out\n"
+
+
+@pytest.mark.parametrize("name", ["auto", "fix", "distill", "reproduce", "segment", "train", "baseline"])
+def test_options_that_could_be_empty_are_known(command, name):
+    text = command(name, "--help")[1]
+    assert set(re.findall(r"(--[\w-]+) \[", text)) <= set(SEVERAL)
 
 
 def test_an_unknown_command_is_one_line_with_the_nearest(command):
@@ -649,6 +673,15 @@ def test_segment(command, run, tmp_path):
         with Image.open(f"masks/{name}") as mask:
             assert (mask.mode, mask.size) == ("L", size)
             assert set(np.unique(np.asarray(mask))) <= {0, 255}
+
+
+def test_a_source_that_is_not_there_is_no_photo(command, run, tmp_path):
+    picture(tmp_path / "a.jpg", 32, 32)
+    code, output, said = command("segment", run.path, tmp_path / "a.jpg", "nosuch", "--out", "masks")
+    counts = "1 photos, 0 left out: 1 masks in masks"
+    assert (code, output) == (1, f"{counts}; 1 of what was named holds no photo, as is said above\n")
+    assert said.startswith("redoseg: nosuch: there is no ")
+    assert said.count("\n") == 1
 
 
 def test_segment_does_the_rest_when_a_photo_fails(command, run, tmp_path):

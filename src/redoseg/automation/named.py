@@ -50,7 +50,7 @@ def _named(text: str) -> tuple[str, str]:
         return label, FIRST_PREFIX + label
     if not text or not (expanded(text).exists() or shipped_folder(text)):
         known = ", ".join((*FIRST_LABELS, GAME, *shipped_names()))
-        meant = f" ({text} begins from {_MEANT[text]})" if text in _MEANT else ""
+        meant = f"; masks made by {text} are called {_MEANT[text]} here" if text in _MEANT else ""
         raise ConfigError(
             f"--starts '{text}': there is no such folder; name a run's or a model's, or {known}{meant}"
         )

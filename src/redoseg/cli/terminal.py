@@ -124,9 +124,14 @@ def print_failed(report: "SegmentReport") -> None:
 
 def counted(report: "SegmentReport", what: str, place: object) -> str:
     """How many photos there were, and how much of `what` was made of them."""
-    failed = f"; {len(report.failed)} could not be done, they are named above" if report.failed else ""
-    photos = f"{report.written + len(report.failed)} photos, {report.left_out} left out"
-    return f"{photos}: {report.written} {what} in {place}{failed}"
+    failed = len(report.failed) - report.missing
+    photos = f"{report.written + failed} photos, {report.left_out} left out"
+    said = [f"{photos}: {report.written} {what} in {place}"]
+    if failed:
+        said.append(f"{failed} could not be done, they are named above")
+    if report.missing:
+        said.append(f"{report.missing} of what was named holds no photo, as is said above")
+    return "; ".join(said)
 
 
 def print_scores(evaluation: "Evaluation") -> None:

@@ -16,12 +16,19 @@ from redoseg.cli.complaints import one_line
 _BOX = str.maketrans(dict.fromkeys("╭╮╰╯│─|+", " "))
 _UNKNOWN = re.compile(r"Unrecognized options: (.+?) *(?:-{4,}|Perhaps you meant|For full)")
 
+SEVERAL = ("--annotations", "--data", "--masks", "--sets", "--starts", "--type")
+"""Options that take one value or more; tyro would take none, too, and nobody would know."""
+
 Commands = Sequence[Callable[..., int]]
 
 
 def parse(commands: Commands, arguments: Sequence[str]) -> Callable[[], int]:
     """What the command line asks for, to be called. SystemExit with 0 after help, with 2 once it is said what
     is wrong."""
+    empty = _empty(arguments)
+    if empty is not None:
+        print(f"redoseg: {empty} has no value: give it one, or leave it out", file=sys.stderr)
+        raise SystemExit(2)
     complaint = _Complaint()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -36,6 +43,14 @@ def parse(commands: Commands, arguments: Sequence[str]) -> Callable[[], int]:
             text = _with_own_help(text, arguments[0]) if line is None else f"redoseg: {line}\n"
         sys.stderr.write(text)
         raise
+
+
+def _empty(arguments: Sequence[str]) -> str | None:
+    """The first option that wants a value and has none before the next option, or the end."""
+    for word, after in zip(arguments, [*arguments[1:], "--"], strict=False):
+        if word in SEVERAL and re.match("-[a-z-]", after):
+            return word
+    return None
 
 
 class _Complaint(io.StringIO):

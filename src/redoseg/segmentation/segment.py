@@ -109,7 +109,7 @@ def segment_jobs(
     config.check_regions(n)
     out = Path(os.path.realpath(expanded(out)))
     apart = None if cutouts is None else Path(os.path.realpath(expanded(cutouts)))
-    jobs, failed, left_out = plan_jobs(inputs, out, apart, config)
+    jobs, without, left_out = plan_jobs(inputs, out, apart, config)
     pictures = [picture for job in jobs for picture in job.pictures]
     masks = {"mask", "colmap"}
     check_replaceable((file for type, file in pictures if type in masks), overwrite=overwrite)
@@ -118,6 +118,7 @@ def segment_jobs(
     for folder in (out, apart) if jobs else ():
         if folder is not None:
             _make_folder(folder)
+    failed: list[tuple[str, str]] = []
     written = 0
     with closing(records):
         for result in run(jobs):
@@ -132,7 +133,7 @@ def segment_jobs(
             if progress is not None:
                 progress(written + len(failed), len(jobs))
     remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
-    return SegmentReport(written, failed, left_out)
+    return SegmentReport(written, without + failed, left_out, len(without))
 
 
 def _recorded(records: Records, written: WrittenMask) -> Result:

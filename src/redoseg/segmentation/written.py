@@ -12,13 +12,15 @@ from redoseg.segmentation.plan import MaskJob
 class SegmentReport:
     """What `segment_files` did: the number of photos `written`, and (name, reason) of each that failed.
 
-    An input that doesn't exist or holds no photo is among `failed`, too. `left_out` counts the files in the
-    inputs that are no photos, or can't be taken for some; the log names them. All of it is fit to print.
+    An input that doesn't exist or holds no photo is among `failed`, too; `missing` counts those. `left_out`
+    counts the files in the inputs that are no photos, or can't be taken for some; the log names them. All of
+    it is fit to print.
     """
 
     written: int
     failed: list[tuple[str, str]] = field(default_factory=list)
     left_out: int = 0
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
