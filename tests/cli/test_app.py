@@ -473,6 +473,7 @@ def test_demo(command, data, monkeypatch):
     code, output, _ = command("demo", "--steps", "1", "--threads", "1", "--device", "cpu")
     assert code == 0
     assert "per_dataset" in output
+    assert "as_written" in output
     assert "runs/demo/samples/step-0000001.png" in output
     code, output, said = command("demo", "--steps", "2", "--threads", "1", "--device", "cpu")
     assert code == 0

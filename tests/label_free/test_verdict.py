@@ -21,6 +21,7 @@ from redoseg.networks.mask import MaskNetwork
 from redoseg.training.verdict import judge
 
 RESULTS = Path(__file__).parents[2] / "results/rule"
+GAME = RESULTS.parent / "folders/game-butterflies-300"
 SOUND = Signals((0.7, 0.3), 0.2, 0.05, 0.9, 0.6, 1.0, 0.3, 0.9, 0.9, 0.6, 0.8)
 
 
@@ -55,6 +56,18 @@ def test_recorded_runs_that_found_the_object_show_no_trouble():
     found = [signals for iou, signals in recorded() if iou > 0.7]
     assert len(found) == 14
     assert [trouble(signals) for signals in found] == [None] * len(found)
+
+
+def test_a_recorded_game_that_became_the_whole_picture_is_known_from_its_first_checkpoint():
+    """The game of 300 butterflies (docs/auto.md): never an object, and in the end one region has all."""
+    lines = [json.loads(line) for line in (GAME / "metrics.jsonl").read_text().splitlines()]
+    first = [Signals.from_dict(line["signals"]) for line in lines if line["restarts"] == 0]
+    assert len(first) == 7
+    found = [Verdict(label_free_score(one), 1.0, trouble=trouble(one)) for one in first]
+    assert {verdict.found for verdict in found} == {"not found"}
+    assert all(verdict.trouble is not None for verdict in found)
+    assert found[-1].text.startswith("no object was found: it would cover 92% of the photos (")
+    assert first[-1].border < TrainConfig.collapse_border  # so it went on until the check after
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ STEPS = 5_000
 _BATCH = 25  # the paper's
 _SMALL: dict[str, Any] = {"size": 32, "width": 16, "g_width": 16, "f_width": 8}
 """What a CPU can play in minutes."""
+_RESTARTS = 2  # of a game that loses its object: it has taken up to three times as long then
 _TRIED = 2  # steps that are timed
 
 
@@ -30,6 +31,7 @@ def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
     sizes = _SMALL if pick_device(config.device).type == "cpu" else {"size": config.size}
     return TrainConfig.of(
         data=config.data, out=AutoFolder(config.out).game, steps=steps, batch=min(_BATCH, batch),
+        max_restarts=_RESTARTS,
         seed=config.seed, device=config.device, threads=config.threads, cache=config.cache, **sizes,
     )  # fmt: skip
 

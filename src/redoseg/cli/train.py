@@ -18,6 +18,7 @@ from redoseg.config.recipes import DEMO
 from redoseg.errors import ConfigError, RedosegError
 
 if TYPE_CHECKING:
+    from redoseg.evaluation.evaluate import Evaluation
     from redoseg.models.run_folder import RunFolder
 
 REPORTED = 100  # photos on the page that a training leaves
@@ -112,7 +113,7 @@ def demo(
     Args:
         out: Folder of the run; run again, it goes on.
         steps: Updates. None: enough.
-        minutes: Stop after so many minutes. None: 10.
+        minutes: Stop training after so many minutes. None: 9, for the scores take a while, too.
         seed: Decides everything that is random.
         threads: CPU threads; networks this small gain little from a second one.
     """
@@ -123,16 +124,45 @@ def demo(
     options |= {"precision": precision}
     options |= {} if steps is None else {"steps": steps}
     options |= {} if minutes is None else {"minutes": minutes}
-    return _train(TrainConfig.of(**options))
+    return _train(TrainConfig.of(**options), score=_refined_too)
 
 
-def _train(config: TrainConfig, tries: int = 1, try_steps: int | None = None) -> int:
+def _refined_too(run: "RunFolder") -> "Evaluation":
+    """The run's scores, with those of its masks as `segment` writes them."""
+    from redoseg.evaluation.evaluate import evaluate
+
+    with errors.status("scoring the masks as `redoseg segment` writes them"):
+        return evaluate(run.path, run.config().data, device=run.config().device)
+
+
+def _own_scores(run: "RunFolder") -> "Evaluation | None":
+    """What the run has scored itself, if its data have masks."""
+    from redoseg.evaluation.evaluate import Evaluation
+
+    if not run.evaluation.is_file():
+        return None
+    return Evaluation.from_dict(json.loads(run.evaluation.read_text()))
+
+
+def _train(
+    config: TrainConfig,
+    tries: int = 1,
+    try_steps: int | None = None,
+    *,
+    score: "Callable[[RunFolder], Evaluation | None]" = _own_scores,
+) -> int:
     from redoseg.training.tries import train_tries
 
-    return trained(lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out)
+    return trained(
+        lambda: train_tries(config, tries=tries, try_steps=try_steps, console=errors), config.out, score
+    )
 
 
-def trained(train: Callable[[], Path], out: Path) -> int:
+def trained(
+    train: Callable[[], Path],
+    out: Path,
+    score: "Callable[[RunFolder], Evaluation | None]" = _own_scores,
+) -> int:
     """Train, and say what there is now; of several processes the first does."""
     from redoseg.models.run_folder import RunFolder
     from redoseg.training.distributed import is_main_process
@@ -148,10 +178,9 @@ def trained(train: Callable[[], Path], out: Path) -> int:
         raise
     if not is_main_process():
         return 0
-    if run.evaluation.is_file():
-        from redoseg.evaluation.evaluate import Evaluation
-
-        print_scores(Evaluation.from_dict(json.loads(run.evaluation.read_text())))
+    scores = score(run)
+    if scores is not None:
+        print_scores(scores)
     if run.verdict.is_file():
         from redoseg.label_free.verdict import Verdict
 

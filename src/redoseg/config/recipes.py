@@ -74,7 +74,7 @@ DEMO: dict[str, Any] = {
     "lr_f": 4e-4,
     "flip": False,
     "steps": 3_000,
-    "minutes": 10.0,
+    "minutes": 9.0,
     "threads": 1,
 }
 """What `redoseg demo` trains: small enough for ten minutes on one CPU core. Its digits are as often dark as
