@@ -3,8 +3,7 @@
     python experiments/baselines_picture.py DATA --size S [--blur L T R B] OUT.webp
 
 A column for each of eight labelled images of `val`, evenly spread: the photo, the truth (grey: unlabelled),
-the masks. With
-`--blur` the box is blurred in photos and in masks that follow light and shade.
+the masks. With `--blur` the box is blurred in photos and in masks that follow light and shade.
 """
 
 import argparse

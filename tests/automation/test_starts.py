@@ -258,6 +258,18 @@ def test_a_game_stopped_goes_on_and_ends_the_same(data, tmp_path, monkeypatch):
     assert digest(ends[0]) == digest(ends[1])
 
 
+def test_a_game_that_was_begun_on_another_device_keeps_its_size(data, tmp_path, monkeypatch):
+    play_quickly(monkeypatch)
+    config = asked(data, tmp_path / "run", "game")
+    with monkeypatch.context() as patched:
+        dying(patched, 3, tmp_path / "run" / "game" / "checkpoints")
+        with pytest.raises(Killed):
+            quietly(config)
+    monkeypatch.setattr(playing, "_SMALL", playing._SMALL | {"size": 64, "width": 8})
+    quietly(config)
+    assert RunFolder(AutoFolder(config.out).game).config().size == 32
+
+
 def test_a_game_that_keeps_losing_a_region_is_passed_over(data, tmp_path, monkeypatch):
     play_quickly(monkeypatch, collapse_below=0.6, max_restarts=1)
     said = io.StringIO()

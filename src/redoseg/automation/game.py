@@ -26,13 +26,18 @@ _TRIED = 2  # steps that are timed
 
 
 def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
-    """The options of the game, those of the recipe `default`: 32 pixels on a CPU, else `config.size`.
-    `batch`: images in a batch, at most."""
-    sizes = _SMALL if pick_device(config.device).type == "cpu" else {"size": config.size}
+    """The options of the game, those of the recipe `default`: 32 pixels on a CPU, else `config.size`. One
+    that was begun on another device keeps its size. `batch`: images in a batch, at most."""
+    run = RunFolder(AutoFolder(config.out).game)
+    if run.exists:
+        begun = run.config()
+        sizes = {name: getattr(begun, name) for name in _SMALL}
+    else:
+        sizes = _SMALL if pick_device(config.device).type == "cpu" else {"size": config.size}
     return TrainConfig.of(
-        data=config.data, out=AutoFolder(config.out).game, steps=steps, batch=min(_BATCH, batch),
-        max_restarts=_RESTARTS,
-        seed=config.seed, device=config.device, threads=config.threads, cache=config.cache, **sizes,
+        data=config.data, out=run.path, steps=steps, batch=min(_BATCH, batch),
+        seed=config.seed, device=config.device, threads=config.threads, cache=config.cache,
+        **{"max_restarts": _RESTARTS} | sizes,
     )  # fmt: skip
 
 
