@@ -17,6 +17,7 @@ from rich.console import Console
 
 import redoseg
 from redoseg.automation import auto as automation
+from redoseg.automation import looking
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan, _otherwise
 from redoseg.automation.page import masks_page
@@ -205,10 +206,28 @@ def test_it_says_first_which_photos_work_and_that_few_are_few(data, tmp_path, mo
             auto(config_of(data, tmp_path / "run"), console=Console(file=said, width=500))
     assert said.getvalue().count("one thing of one kind in each photo, or several") == 1
     assert said.getvalue().count("warning: 25 photos are few to learn from: some hundreds are better") == 1
-    monkeypatch.setattr(automation, "FEW", 25)
+    monkeypatch.setattr(looking, "FEW", 25)
     with pytest.raises(KeyboardInterrupt):
         auto(config_of(data, tmp_path / "other"), console=Console(file=(enough := io.StringIO()), width=500))
     assert "are few" not in enough.getvalue()
+
+
+def test_frames_are_warned_of_and_leave_the_object_doubtful(data, tmp_path, monkeypatch):
+    folder = tmp_path / "framed"
+    folder.mkdir()
+    for index, file in enumerate(sorted((data / "images").glob("*.png"))):
+        rough = Image.effect_noise((56, 56), 90).convert("RGB")
+        whole = Image.new("RGB", (80, 80), "white")
+        whole.paste(rough if index % 2 else Image.open(file).resize((56, 56)), (12, 12))
+        whole.save(folder / file.name)
+    said = io.StringIO()
+    found = auto(config_of(folder, tmp_path / "run"), console=Console(file=said, width=500))
+    assert said.getvalue().count("of the photos have a frame of one colour") == 1
+    assert "`redoseg trim PHOTOS --out TRIMMED` cuts it off" in said.getvalue()
+    assert found.verdict.framed == 1
+    sure = dataclasses.replace(found.verdict, sure=1.0, alone=False)
+    assert sure.text.startswith("doubtful: photos have frames of one colour, and masks may follow those (")
+    assert auto(config_of(folder, tmp_path / "run"), console=Console(file=io.StringIO())) == found
 
 
 def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, tmp_path, monkeypatch):

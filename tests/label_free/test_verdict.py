@@ -214,6 +214,23 @@ def test_where_beginnings_agree_well_a_lower_score_will_do():
     assert Verdict(0.09, 0.9, agreed=0.9).found == "not found"
 
 
+@pytest.mark.parametrize(
+    ("framed", "others", "found"),
+    [
+        (0.09, {}, "found"),
+        (0.1, {}, "doubtful"),
+        (0.6, {"agreed": 0.9}, "doubtful"),
+        (0.6, {"agreed": 0.9, "steady": 0.3}, "doubtful"),  # steadiness decides nothing by itself
+        (0.6, {"alone": True}, "not found"),
+    ],
+)
+def test_frames_take_a_step(framed, others, found):
+    verdict = Verdict(0.5, 0.9, framed=framed, **others)
+    assert verdict.found == found
+    assert Verdict.from_json(verdict.as_json()) == verdict
+    assert "steadiness" not in verdict.text
+
+
 def test_the_line_says_what_decides():
     dark = "the masks follow light and dark, not a thing"
     assert dark in Verdict(0.05, 0.9, trouble=dark).text

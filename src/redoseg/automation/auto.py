@@ -20,6 +20,7 @@ from rich.progress import Progress
 from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
+from redoseg.automation.looking import look_at
 from redoseg.automation.named import GAME, named_starts
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
@@ -44,15 +45,6 @@ from redoseg.tensors import limit_threads, pick_device
 from redoseg.training.log import say, say_loudly
 from redoseg.training.train import open_for_run
 from redoseg.version import __version__
-
-FEWEST = 20
-"""Photos below which nothing is begun."""
-FEW = 200
-"""Photos below which a warning says that more are better."""
-WHAT_WORKS = (
-    "what can be found: one thing of one kind in each photo, or several, large enough together (a tenth "
-    "of the photo or more), not touching all four borders"
-)
 
 
 def auto(config: AutoConfig, *, console: Console | None = None) -> Found:
@@ -94,7 +86,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():
         remove(asides(folder.path))  # of a sitting that was killed: nobody else writes here
-        report = _begin(config, folder, console)
+        report = _begin(config, folder, jobs, console)
         if "verdict" in report:
             say(console, f"{folder.path} is finished: nothing is made anew")
             return Found.from_json(report)
@@ -108,7 +100,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
-        verdict = replace(verdict_of(folder.run), sure=sure)
+        verdict = replace(verdict_of(folder.run), sure=sure, framed=report.get("framed", 0.0))
         plan = Plan.from_json(report["plan"])
         verdict = with_consensus(verdict, config, folder, plan, students, kept)
         found = Found(students, kept, len(masks), failed, verdict)
@@ -129,7 +121,9 @@ def _masks_read(folder: AutoFolder, console: Console) -> dict[str, Any]:
     return {"supervision": read}
 
 
-def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
+def _begin(
+    config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
+) -> dict[str, Any]:
     """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays."""
     described = TrainConfig.of(
         data=config.data, out=config.out, size=config.size, cache=config.cache, squares=SQUARES
@@ -146,13 +140,8 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
         if "verdict" not in begun:
             say(console, f"going on with {folder.path}: {len(begun['students'])} students are trained")
         return begun
-    if len(photos) < FEWEST:
-        raise DataError(
-            f"photos to learn from: {len(photos)}, too few. {FEWEST} at least, some hundreds are better"
-        )
-    say(console, WHAT_WORKS)
-    if len(photos) < FEW:
-        say(console, f"warning: {len(photos)} photos are few to learn from: some hundreds are better")
+    refs = [job.ref for job in jobs]
+    framed = look_at(len(photos), refs, console)
     with console.status("timing this machine"):
         plan = make_plan(config, dataset, pick_device(config.device))
     say(
@@ -162,7 +151,7 @@ def _begin(config: AutoConfig, folder: AutoFolder, console: Console) -> dict[str
     )
     report = {
         "redoseg": __version__, "config": config.as_json(), "data": data, "plan": plan.as_json(),
-        "students": {},
+        "students": {}, "framed": framed,
     }  # fmt: skip
     write_json(folder.report, report)
     return report

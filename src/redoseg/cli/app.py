@@ -21,6 +21,7 @@ from redoseg.cli.segment import segment
 from redoseg.cli.serve import serve
 from redoseg.cli.terminal import interrupts_noted, lines_on_stderr, was_interrupted
 from redoseg.cli.train import demo, resume, train_command
+from redoseg.cli.trim import trim
 from redoseg.cli.usage import parse
 from redoseg.errors import ElsewhereError, RedosegError, missing_extra
 from redoseg.version import __version__
@@ -101,7 +102,7 @@ def _written_out(word: str) -> str:
 def _commands(arguments: Sequence[str]) -> Sequence[Callable[..., int]]:
     train = train_command(arguments)
     on_models = (auto, train, resume, distill, evaluate, segment, report, serve, fix, redraw, export, models)
-    return (*on_models, data, baseline, reproduce, demo, doctor)
+    return (*on_models, trim, data, baseline, reproduce, demo, doctor)
 
 
 def _out_of_memory(error: BaseException) -> bool:

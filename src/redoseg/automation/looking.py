@@ -1,0 +1,43 @@
+"""A first look at the photos: too few, few, or with frames."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from redoseg.data.frames import share_framed
+from redoseg.data.image_ref import ImageRef
+from redoseg.data.sampler import evenly_spaced
+from redoseg.errors import DataError
+from redoseg.label_free.verdict import FRAMED
+from redoseg.training.log import say
+
+FEWEST = 20
+"""Photos below which nothing is begun."""
+LOOKED_AT = 100
+"""Photos, at most, that are looked at for frames."""
+FEW = 200
+"""Photos below which a warning says that more are better."""
+WHAT_WORKS = (
+    "what can be found: one thing of one kind in each photo, or several, large enough together (a tenth "
+    "of the photo or more), not touching all four borders"
+)
+
+
+def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
+    """Say which photos work, and what is wrong with these: so many `photos` to learn from, and all files.
+    Returns the share of those with a frame. DataError for too few."""
+    if photos < FEWEST:
+        raise DataError(
+            f"photos to learn from: {photos}, too few. {FEWEST} at least, some hundreds are better"
+        )
+    say(console, WHAT_WORKS)
+    if photos < FEW:
+        say(console, f"warning: {photos} photos are few to learn from: some hundreds are better")
+    framed = share_framed([refs[row] for row in evenly_spaced(len(refs), LOOKED_AT)])
+    if framed >= FRAMED:
+        say(
+            console,
+            f"warning: {framed:.0%} of the photos have a frame of one colour, and masks will follow that: "
+            "`redoseg trim PHOTOS --out TRIMMED` cuts it off, then take TRIMMED",
+        )
+    return framed
