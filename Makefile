@@ -15,6 +15,7 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(READY)  ## make .venv and install the package into it (PYTHON=... picks the interpreter)
+	@echo 'ready; now: . $(VENV)/bin/activate'
 
 # pip names servers and folders of the machine at hand: that stays in its log, and what is shown of a failure
 # leaves them out. It compiles nothing: of the thousands of modules, most are never imported.

@@ -78,7 +78,9 @@ def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPat
         shutil.copy(folder / "photos" / "one.jpg", folder / "photos" / f"{index}.jpg")
     plan = Plan({"disc": "first:disc"}, 25, 1, 1, 1, 4, 1.0)
     monkeypatch.setattr("redoseg.automation.auto.make_plan", lambda *_: plan)
-    (command,) = commands_of("Your own folder")
+    trim, command = commands_of("Your own folder")
+    assert main(trim) == 0
+    assert len(list((folder / "trimmed").iterdir())) == 25
     assert main(command) == 0
     for kind in ("masks", "cutouts"):
         with Image.open(folder / "runs" / "mine" / kind / "two.png") as written:
@@ -94,7 +96,7 @@ def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def commands_of(section: str) -> list[list[str]]:
     text = README.split(f"## {section}")[1].split("\n## ")[0]
-    return [shlex.split(line)[1:] for line in re.findall(r"^    (redoseg .+)$", text, re.MULTILINE)]
+    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (redoseg .+)$", text, re.MULTILINE)]
 
 
 def test_a_few_masks(folder: Path) -> None:

@@ -33,6 +33,7 @@ from redoseg.files import asides, read_json, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE, Verdict
 from redoseg.models.card import supervision_text
 from redoseg.models.run_folder import RunFolder
+from redoseg.models.shipped import ROOT
 from redoseg.reporting.page import INSIDE
 from redoseg.reporting.pictures import named
 from redoseg.reporting.report import show
@@ -209,14 +210,15 @@ def _student(
         if name == GAME:
             say(console, f"{name}: the game of the paper, {plan.game_steps} steps, in {teacher}")
             given["checkpoint"] = play(game_config(config, plan.game_steps, plan.batch), console)
-        say(console, f"{name}: a student of {teacher.name}, {steps} steps")
+        shipped = " (it comes with redoseg, and its masks look plausible here)" * (teacher.parent == ROOT)
+        say(console, f"{name}: a student of {teacher.name}{shipped}, {steps} steps")
         distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
     except (CollapseError, DivergenceError) as error:
         say(console, f"{name} failed: {error}")
         return -1.0
     verdict = verdict_of(RunFolder(out))
     parts = f"label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure"
-    say(console, f"{name}: {parts}, together {verdict.worth:.3f}")
+    say(console, f"{name}: {parts}, steadiness {verdict.steady:.2f}, together {verdict.worth:.3f}")
     return verdict.worth
 
 
