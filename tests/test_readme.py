@@ -96,7 +96,9 @@ def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def commands_of(section: str) -> list[list[str]]:
     text = README.split(f"## {section}")[1].split("\n## ")[0]
-    return [shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (redoseg .+)$", text, re.MULTILINE)]
+    return [
+        shlex.split(line, comments=True)[1:] for line in re.findall(r"^    (redoseg .+)$", text, re.MULTILINE)
+    ]
 
 
 def test_a_few_masks(folder: Path) -> None:
