@@ -24,7 +24,7 @@ from redoseg.cli.auto import _command
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.errors import ConfigError, DataError
-from redoseg.files import read_json
+from redoseg.files import read_json, write_json
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import ROOT
@@ -296,6 +296,20 @@ def test_the_time_of_a_step_of_the_game_is_measured(data, tmp_path):
     described = game_config(asked(data, tmp_path / "run", "game"), 10, 4)
     assert seconds_of_a_step(described) > 0
     assert not described.out.exists()
+
+
+def test_a_run_that_meant_a_folder_called_game_gets_no_other_start(data, game, tmp_path, monkeypatch):
+    """Until there was a start `game`, the word named a folder."""
+    plan_with(monkeypatch, {"of-game": str(game.path)})
+    monkeypatch.chdir(game.path.parent)
+    config = asked(data, tmp_path / "run", "./game")
+    quietly(config)
+    report = AutoFolder(config.out).report
+    fields = read_json(report)
+    write_json(report, fields | {"config": fields["config"] | {"starts": ["game"]}})
+    monkeypatch.chdir(tmp_path)
+    with refusal(ConfigError, match=r"was begun with of-game, and --starts means game now \(./game names a"):
+        quietly(asked(data, tmp_path / "run", "game"))
 
 
 def test_a_folder_that_is_called_game_is_named_as_one(data, game, tmp_path, monkeypatch):

@@ -252,6 +252,12 @@ def test_an_option_without_its_value_is_one_line(command, line):
     assert said == f"redoseg: {option} has no value: give it one, or leave it out\n"
 
 
+def test_help_comes_before_a_missing_value(command):
+    code, output, _ = command("auto", "--starts", "--help")
+    assert code == 0
+    assert "--starts" in output
+
+
 @pytest.mark.parametrize("name", ["auto", "fix", "distill", "reproduce", "segment", "train", "baseline"])
 def test_options_that_could_be_empty_are_known(command, name):
     text = command(name, "--help")[1]

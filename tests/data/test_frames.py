@@ -1,10 +1,11 @@
 """Frames of one colour around photos: found, left alone where there is none, and cut off."""
 
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 
 from redoseg.data.frames import content_box, share_framed, trim_photos
 from redoseg.data.native.sources import list_source
@@ -44,11 +45,19 @@ def test_a_frame_is_found_to_the_pixel_and_a_blurred_one(colour, inside):
             assert edge - true == (1 if side < 2 else -1)
 
 
-def test_jpeg_keeps_a_frame_one(tmp_path):
-    framed("white", 16, 16, 104, 104).save(tmp_path / "a.jpg", quality=70)
+@pytest.mark.parametrize("margin", range(10, 26))
+@pytest.mark.parametrize("quality", [75, 90])
+def test_jpeg_keeps_a_frame_one(tmp_path, margin, quality):
+    picture = Image.new("RGB", (240, 180), "white")
+    picture.paste(scene(margin, 240 - 2 * margin, 180 - 2 * margin), (margin, margin))
+    picture.save(tmp_path / "a.jpg", quality=quality)
     left, upper, right, lower = box_of(Image.open(tmp_path / "a.jpg"))
-    assert all(16 <= edge <= 20 for edge in (left, upper))
-    assert all(100 <= edge <= 104 for edge in (right, lower))
+    assert all(margin - 4 <= edge <= margin + 10 for edge in (left, upper, 240 - right, 180 - lower))
+
+
+def test_odd_shapes_have_no_frame():
+    for shape in ((1, 1), (2, 300), (300, 2), (5, 5)):
+        assert content_box(np.full((*shape, 3), 200, np.uint8)) is None
 
 
 def thing_on_ground(shape):
@@ -98,6 +107,27 @@ def test_photos_are_trimmed_or_copied_by_their_names(source, tmp_path, command):
     assert share_framed(list_source(out).images) == 0
 
 
+def test_names_stay_where_two_differ_by_their_suffix_alone(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "a.png"):
+        framed("white", 12, 20, 100, 104).save(tmp_path / "photos" / name)
+    assert trim_photos(tmp_path / "photos", tmp_path / "out").trimmed == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "a.png"]
+
+
+def test_a_frame_in_a_frame_goes_too_and_the_profile_of_colours_stays(tmp_path):
+    (tmp_path / "photos").mkdir()
+    whole = Image.new("RGB", (160, 160), "black")
+    whole.paste(framed("white", 12, 20, 100, 104), (20, 20))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    whole.save(tmp_path / "photos" / "a.jpg", quality=95, icc_profile=profile)
+    trim_photos(tmp_path / "photos", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.jpg") as trimmed:
+        assert 70 < trimmed.width < 90
+        assert box_of(trimmed) is None
+        assert trimmed.info["icc_profile"] == profile
+
+
 def test_photos_in_a_compressed_archive_are_trimmed_too(source, tmp_path):
     with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:
         archive.add(source, "photos")
@@ -121,10 +151,32 @@ def test_mistakes_are_one_line_and_nothing_is_lost(source, tmp_path, command):
     refused_command(command, "there is there: name a new folder", "trim", source, "--out", tmp_path / "there")
     refused_command(command, "lies among the photos", "trim", source, "--out", source / "trimmed")
     refused_command(command, "nosuch", "trim", tmp_path / "nosuch", "--out", tmp_path / "out")
+    broken = tmp_path / "link"
+    broken.symlink_to(tmp_path / "gone")
+    refused_command(command, "link is there: name a new folder", "trim", source, "--out", broken)
+    Image.open(source / "more" / "b.webp").save(source / "more" / "b.webp.png")
+    refused_command(
+        command, "more/b.webp would become more/b.webp.png, and that is there", "trim", source, "--out", "n"
+    )
+    (source / "splits.csv").write_text("name,split\na,val\n")
+    refused_command(command, "has masks or splits.csv", "trim", source, "--out", "n")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.jpg").write_bytes(b"no photo")
+    refused_command(
+        command, "none of its 1 photos can be read: a.jpg (not", "trim", tmp_path / "bad", "--out", "n"
+    )
+    assert not Path("n").exists()
     for kind in ("images", "masks"):
         (tmp_path / "set" / kind).mkdir(parents=True)
         scene().convert("L" if kind == "masks" else "RGB").save(tmp_path / "set" / kind / "a.png")
-    refused_command(command, "has masks, which would no longer fit", "trim", tmp_path / "set", "--out", "new")
+    refused_command(
+        command,
+        "has masks or splits.csv, which would no longer fit",
+        "trim",
+        tmp_path / "set",
+        "--out",
+        "new",
+    )
     assert not (tmp_path / "out").exists()
 
 

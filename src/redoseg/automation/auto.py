@@ -20,7 +20,7 @@ from rich.progress import Progress
 from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
-from redoseg.automation.looking import look_at
+from redoseg.automation.looking import look_at, look_for_frames
 from redoseg.automation.named import GAME, named_starts
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
@@ -101,7 +101,8 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
         sure = sum(mask.doubt <= SURE for mask in masks) / max(1, len(masks))
-        verdict = replace(verdict_of(folder.run), sure=sure, framed=report.get("framed", 0.0))
+        framed = report["framed"] if "framed" in report else look_for_frames(list(refs.values()))
+        verdict = replace(verdict_of(folder.run), sure=sure, framed=framed)
         plan = Plan.from_json(report["plan"])
         verdict = with_consensus(verdict, config, folder, plan, students, kept)
         found = Found(students, kept, len(masks), failed, verdict)
@@ -210,11 +211,13 @@ def _student(
         if name == GAME:
             say(console, f"{name}: the game of the paper, {plan.game_steps} steps, in {teacher}")
             given["checkpoint"] = play(game_config(config, plan.game_steps, plan.batch), console)
-        shipped = " (it comes with redoseg, and its masks look plausible here)" * (teacher.parent == ROOT)
+        chosen = teacher.parent == ROOT and not config.starts
+        shipped = " (it comes with redoseg, and its masks look plausible here)" * chosen
         say(console, f"{name}: a student of {teacher.name}{shipped}, {steps} steps")
         distill(DistillConfig(run=teacher, out=out, data=config.data, **given), console=console)
     except (CollapseError, DivergenceError) as error:
-        say(console, f"{name} failed: {error}")
+        why = f"it has not kept two regions, its log is in {folder.game}" if name == GAME else str(error)
+        say(console, f"{name} failed: {why}")
         return -1.0
     verdict = verdict_of(RunFolder(out))
     parts = f"label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure"

@@ -46,7 +46,7 @@ class AutoFolder:
         return report
 
     def _unreadable(self, trouble: str) -> ModelError:
-        kept = f"what was trained stays in {self.students}"
+        kept = f"what was trained stays in {self.students if self.students.exists() else self.game}"
         if self.run.exists:
             kept = f"`redoseg segment {self.path} PHOTOS --out MASKS` works without it"
         return ModelError(
@@ -67,6 +67,12 @@ class AutoFolder:
                 if name not in free and value != now[name]:
                     said = f"{self.path} was begun {_otherwise(name, value, now[name])}"
                     raise ConfigError(f"{said}: use that, or another --out")
+            if same and same != [*report["plan"]["starts"]]:
+                then = " ".join(report["plan"]["starts"])
+                raise ConfigError(
+                    f"{self.path} was begun with {then}, and --starts means {' '.join(same)} now "
+                    "(./game names a folder): name the same ones, or another --out"
+                )
             return
         ignored = {*asides(self.path), self.path / ".lock"}
         if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):

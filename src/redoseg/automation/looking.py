@@ -33,7 +33,8 @@ def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
     say(console, WHAT_WORKS)
     if photos < FEW:
         say(console, f"warning: {photos} photos are few to learn from: some hundreds are better")
-    framed = share_framed([refs[row] for row in evenly_spaced(len(refs), LOOKED_AT)])
+    with console.status("looking for frames"):
+        framed = look_for_frames(refs)
     if framed >= FRAMED:
         say(
             console,
@@ -41,3 +42,8 @@ def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
             "`redoseg trim PHOTOS --out TRIMMED` cuts it off, then take TRIMMED",
         )
     return framed
+
+
+def look_for_frames(refs: Sequence[ImageRef]) -> float:
+    """The share of the photos that have a frame of one colour, on up to LOOKED_AT of them."""
+    return share_framed([refs[row] for row in evenly_spaced(len(refs), LOOKED_AT)])

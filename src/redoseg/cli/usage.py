@@ -46,7 +46,10 @@ def parse(commands: Commands, arguments: Sequence[str]) -> Callable[[], int]:
 
 
 def _empty(arguments: Sequence[str]) -> str | None:
-    """The first option that wants a value and has none before the next option, or the end."""
+    """The first option that wants a value and has none before the next option, or the end; none where help is
+    asked for."""
+    if {"-h", "--help"} & {*arguments}:
+        return None
     for word, after in zip(arguments, [*arguments[1:], "--"], strict=False):
         if word in SEVERAL and re.match("-[a-z-]", after):
             return word
