@@ -138,9 +138,10 @@ def test_photos_in_a_compressed_archive_are_trimmed_too(source, tmp_path):
 
 def test_what_cant_be_read_is_named_and_the_others_are_done(source, tmp_path, command):
     (source / "broken.jpg").write_bytes(b"no photo")
+    (source / "notes.txt").write_text("mine")
     code, output, said = command("trim", source, "--out", tmp_path / "out")
     assert code == 1
-    assert output.endswith("; 1 could not be read, they are named above\n")
+    assert output.endswith(", 1 other files left out; 1 could not be read, they are named above\n")
     assert said.startswith("redoseg: ")
     assert "broken.jpg: not an image" in said
     assert not (tmp_path / "out" / "broken.jpg").exists()

@@ -23,5 +23,8 @@ def trim(photos: tyro.conf.Positional[str], /, out: Path) -> int:
     for name, reason in done.failed:
         errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
     failed = f"; {len(done.failed)} could not be read, they are named above" if done.failed else ""
-    print(f"{done.trimmed} photos without their frames and {done.copied} as they are in {out}{failed}")
+    left_out = f", {done.left_out} other files left out" if done.left_out else ""
+    print(
+        f"{done.trimmed} photos without their frames and {done.copied} as they are in {out}{left_out}{failed}"
+    )
     return 1 if done.failed else 0

@@ -114,10 +114,11 @@ def _whole(photo: ImageRef, content: bytes | None) -> bytes:
 @dataclass
 class Trimmed:
     """What `trim_photos` did: how many photos were `trimmed`, how many `copied` as they are, (name, reason)
-    of each that `failed`."""
+    of each that `failed`, how many files were `left_out` since they are no photos."""
 
     trimmed: int = 0
     copied: int = 0
+    left_out: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -141,7 +142,7 @@ def trim_photos(
         raise DataError(f"{out} lies among the photos: choose a folder elsewhere")
     names = [_name(ref) for ref in listing.images]
     _check_apart(names)
-    done = Trimmed()
+    done = Trimmed(left_out=sum(map(len, listing.left_out.values())))
 
     def write(folder: Path) -> None:
         folder.mkdir(parents=True)
@@ -164,9 +165,10 @@ def _name(ref: ImageRef) -> str:
 
 def _check_apart(names: Sequence[str]) -> None:
     """DataError if a photo that becomes PNG would get another one's name."""
+    taken = {*names}
     for name in names:
         new = _as_written(Path(name)).as_posix()
-        if new != name and new in names:
+        if new != name and new in taken:
             raise DataError(f"{name} would become {new}, and that is there: rename one of the two")
 
 
