@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from redoseg.baselines import grabcut, iem, kmeans, saliency
+from redoseg.baselines.score import METHODS
 from redoseg.data.dataset import open_dataset
 from redoseg.data.sampler import evenly_spaced
 from redoseg.figures.pages import strip
 from redoseg.figures.tiles import blur_box
 
 COUNT, SIDE = 8, 96
-METHODS = {"grabcut": grabcut, "kmeans": kmeans, "saliency": saliency, "iem": iem}
 SMOOTH = ("grabcut",)  # its masks show no face
 
 
@@ -47,7 +46,7 @@ def main() -> None:
 
     rows = [[tile(blur_box(image, box)) for image in images], masks(labels, blurred=False)]
     for name, method in METHODS.items():
-        found = np.stack([method.segment(image, 0) for image in images])
+        found = np.stack([method(image, 0) for image in images])
         rows.append(masks(found, blurred=name not in SMOOTH))
     strip(rows, ["photo", "truth", *METHODS], [""] * COUNT).save(asked.out, quality=45, method=6)
 

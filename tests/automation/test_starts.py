@@ -271,7 +271,8 @@ def test_a_game_that_was_begun_on_another_device_keeps_its_size(data, tmp_path, 
 
 
 def test_a_game_that_keeps_losing_a_region_is_passed_over(data, tmp_path, monkeypatch):
-    play_quickly(monkeypatch, collapse_below=0.6, max_restarts=1)
+    play_quickly(monkeypatch, collapse_below=0.6)
+    monkeypatch.setattr(playing, "_RESTARTS", 1)
     said = io.StringIO()
     console = Console(file=said, width=500)
     found = auto(asked(data, tmp_path / "run", "game", "disc"), console=console)

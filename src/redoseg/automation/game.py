@@ -1,12 +1,12 @@
 """The game of the paper as a beginning of `auto` (`--starts game`): a run of `train` in RUN/game, small on a
 CPU. Its student goes the way of all others."""
 
-import time
 from typing import Any
 
 from rich.console import Console
 
 from redoseg.automation.folder import AutoFolder
+from redoseg.automation.timing import seconds_each
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_data
@@ -22,7 +22,6 @@ _BATCH = 25  # the paper's
 _SMALL: dict[str, Any] = {"size": 32, "width": 16, "g_width": 16, "f_width": 8}
 """What a CPU can play in minutes."""
 _RESTARTS = 2  # of a game that loses its object: it has taken up to three times as long then
-_TRIED = 2  # steps that are timed
 
 
 def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
@@ -35,9 +34,9 @@ def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
     else:
         sizes = _SMALL if pick_device(config.device).type == "cpu" else {"size": config.size}
     return TrainConfig.of(
-        data=config.data, out=run.path, steps=steps, batch=min(_BATCH, batch),
+        data=config.data, out=run.path, steps=steps, batch=min(_BATCH, batch), max_restarts=_RESTARTS,
         seed=config.seed, device=config.device, threads=config.threads, cache=config.cache,
-        **{"max_restarts": _RESTARTS} | sizes,
+        **sizes,
     )  # fmt: skip
 
 
@@ -52,9 +51,4 @@ def seconds_of_a_step(described: TrainConfig) -> float:
     """How long a step of the game takes here, from a few that are thrown away."""
     described = described.resolved()
     learner = ReDOLearner(described, open_data(described), SingleProcess())
-    learner.step(0)  # the first one is slower
-    began = time.perf_counter()
-    for step in range(1, 1 + _TRIED):
-        learner.step(step)
-    learner.check_finite(1)  # waits for the device
-    return (time.perf_counter() - began) / _TRIED
+    return seconds_each(learner.step, learner.check_finite)

@@ -11,6 +11,7 @@ from redoseg.automation.folder import Plan
 from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
 from redoseg.automation.named import GAME
 from redoseg.automation.starts import find_starts
+from redoseg.automation.timing import TRIED, seconds_each
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset, Split
@@ -29,7 +30,6 @@ tails. The first labels look for an object in the middle, so the first students 
 _BATCH, _WIDTH, _BLOCKS = 32, 8, 4
 _LEAST = 60  # steps of a student, however little time there is
 _OVERHEAD = 1.25  # of the time that steps and refining take: scores, pictures, files
-_TRIED = 3  # steps that are timed
 
 
 def student_options() -> dict[str, Any]:
@@ -88,17 +88,12 @@ def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) 
     images = to_tensor(photos.images(np.arange(_BATCH) % len(photos)), device)
     masks = torch.full((_BATCH, 2, config.size, config.size), 0.5, device=device)
     counted = torch.ones_like(masks[:, :1])
-    learner.update(images, masks, counted, 0)  # the first one is slower
-    began = time.perf_counter()
-    for step in range(1, 1 + _TRIED):
-        learner.update(images, masks, counted, step)
-    learner.check_finite(1)  # waits for the device
-    return (time.perf_counter() - began) / _TRIED
+    return seconds_each(lambda t: learner.update(images, masks, counted, t), learner.check_finite)
 
 
 def _seconds_to_refine(config: AutoConfig, photos: Split) -> float:
     """How long a photo's targets take here, with all cores at work."""
-    pictures, refining = photos.images(evenly_spaced(len(photos), _TRIED)), Refining(size=config.size)
+    pictures, refining = photos.images(evenly_spaced(len(photos), TRIED)), Refining(size=config.size)
     soft = np.zeros((2, config.size, config.size), np.float32)
     soft[1, config.size // 4 : -config.size // 4, config.size // 4 : -config.size // 4] = 0.9
     soft[0] = 1 - soft[1]
@@ -111,7 +106,7 @@ def _seconds_to_refine(config: AutoConfig, photos: Split) -> float:
 def _seconds_to_label(starts: dict[str, str], photos: Split) -> float:
     """How long first labels of a photo take here, with all cores at work. They are made twice: where refining
     starts is looked for among them first."""
-    pictures = photos.images(evenly_spaced(len(photos), _TRIED))
+    pictures = photos.images(evenly_spaced(len(photos), TRIED))
     began = time.perf_counter()
     for find in (SOURCES[name] for name in starts if name in SOURCES):
         for picture in pictures:

@@ -1,8 +1,8 @@
 """Segmentation by inpainting error, after Savarese et al., CVPR 2021 (arXiv 2012.07287): nothing is learned.
 
 An object is what can't be guessed from its surroundings, nor they from it, while each of the two is alike
-within itself. Written from the paper's idea, not
-after its code; docs/baselines.md says what was chosen where the idea leaves it open.
+within itself. Written from the paper's idea, not after its code; docs/baselines.md says what was chosen where
+the idea leaves it open.
 
 x (S, S, 3) is the image as float32 in [0, 1], its mean colour subtracted; m (S, S) float32 is 1 on the object
 and 0 elsewhere; "outside" is 1 - m.
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 ITERATIONS = 150
 START = 0.6  # side of the centred square to start from, as a share of the image's: the authors' own
 SIGMA = 5 / 128  # of the Gaussian, as a share of the side; it is cut off at one sigma and applied twice
-DIVERSITY = 2.0  # what the colours' spread within both sides costs, beside the error
+DIVERSITY = 2.0  # the weight of the diversity term (the paper's lambda), for colours in [0, 1]
 PRIOR = 0.01  # what the image's mean colour weighs in a prediction; the Gaussian's weights sum to one
 _SHARES = (1.0, 0.5, 0.25, 0.125)  # of the pixels that would gain, how many change sides at once, best first
 _ENOUGH = 4  # of nine pixels, to be the object after smoothing
@@ -64,7 +64,7 @@ class Inpainter:
     def objective(self, m: Floats) -> float:
         """What is made as large as possible: the error, less DIVERSITY times both sides' diversity, the mean
         squared distance of a side's colours from their mean."""
-        return self.error(m) - DIVERSITY * (self._spread(m)[1] + self._spread(1 - m)[1])
+        return self.error(m) - DIVERSITY * (self._diversity(m)[1] + self._diversity(1 - m)[1])
 
     def gains(self, m: Floats) -> Floats:
         """(S, S): how much `objective` grows, to first order, when a pixel changes sides."""
@@ -77,7 +77,7 @@ class Inpainter:
         weight = blurred[..., 3:] + PRIOR
         return blurred[..., :3] / weight, weight
 
-    def _spread(self, side: Floats) -> tuple[Floats, float]:
+    def _diversity(self, side: Floats) -> tuple[Floats, float]:
         """(S, S): the squared distance of each pixel's colour from one side's mean colour; its mean there."""
         size = max(float(side.sum()), 1.0)
         mean = np.tensordot(side, self.x, 2) / np.float32(size)
@@ -94,8 +94,8 @@ class Inpainter:
         taken = self._blur(pull, _sum_channels(pull * predicted))
         indirect = taken[..., 3] - _sum_channels(taken[..., :3] * self.x)
         of_error = errors + indirect - float((side * errors).sum()) / size
-        distance, spread = self._spread(side)
-        return np.asarray((of_error - DIVERSITY * (distance - spread)) / size, np.float32)
+        distance, mean = self._diversity(side)
+        return np.asarray((of_error - DIVERSITY * (distance - mean)) / size, np.float32)
 
     def _blur(self, colours: Floats, weight: Floats) -> Floats:
         """(S, S, 4): three channels and one more, blurred together; beyond the image all is 0."""

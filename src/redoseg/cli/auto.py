@@ -6,7 +6,7 @@ from typing import Annotated
 
 from redoseg.cli.early import check_auto
 from redoseg.cli.options import by_group
-from redoseg.cli.terminal import errors
+from redoseg.cli.terminal import errors, print_failed
 from redoseg.config.auto import AutoConfig
 
 
@@ -23,8 +23,7 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     except KeyboardInterrupt:
         print(f"\nstopped; to go on: {_command(config)}", file=sys.stderr)
         raise
-    for name, reason in found.failed:
-        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    print_failed(found.failed)
     failed = f", {len(found.failed)} photos left out, they are named above" if found.failed else ""
     print(found.verdict.text)
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")

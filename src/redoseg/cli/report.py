@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from redoseg.cli.terminal import Device, Weights, errors, progress_of
+from redoseg.cli.terminal import Device, Weights, print_failed, progress_of
 
 
 def report(
@@ -36,8 +36,7 @@ def report(
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     with progress_of("segmenting", quiet=quiet) as show:
         found = write(model, photos, out, most=most, progress=show, **chosen)
-    for name, reason in found.failed:
-        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    print_failed(found.failed)
     if not quiet:
         beyond = f", {found.beyond} not shown (--most)" if found.beyond else ""
         count = f"{found.shown + found.beyond} photos{beyond}, {found.left_out} left out"

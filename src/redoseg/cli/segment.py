@@ -88,7 +88,7 @@ def segment(
             report = streams.named(_run(partial(run, each=streams.naming(each)), quiet))
             for name, reason in report.failed:
                 failure(name, reason)
-    print_failed(report)
+    print_failed(report.failed)
     if not quiet:
         said = counted(report, _made(config), "standard output" if streams.writes else out)
         print(said, file=sys.stderr if json or streams.writes else sys.stdout)

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -116,9 +116,9 @@ def was_interrupted() -> bool:
     return bool(_interrupts)
 
 
-def print_failed(report: "SegmentReport") -> None:
-    """A line for each photo that has no mask, and why."""
-    for photo, reason in report.failed:
+def print_failed(failed: Iterable[tuple[str, str]]) -> None:
+    """A line for each photo that could not be done, and why."""
+    for photo, reason in failed:
         errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 

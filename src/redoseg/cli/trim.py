@@ -5,7 +5,7 @@ from pathlib import Path
 import tyro
 
 from redoseg.cli.early import check_data
-from redoseg.cli.terminal import errors, progress_of
+from redoseg.cli.terminal import print_failed, progress_of
 
 
 def trim(photos: tyro.conf.Positional[str], /, out: Path) -> int:
@@ -20,8 +20,7 @@ def trim(photos: tyro.conf.Positional[str], /, out: Path) -> int:
 
     with progress_of("looking for frames") as show:
         done = trim_photos(photos, out, progress=show)
-    for name, reason in done.failed:
-        errors.print(f"redoseg: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
+    print_failed(done.failed)
     failed = f"; {len(done.failed)} could not be read, they are named above" if done.failed else ""
     left_out = f", {done.left_out} other files left out" if done.left_out else ""
     print(

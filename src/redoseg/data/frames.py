@@ -61,7 +61,7 @@ def _sides(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def _thickness(turned: NDArray[np.uint8]) -> int:
-    """How many rows from the first one on have its colour; 0 for too few."""
+    """How many rows of (rows, columns, 3), from the first one on, have its colour; 0 for too few."""
     colour, most = np.median(turned[0], 0), len(turned) // 2
     thick = 0
     while thick < most and _differs(turned[thick], colour).mean() <= 1 - _ALIKE:
@@ -70,8 +70,9 @@ def _thickness(turned: NDArray[np.uint8]) -> int:
 
 
 def _inner(turned: NDArray[np.uint8], thick: Sequence[int], side: int) -> int:
-    """How many rows the frame has on this side, with those in which it is blurred; 0 if there is none: soon
-    within it a row has to be of other colours for the most part."""
+    """How many rows of `turned` (rows, columns, 3) the frame has, with those in which it is blurred; 0 if
+    there is none: soon within it a row has to be of other colours for the most part. `thick` is that of all
+    four sides, `side` which of them this is."""
     if not thick[side]:
         return 0
     before, after = (thick[1], thick[3]) if side % 2 == 0 else (thick[0], thick[2])
@@ -91,7 +92,7 @@ def _differs(line: NDArray[np.uint8], colour: NDArray[np.float64]) -> NDArray[np
 
 
 def share_framed(photos: Sequence[ImageRef]) -> float:
-    """The share of the photos that have a frame; what can't be read has none."""
+    """The share of the photos, 0 to 1, that have a frame; what can't be read has none."""
     framed = 0
     for index, content in read_contents(photos):
         try:
@@ -167,12 +168,12 @@ def _check_apart(names: Sequence[str]) -> None:
     """DataError if a photo that becomes PNG would get another one's name."""
     taken = {*names}
     for name in names:
-        new = _as_written(Path(name)).as_posix()
+        new = _name_when_cut(Path(name)).as_posix()
         if new != name and new in taken:
             raise DataError(f"{name} would become {new}, and that is there: rename one of the two")
 
 
-def _as_written(target: Path) -> Path:
+def _name_when_cut(target: Path) -> Path:
     """The file of a photo that has been cut."""
     return target if target.suffix.lower() in _KEPT else target.with_name(f"{target.name}.png")
 
@@ -182,7 +183,7 @@ def _trim(ref: ImageRef, content: bytes | None, target: Path, done: Trimmed) -> 
     try:
         content = _whole(ref, content)
         photo = whole = decode_image(BytesIO(content))
-        if len(_as_written(target).name.encode()) > _LONGEST:
+        if len(_name_when_cut(target).name.encode()) > _LONGEST:
             raise DataError("its name is too long for .png after it")
     except (OSError, DataError) as error:
         done.failed.append((join_names([ref.entry.path]), str(error)))
@@ -190,12 +191,14 @@ def _trim(ref: ImageRef, content: bytes | None, target: Path, done: Trimmed) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_NESTED):
         box = content_box(np.asarray(photo))
-        photo = photo if box is None else photo.crop(box)
+        if box is None:
+            break
+        photo = photo.crop(box)
     if photo is whole:
         target.write_bytes(content)
         done.copied += 1
     else:
-        _save(photo, _as_written(target))
+        _save(photo, _name_when_cut(target))
         done.trimmed += 1
 
 

@@ -41,7 +41,7 @@ class Verdict:
 
     Of `auto` alone: `agreed`, how far another beginning has found the same, Cohen's kappa, at most 1; None
     where no other was asked. `alone`: there are others, and none of them has found anything. `framed`: the
-    share of photos that have a frame of one colour, which masks take for the object's outline."""
+    share of photos, 0 to 1, that have a frame of one colour, which masks take for the object's outline."""
 
     score: float
     sure: float
@@ -93,8 +93,8 @@ class Verdict:
 
     @property
     def why(self) -> str:
-        """What speaks against an object, in words: what decides, if several things do. Empty
-        where an object was found."""
+        """What speaks against an object, in words: what decides, if several things do. Empty where an object
+        was found."""
         if self.found == "not found" and not self._hopeless:
             return self._doubts[0]
         least, fewest = (NOT_FOUND, FEW_SURE) if self._hopeless else (self._level, MOST_SURE)
@@ -134,6 +134,8 @@ class Verdict:
             "verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure,
             "steady": self.steady,
         }  # fmt: skip
-        said: dict[str, Any] = {"agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble}
-        said["framed"] = self.framed or None
+        said: dict[str, Any] = {
+            "agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble,
+            "framed": self.framed or None,
+        }  # fmt: skip
         return fields | {name: value for name, value in said.items() if value is not None}
