@@ -98,7 +98,7 @@ def _ship(model: Model, card: Card, starts: Starts, *, generators: bool) -> None
     folder = shipped.ROOT / card.name
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / card.name
-        card = pack(model, card, made, starts=starts, generators=generators)
+        card = pack(model, card, made, starts=starts, generators=generators, shared=True)
         new = sorted(made.iterdir())
         sizes = {file.name: file.stat().st_size for file in new}
         others = [file for file in _checkout() if folder not in file.parents]

@@ -30,7 +30,7 @@ from redoseg.method.losses import masked_cross_entropy
 from redoseg.models.backends.choice import BackendName
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.source import weights_digest
+from redoseg.models.tensor_file import weights_digest
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.networks.build import build_networks
 from redoseg.segmentation.refining import Refining

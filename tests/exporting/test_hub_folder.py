@@ -11,6 +11,8 @@ import yaml
 
 from redoseg.cli import main
 from redoseg.cli.models import _training_cell
+from redoseg.errors import ModelError
+from redoseg.exporting.hub_folder import write_hub_folder
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
 from redoseg.models import shipped
@@ -75,6 +77,22 @@ def test_it_loads_again_with_the_same_masks(done, kind, capsys, tmp_path, monkey
     }
     assert load_model("hub").checkpoint == load_model(done.path).checkpoint
     assert load_model("hub").generators is None
+
+
+def test_a_shipped_models_onnx_file_is_whole_there(tmp_path):
+    """A hub hands mask.onnx out by itself; here it takes its weights from model.safetensors."""
+    folder = shipped.shipped_folder("faces-small")
+    card = write_hub_folder("faces-small", tmp_path / "hub")
+    alone = shutil.copy(tmp_path / "hub" / "mask.onnx", tmp_path / "alone.onnx")
+    assert card.sha256["mask.onnx"] == sha256_of(alone)
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    ours, shipped_masks = (Segmenter.from_pretrained(path, backend="onnx") for path in (alone, folder))
+    assert np.array_equal(ours(photo), shipped_masks(photo))
+    lonely = shutil.copy(folder / "mask.onnx", tmp_path / "lonely.onnx")
+    with pytest.raises(
+        ModelError, match=r"lonely\.onnx has its weights in model\.safetensors, which isn't beside it"
+    ):
+        Segmenter.from_pretrained(lonely)
 
 
 def test_its_card(done):

@@ -19,9 +19,10 @@ from redoseg.errors import ModelError
 from redoseg.exporting import graph
 from redoseg.exporting import onnx as exporting
 from redoseg.exporting.onnx import export_onnx, save_model
+from redoseg.exporting.sharing import share_weights, write_whole
 from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.shipped import shipped_folder
-from redoseg.models.source import weights_digest
+from redoseg.models.tensor_file import weights_digest
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
 
@@ -125,6 +126,24 @@ def test_a_models_folder_holds_the_network_twice(tmp_path):
     again = MaskNetwork.from_pretrained(tmp_path / "model")
     pictures = images(2, 32, 40)
     assert np.abs(backend(pictures) - masks_of(again, pictures)).max() < 1e-5
+
+
+def test_weights_that_are_shared_are_there_once(tmp_path):
+    f, pictures = network(3, order=[1, 2, 0]).eval(), images(2, 32, 40)
+    save_model(f, tmp_path / "model", starts=(0.25, 0.5))
+    file, weights = (tmp_path / "model" / name for name in ("mask.onnx", "model.safetensors"))
+    before, size = OnnxBackend(file), file.stat().st_size
+    assert share_weights(f, file.parent) < 1e-5
+    after = OnnxBackend(file)
+    assert np.array_equal(after(pictures), before(pictures))
+    assert (after.info, after.starts) == (before.info, (0.25, 0.5))
+    assert size - file.stat().st_size > 0.5 * weights.stat().st_size
+    (tmp_path / "links").mkdir()
+    for one in (file, weights):  # as some installers lay out a package
+        (tmp_path / "links" / one.name).symlink_to(one)
+    assert np.array_equal(OnnxBackend(tmp_path / "links" / "mask.onnx")(pictures), before(pictures))
+    write_whole(file.parent, tmp_path / "whole.onnx")
+    assert np.array_equal(OnnxBackend(tmp_path / "whole.onnx")(pictures), before(pictures))
 
 
 def test_without_onnx_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplog):

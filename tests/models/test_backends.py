@@ -27,7 +27,7 @@ from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.backends.torch import TorchBackend
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.source import weights_digest
+from redoseg.models.tensor_file import weights_digest
 from redoseg.models.weights import save_tensors
 from redoseg.networks.mask import MaskNetwork
 from redoseg.segmentation.segmenter import Segmenter

@@ -13,6 +13,7 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.exporting.onnx import Starts, export_onnx
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
+from redoseg.exporting.sharing import share_weights, write_whole
 from redoseg.files import write_aside, write_json
 from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, REFINING, WEIGHTS, Card, sha256_of
 from redoseg.models.model import Model
@@ -24,13 +25,24 @@ README = "README.md"
 GREY_LEVELS = 4.0  # of 255, by which a generator's pixel may differ in half precision
 
 
-def pack(model: Model, card: Card, folder: Path, *, starts: Starts = None, generators: bool = False) -> Card:
+def pack(
+    model: Model,
+    card: Card,
+    folder: Path,
+    *,
+    starts: Starts = None,
+    generators: bool = False,
+    shared: bool = False,
+) -> Card:
     """Write the model's files, if asked also its `generators`, and its card, which is returned. `starts`:
-    where refining its masks starts; None if that is not known.
+    where refining its masks starts; None if that is not known. `shared`: mask.onnx reads its weights from
+    model.safetensors (`sharing`); else it can be copied away by itself.
     ModelError if the model has no generators, or if they draw other pixels in half precision."""
     save_network(model.f, folder)
     (folder / README).unlink(missing_ok=True)  # huggingface_hub's, which states nothing about this model
     export_onnx(model.f, folder / ONNX, starts)
+    if shared:
+        share_weights(model.f, folder)
     files = [CONFIG, WEIGHTS, ONNX]
     if starts is not None:
         write_json(folder / REFINING, {"starts": list(starts)})
@@ -108,10 +120,11 @@ def _copy_folder(source: ModelSource, folder: Path) -> Card:
             f"{source} doesn't say how it was made: name the run that it comes from, or a model from "
             "`redoseg models`"
         )
-    for file in (CONFIG, WEIGHTS, ONNX, REFINING):
+    for file in (CONFIG, WEIGHTS, REFINING):
         if file != REFINING or (source.path / file).is_file():  # older models state nothing
             shutil.copyfile(source.path / file, folder / file)
-    sums = {file: digest for file, digest in card.sha256.items() if (folder / file).is_file()}
+    write_whole(source.path, folder / ONNX)  # a hub gives it without the others
+    sums = {file: sha256_of(folder / file) for file in card.sha256 if (folder / file).is_file()}
     return dataclasses.replace(card, sha256=sums)
 
 

@@ -14,7 +14,7 @@ from redoseg.errors import ModelError, missing_extra
 from redoseg.files import write_aside, write_json
 from redoseg.models.backends.onnx import INFO, OnnxBackend
 from redoseg.models.card import ONNX, REFINING
-from redoseg.models.source import tensors_digest
+from redoseg.models.tensor_file import tensors_digest
 from redoseg.models.weights import save_network
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
@@ -58,7 +58,7 @@ def export_onnx(f: MaskNetwork, file: Path, starts: Starts = None) -> float:
     H and W are multiples of 4 from 32. Raises ModelError, and writes nothing, if a mask differs by more than
     `TOLERANCE`; ModuleNotFoundError without onnx."""
     f = copy.deepcopy(f).cpu().eval()
-    return write_exact(file, serialise(f, starts), lambda written: _largest_difference(f, written))
+    return write_exact(file, serialise(f, starts), lambda written: largest_difference(f, written))
 
 
 def write_exact(file: Path, content: bytes, measure_difference: Callable[[Path], float]) -> float:
@@ -81,8 +81,9 @@ def write_exact(file: Path, content: bytes, measure_difference: Callable[[Path],
     return difference
 
 
-def _largest_difference(f: MaskNetwork, file: Path) -> float:
-    """Between the masks of PyTorch and of ONNX Runtime, on images of noise."""
+def largest_difference(f: MaskNetwork, file: Path) -> float:
+    """Between f's masks by PyTorch and those of an ONNX file by ONNX Runtime, on images of noise; f lies on
+    the CPU."""
     backend, random = OnnxBackend(file), np.random.default_rng(0)
     largest = 0.0
     for batch, height, width in _COMPARED:

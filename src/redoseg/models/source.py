@@ -4,9 +4,6 @@
 card and the digest of its weights.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +16,7 @@ from redoseg.models import hub
 from redoseg.models.card import CARD, CONFIG, ONNX, REFINING, WEIGHTS, Card, read_card
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import shipped_folder
+from redoseg.models.tensor_file import weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -259,33 +257,3 @@ def _checkpoint_file(run: RunFolder, checkpoint: str) -> Path:
         steps = ", ".join(map(str, run.kept_steps())) or "none yet"
         raise ModelError(f"{run.path} has no checkpoint '{checkpoint}' (steps kept: {steps})")
     return file
-
-
-def weights_digest(file: Path, prefix: str = "") -> str | None:
-    """SHA-256 of the tensors named `prefix`* in a safetensors file; None for a damaged one."""
-    try:
-        return tensors_digest(_read_tensors(file, prefix))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-def tensors_digest(tensors: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 of tensors, given as name and bytes, in the order of their names."""
-    sha = hashlib.sha256()
-    for name, content in sorted(tensors):
-        sha.update(f"{name}\0{len(content)}\0".encode())
-        sha.update(content)
-    return sha.hexdigest()
-
-
-def _read_tensors(file: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes. A safetensors file is the header's length in 8 bytes, the header, the values."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > file.stat().st_size:
-            raise ValueError("no safetensors file")
-        for name, entry in json.loads(stream.read(length)).items():
-            if name.startswith(prefix) and name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                stream.seek(8 + length + begin)
-                yield name.removeprefix(prefix), stream.read(end - begin)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from redoseg.cores import usable_cores
 from redoseg.errors import ConfigError, ModelError
+from redoseg.models.card import WEIGHTS
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import: else it writes to the home folder
 import onnxruntime
@@ -57,6 +58,11 @@ class OnnxBackend:
             _check_interface(session, self.n)
         except _UNREADABLE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if WEIGHTS in reason:
+                raise ModelError(
+                    f"{path} has its weights in {WEIGHTS}, which isn't beside it or is another one: name the "
+                    "model that it is of, or make a whole file: redoseg export MODEL --onnx FILE"
+                ) from error
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
         self._begin({(self._threads, False): session})
 
@@ -112,7 +118,8 @@ class OnnxBackend:
         for name in (HEIGHT, WIDTH) if side else ():
             options.add_free_dimension_override_by_name(name, side)
         providers = [_CPU] if self._on_cpu else [_CUDA, _CPU]
-        return onnxruntime.InferenceSession(self._path, options, providers=providers)
+        file = os.path.realpath(self._path)  # weights in a file beside it must lie beside no link to it
+        return onnxruntime.InferenceSession(file, options, providers=providers)
 
 
 def _read_note(info: dict[str, Any]) -> tuple[int, int, tuple[float, ...] | None]:
