@@ -1,6 +1,6 @@
 """`redoseg auto` on folders that stand for other people's: does it find the object, and know when it hasn't?
 
-python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--keep results/folders]
+python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--seed 1] [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
 photos of a set's training split, 300 or all, and no mask; three have no one thing to find: corners of photos
@@ -60,6 +60,7 @@ def main() -> None:
         help="these folders (three sets of 300 and the three without an object)",
     )
     parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
+    parser.add_argument("--seed", type=int, default=0, help="of the students; the photos stay (0)")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
     options = parser.parse_args()
     names = options.only or [*SETS, *EMPTY]
@@ -73,28 +74,29 @@ def main() -> None:
             make_windows(options.data / f"{ARCHIVES[name]}.tar", options.out / "photos" / name, name)
         if name in CELLS:
             make_cells(options.out / "photos" / name, CELLS[name])
-        found = run(name, options.data, options.out, "-centred" if options.centred else "")
+        ending = "-centred" * options.centred + f"-seed{options.seed}" * bool(options.seed)
+        found = run(name, options.data, options.out, ending, options.seed)
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
             flush=True,
         )
         if options.keep is not None:
-            kept = f"{name}-centred" if options.centred else name
-            write_json(options.keep / f"{kept}.json", found)
+            write_json(options.keep / f"{name}{ending}.json", found)
 
 
-def run(name: str, data: Path, out: Path, ending: str) -> dict[str, Any]:
+def run(name: str, data: Path, out: Path, ending: str, seed: int) -> dict[str, Any]:
     """What `auto` found in one folder, how long it took in this call, and what that is worth by the masks of
     `val`."""
     config = redoseg.AutoConfig(
-        data=(str(out / "photos" / name),), out=out / "runs" / f"{name}{ending}", threads=1
+        data=(str(out / "photos" / name),), out=out / "runs" / f"{name}{ending}", seed=seed, threads=1
     )
     begun = time.monotonic()
     found = redoseg.auto(config)
     report = read_json(config.out / "auto.json")
     result = {
         "photos": found.masks, "minutes": round((time.monotonic() - begun) / 60, 1),
-        "command": f"redoseg auto {name} --out RUN --threads 1", "plan": report["plan"],
+        "command": f"redoseg auto {name} --out RUN --threads 1" + f" --seed {seed}" * bool(seed),
+        "plan": report["plan"],
         "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
     }  # fmt: skip

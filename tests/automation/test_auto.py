@@ -22,6 +22,7 @@ from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan, _otherwise
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import make_plan, student_options
+from redoseg.automation.timing import TimeLeft
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
@@ -443,8 +444,28 @@ def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
     plan = make_plan(config, dataset, torch.device("cpu"))
     assert (plan.first_steps, plan.steps, plan.first_images, plan.batch) == (first, later, 25, 12)
     assert {"saliency": "first:saliency", "boxes": "first:boxes"}.items() <= plan.starts.items()
-    assert plan.minutes > 0
+    parts = plan.parts["first"] * len(plan.starts) + 2 * plan.parts["later"]
+    assert 0 < parts < plan.minutes < 1.5 * parts
+    assert plan.parts["game"] == 0
     assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
+
+
+def test_the_time_that_is_left_goes_by_the_pace_so_far(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("redoseg.automation.timing.time.monotonic", lambda: clock[0])
+    parts = {"first": 2.0, "later": 5.0, "game": 20.0}
+    starts = {"game": "game", "boxes": "first:boxes"}
+    plan = dataclasses.replace(PLAN, starts=starts, minutes=36.0, parts=parts)
+    left = TimeLeft(plan, [])
+    assert left.text([]) == "; about 36 minutes left"
+    clock[0] = 60 * 44.0  # the game and its student: planned were 22
+    assert left.text(["game"]) == "; about 28 minutes left"
+    going_on = TimeLeft(plan, ["game"])  # of the sitting before nobody knows the pace
+    assert going_on.text(["game"]) == "; about 14 minutes left"
+    clock[0] += 60
+    assert going_on.text(["game", "boxes"]) == "; about 6 minutes left"
+    assert going_on.text(["game", "boxes", "round-2"]) == "; about a minute left"
+    assert TimeLeft(PLAN, []).text([]) == ""
 
 
 def test_it_is_a_function_too(data, done):

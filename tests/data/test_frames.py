@@ -10,6 +10,7 @@ from PIL import Image, ImageCms, ImageDraw
 from redoseg.data.frames import content_box, share_framed, trim_photos
 from redoseg.data.native.sources import list_source
 from redoseg.errors import DataError
+from redoseg.files import aside_of
 from refusals import refusal, refused_command
 
 SIDE = 120
@@ -179,6 +180,18 @@ def test_mistakes_are_one_line_and_nothing_is_lost(source, tmp_path, command):
         "new",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_one_has_left_goes(source, tmp_path):
+    """Its own, of a process that is no more, and nothing of others."""
+    ours, others = (
+        f"{aside_of(tmp_path / name).name.rpartition('-')[0]}-999999999" for name in ("out", "other")
+    )
+    for name in (ours, others, ".out.txt"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").touch()
+    trim_photos(source, tmp_path / "out")
+    assert {path.name for path in tmp_path.glob(".*")} == {others, ".out.txt"}
 
 
 def test_stopped_there_is_no_folder(source, tmp_path):

@@ -24,6 +24,7 @@ from redoseg.automation.looking import look_at, look_for_frames
 from redoseg.automation.named import GAME, named_starts
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
+from redoseg.automation.timing import TimeLeft
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.distillation.distill import distill
@@ -166,10 +167,11 @@ def _teach(
     plan = Plan.from_json(report["plan"])
     plan = replace(plan, starts=plan.starts | named_starts(config.starts))  # they may have been moved
     scores = {name: _worth(folder, name, noted) for name, noted in report["students"].items()}
+    most, left = len(plan.starts) + plan.rounds - 1, TimeLeft(plan, scores)
 
     def student(name: str, teacher: str | Path, **options: Any) -> None:
         if name not in scores:
-            say(console, f"student {len(scores) + 1} of {len(plan.starts) + plan.rounds - 1} at most")
+            say(console, f"student {len(scores) + 1} of {most} at most{left.text(scores)}")
             scores[name] = _student(config, folder, plan, name, Path(teacher), options, console)
             write_json(folder.report, report | {"students": scores})
 

@@ -1,7 +1,7 @@
 """RUN: what `auto` leaves there. Imports no PyTorch: what is refused is refused at once."""
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,7 +109,8 @@ class Plan:
     they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
     of it should take. `squares` of each photo that isn't square are learned from after the first students.
-    `game_steps`: of the game, where it is one of the starts."""
+    `game_steps`: of the game, where it is one of the starts. `parts`: minutes of a student of first labels,
+    of a later one, of the game (`timing`); empty in a plan that an earlier version made."""
 
     starts: dict[str, str]
     first_images: int
@@ -120,6 +121,7 @@ class Plan:
     minutes: float
     squares: int = 1
     game_steps: int = 0
+    parts: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))

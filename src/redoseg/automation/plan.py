@@ -11,7 +11,7 @@ from redoseg.automation.folder import Plan
 from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
 from redoseg.automation.named import GAME
 from redoseg.automation.starts import find_starts
-from redoseg.automation.timing import TRIED, seconds_each
+from redoseg.automation.timing import FIRST, LATER, TRIED, seconds_each
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset, Split
@@ -52,22 +52,34 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
     move, game_steps = _game_of(config, starts, batch)
 
-    def seconds(first: int, later: int, game: int) -> float:
-        training = step * (first * len(starts) + later * (rounds - 1)) + move * game
-        refining = refined * (first_images * len(starts) + squares * rounds)
-        judging = refined * cores() * min(JUDGED, len(photos)) * (len(starts) + rounds - 1)
-        return _OVERHEAD * (training + refining + judging + labelling * first_images)
+    judging = refined * cores() * min(JUDGED, len(photos))
+
+    def parts(first: int, later: int, game: int) -> dict[str, float]:
+        """Minutes of a first student, with its share of the first labels, of a later one, of the game."""
+        labelled = first_images * (refined + labelling / len(starts))
+        seconds = {
+            FIRST: step * first + labelled + judging,
+            LATER: step * later + refined * squares + judging,
+            GAME: move * game,
+        }
+        return {part: _OVERHEAD * each / 60 for part, each in seconds.items()}
+
+    def total(first: int, later: int, game: int) -> float:
+        minutes, masks = parts(first, later, game), _OVERHEAD * refined * squares / 60
+        return minutes[FIRST] * len(starts) + minutes[LATER] * (rounds - 1) + minutes[GAME] + masks
 
     wanted = first_steps, steps, game_steps
-    if config.minutes is not None and seconds(*wanted) > 60 * config.minutes:
-        fixed = seconds(0, 0, 0)
-        share = max(0.0, 60 * config.minutes - fixed) / (seconds(*wanted) - fixed)
+    if config.minutes is not None and total(*wanted) > config.minutes:
+        fixed = total(0, 0, 0)
+        share = max(0.0, config.minutes - fixed) / (total(*wanted) - fixed)
         first_steps, steps, game_steps = (
             min(number, max(_LEAST, round(share * number))) for number in wanted
         )
-    minutes = seconds(first_steps, steps, game_steps) / 60
-    each = 1 if dataset.sides is None else SQUARES
-    return Plan(starts, first_images, first_steps, steps, rounds, batch, minutes, each, game_steps)
+    chosen = first_steps, steps, game_steps
+    return Plan(
+        starts, first_images, first_steps, steps, rounds, batch, total(*chosen),
+        squares=1 if dataset.sides is None else SQUARES, game_steps=game_steps, parts=parts(*chosen),
+    )  # fmt: skip
 
 
 def _game_of(config: AutoConfig, starts: dict[str, str], batch: int) -> tuple[float, int]:

@@ -1,9 +1,14 @@
-"""How long a step of learning takes on this machine."""
+"""How long a step of learning takes on this machine, and how long all that is left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+
+from redoseg.automation.folder import Plan
+from redoseg.automation.named import GAME
 
 TRIED = 3  # steps that are timed
+FIRST, LATER = "first", "later"
+"""Beside GAME the names of `Plan.parts`."""
 
 
 def seconds_each(step: Callable[[int], object], check_finite: Callable[[int], None]) -> float:
@@ -14,3 +19,29 @@ def seconds_each(step: Callable[[int], object], check_finite: Callable[[int], No
         step(t)
     check_finite(1)
     return (time.perf_counter() - began) / TRIED
+
+
+class TimeLeft:
+    """What the plan says of the rest, at the pace of what was done since this object was made."""
+
+    def __init__(self, plan: Plan, trained: Collection[str]) -> None:
+        """`trained`: names of the students that were trained before."""
+        self._plan, self._before = plan, [*trained]
+        self._began = time.monotonic()
+
+    def text(self, trained: Collection[str]) -> str:
+        """To go after what comes next, with the names of all students that are `trained`. Empty if the plan
+        knows nothing of its parts."""
+        if not self._plan.parts:
+            return ""
+        done = sum(self._minutes(name) for name in trained if name not in self._before)
+        ahead = self._plan.minutes - sum(map(self._minutes, trained))
+        pace = (time.monotonic() - self._began) / 60 / done if done else 1.0
+        minutes = round(pace * ahead)
+        return f"; about {minutes} minutes left" if minutes > 1 else "; about a minute left"
+
+    def _minutes(self, name: str) -> float:
+        """Of one student."""
+        if name not in self._plan.starts:
+            return self._plan.parts[LATER]
+        return self._plan.parts[FIRST] + (self._plan.parts[GAME] if name == GAME else 0.0)

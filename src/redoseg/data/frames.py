@@ -18,7 +18,7 @@ from redoseg.data.images import decode_image, decoding
 from redoseg.data.naming import join_names
 from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
-from redoseg.files import expanded, write_folder_aside
+from redoseg.files import expanded, leftovers, remove, write_folder_aside
 
 Box = tuple[int, int, int, int]
 
@@ -155,6 +155,7 @@ def trim_photos(
             lost = join_names([f"{name} ({reason})" for name, reason in done.failed])
             raise DataError(f"{source}: none of its {len(names)} photos can be read: {lost}")
 
+    remove(left for left in leftovers(out.parent) if left.name.startswith(f".{out.name}."))
     write_folder_aside(out, write)
     return done
 
