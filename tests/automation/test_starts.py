@@ -95,7 +95,7 @@ def digest(f):
 
 
 def test_the_two_shipped_models_that_know_the_photos_best_are_tried(data, tmp_path, monkeypatch):
-    scored(monkeypatch, **{"birds-small": 0.3, "faces-small": 0.5, "flowers": 0.4})
+    scored(monkeypatch, **{"birds": 0.3, "faces-small": 0.5, "flowers": 0.4})
     found = find_starts(asked(data, tmp_path / "run"), CPU)
     assert list(found) == [*USUAL, "faces-small", "flowers"]
     assert [found[name] for name in USUAL] == ["first:boxes", "first:clusters", "first:saliency"]
@@ -103,7 +103,7 @@ def test_the_two_shipped_models_that_know_the_photos_best_are_tried(data, tmp_pa
 
 
 def test_no_shipped_model_is_tried_whose_masks_look_like_nothing(data, tmp_path, monkeypatch):
-    scored(monkeypatch, **{"birds-small": 0.19, "faces-small": 0.0, "flowers": 0.2})
+    scored(monkeypatch, **{"birds": 0.19, "faces-small": 0.0, "flowers": 0.2})
     assert list(find_starts(asked(data, tmp_path / "run"), CPU)) == [*USUAL, "flowers"]
 
 

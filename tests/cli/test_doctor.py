@@ -47,7 +47,7 @@ def test_a_model_that_is_damaged_fails(command, monkeypatch):
     monkeypatch.setattr("redoseg.models.shipped.sha256_of", lambda path: "0" * 64)
     code, output, _ = command("doctor")
     assert code == 1
-    assert "self-test: FAILED: ModelError: the model 'birds-small' is damaged" in output
+    assert "self-test: FAILED: ModelError: the model 'birds' is damaged" in output
     assert output.endswith("pip install --force-reinstall redoseg\n")
 
 

@@ -261,7 +261,7 @@ def test_the_models_in_this_checkout_are_whole():
         assert {path.name for path in folder.iterdir()} == {*card.sha256, "card.json"}
         model = load_model(card.name)
         assert (model.f.n, model.f.size) == (card.n, card.size)
-        assert card.name == "birds-small" if card.scores is None else card.scores["images"] > 0
+        assert card.name == "birds" if card.scores is None else card.scores["images"] > 0
         assert card.data["licence"]
     budget, files = script("ship"), ship._checkout()
     weights = [file for file in files if file.suffix in ship._WEIGHTS]
