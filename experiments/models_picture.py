@@ -1,6 +1,6 @@
 """README's picture of the shipped models, on photos that are evenly spread over a folder, not picked.
 
-    python experiments/models_picture.py OUT.webp faces=DIR flowers=DIR birds=DIR [--count 3 4 3]
+    python experiments/models_picture.py OUT.webp faces=DIR flowers=DIR butterflies=DIR birds=DIR [--count 3 3 3 3]
 
 A column a photo: the photo; what GrabCut cuts out from a centred box of 80 % of it; the network alone,
 enlarged; what `redoseg segment --type rgba` writes. Photos are cut to their centre square; faces are blurred
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="+", metavar="MODEL=DIR")
-    parser.add_argument("--count", type=int, nargs="+", default=[3, 4, 3])
+    parser.add_argument("--count", type=int, nargs="+", default=[3, 3, 3, 3])
     options = parser.parse_args()
     columns, left = [], 0
     for text, count in zip(options.sets, options.count, strict=True):
