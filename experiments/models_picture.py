@@ -1,6 +1,7 @@
 """README's picture of the shipped models, on photos that are evenly spread over a folder, not picked.
 
-    python experiments/models_picture.py OUT.webp faces=DIR flowers=DIR butterflies=DIR birds=DIR [--count 3 3 3 3]
+    python experiments/models_picture.py OUT.webp faces=DIR flowers=DIR butterflies=DIR birds=DIR
+        [--count 3 3 3 3]
 
 A column a photo: the photo; what GrabCut cuts out from a centred box of 80 % of it; the network alone,
 enlarged; what `redoseg segment --type rgba` writes. Photos are cut to their centre square; faces are blurred
