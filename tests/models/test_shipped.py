@@ -346,6 +346,14 @@ def test_another_evaluation(empty, run, data, tmp_path, capsys):
     card = read_card(empty / NAME)
     assert (card.rule, card.steps) == ("step", 2)
     assert "--steps 2" in card.commands[0]
+    written = json.loads((tmp_path / "scores.json").read_text())["as_written"]
+    assert card.scores["as_written"] == written
+    capsys.readouterr()
+    assert main(["models"]) == 0
+    assert f"{written['iou']:.3f}" in capsys.readouterr().out
+    assert main(["export", NAME, "--hub-folder", "hub"]) == 0
+    row = f"nothing matched (`as_written`) | {written['iou']:.3f} | {written['accuracy']:.3f} |"
+    assert row in Path("hub/README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from redoseg.cli.terminal import output
-from redoseg.models.card import GENERATORS, ROWS, WEIGHTS, Card
+from redoseg.models.card import GENERATORS, ON_CARDS, WEIGHTS, Card
 from redoseg.models.shipped import answers_to, file_sizes, shipped_cards
 
 if TYPE_CHECKING:
@@ -39,19 +39,21 @@ def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
 def _make_table(cards: list[Card]) -> "Table":
     from rich.table import Table
 
-    table = Table(title="scores: IoU above, accuracy below", title_justify="left", show_lines=True)
-    for column in ("model", "trained", *ROWS):
-        table.add_column(column.replace("_", " "), no_wrap=column == "model")
+    table = Table(
+        title="scores: IoU above, accuracy below", title_justify="left", show_lines=True, pad_edge=False
+    )
+    for column in ("model", "trained", *ON_CARDS):
+        table.add_column(column.replace("_", " "), no_wrap=column in ("model", "trained"))
     for card in cards:
         names = "\n".join(f"(also {name})" if name != card.name else name for name in answers_to(card.name))
-        table.add_row(names, _training_cell(card), *(_score_cell(card, row) for row in ROWS))
+        table.add_row(names, _training_cell(card), *(_score_cell(card, row) for row in ON_CARDS))
     return table
 
 
 def _training_cell(card: Card) -> str:
     distilled = "distilled\n" if card.teacher else ""
     recipe = f", {card.options['recipe']}" if "recipe" in card.options else ""  # a student has none
-    return f"{card.size} px{recipe}\n{distilled}{card.steps} steps\ncheckpoint: {card.rule}"
+    return f"{card.size} px{recipe}\n{distilled}{card.steps} steps\nrule: {card.rule}"
 
 
 def _score_cell(card: Card, row: str) -> str:

@@ -12,7 +12,7 @@ from redoseg.data.dataset import choose_scored_split
 from redoseg.data.native.sources import parse_native
 from redoseg.errors import ModelError
 from redoseg.files import read_json
-from redoseg.models.card import ROWS, Card
+from redoseg.models.card import AS_WRITTEN, ROWS, Card
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import ROOT, shipped_folder
@@ -136,7 +136,9 @@ def _scores(file: Path, model: Model, split: str) -> dict[str, Any] | None:
         checkpoint = evaluation["checkpoint"]
         if (checkpoint["step"], checkpoint["ema"]) != (model.step, model.ema):
             return None
-        return {"split": split, "images": evaluation["images"], **{row: evaluation[row] for row in ROWS}}
+        written = {AS_WRITTEN: evaluation[AS_WRITTEN]} if evaluation.get(AS_WRITTEN) else {}
+        rows = written | {row: evaluation[row] for row in ROWS}
+        return {"split": split, "images": evaluation["images"], **rows}
     except (KeyError, TypeError) as error:
         raise ModelError(f"{file} isn't what `redoseg evaluate --json` prints ({error})") from error
 

@@ -5,7 +5,16 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from redoseg.models.card import MATCHINGS, ROWS, TRIVIAL, Card, beats_trivial, rule_text, supervision_text
+from redoseg.models.card import (
+    AS_WRITTEN,
+    MATCHINGS,
+    ON_CARDS,
+    TRIVIAL,
+    Card,
+    beats_trivial,
+    rule_text,
+    supervision_text,
+)
 
 PAPER = "https://arxiv.org/abs/1905.13539"
 NO_LICENCE = "**not stated, write here under which terms the photos may be used**"
@@ -62,7 +71,7 @@ _METRICS = {"iou": "IoU of the object", "mean_iou": "IoU, mean over regions", "a
 
 def _rows(card: Card) -> Iterator[tuple[str, dict[str, Any]]]:
     scores = card.scores or {}
-    yield from ((row, scores[row]) for row in ROWS if scores.get(row) is not None)
+    yield from ((row, scores[row]) for row in ON_CARDS if scores.get(row) is not None)
 
 
 def _summary(card: Card) -> str:
@@ -119,6 +128,9 @@ def _data(card: Card) -> str:
     )
 
 
+_LABELS = {AS_WRITTEN: "masks as `redoseg segment` writes them, refined; nothing matched"} | MATCHINGS
+
+
 def _figures(card: Card) -> Iterator[str]:
     steps = "" if card.steps is None else f", after {card.steps:,} steps"
     yield f"Checkpoint: {rule_text(card)}{steps}{_WEIGHTS[card.ema]}.\n"
@@ -126,14 +138,18 @@ def _figures(card: Card) -> Iterator[str]:
         yield "This checkpoint has not been scored: nothing is known of how good its masks are."
         return
     images, split = card.scores["images"], card.scores["split"]
-    yield f"{images:,} labelled images of the split `{split}` at {card.size} x {card.size}; mean scores:\n"
+    written = ", and of refined ones at 128 x 128 or more" if card.scores.get(AS_WRITTEN) else ""
+    yield (
+        f"{images:,} labelled images of the split `{split}`; mean scores of the network's masks at "
+        f"{card.size} x {card.size}{written}:\n"
+    )
     yield "| | IoU | accuracy |\n| --- | --- | --- |"
     for row, scores in _rows(card):
-        label = f"{MATCHINGS[row]} (`{row}`)" if row in MATCHINGS else TRIVIAL[row]
+        label = f"{_LABELS[row]} (`{row}`)" if row in _LABELS else TRIVIAL[row]
         yield f"| {label} | {scores['iou']:.3f} | {scores['accuracy']:.3f} |"
     yield (
-        "\nThe first row is the honest one; matching regions to labels anew for each image flatters. The "
-        "trivial rows look at no photo, but were chosen with labels of the same split."
+        "\nOne matching for the split is the honest way; matching regions to labels anew for each image "
+        "flatters. The trivial rows look at no photo, but were chosen with labels of the same split."
     )
     if "best" in (card.rule, (card.teacher or {}).get("rule")):
         yield "Labels took part in choosing the checkpoint, so on that split these figures are too high."

@@ -31,6 +31,8 @@ WHOLE = "whole"
 ROWS = (*MATCHINGS, *TRIVIAL)
 """The rows of scores: the model by either matching, then trivial answers. MATCHINGS and TRIVIAL label
 them."""
+ON_CARDS = (AS_WRITTEN, *ROWS)
+"""Those on a card; the first is missing where masks weren't scored as they are written."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Card:
 
     `options` are the run's, without paths of the machine. `rule`, `steps` and `ema` (whether it is the moving
     average) say which of the run's checkpoints this is; `teacher` has the same three for a distilled model.
-    `scores` holds the split, the number of images, and for each of ROWS its scores or None; it is None for a
-    model that wasn't scored. `sha256` holds the files' sums by name.
+    `scores` holds the split, the number of images, and for each of ON_CARDS its scores or None; it is None
+    for a model that wasn't scored. `sha256` holds the files' sums by name.
     """
 
     name: str
