@@ -39,11 +39,10 @@ def models(json_: Annotated[bool, tyro.conf.arg(name="json")] = False) -> int:
 def _make_table(cards: list[Card]) -> "Table":
     from rich.table import Table
 
-    table = Table(
-        title="scores: IoU above, accuracy below", title_justify="left", show_lines=True, pad_edge=False
-    )
+    table = Table(title="scores: IoU above, accuracy below", title_justify="left", show_lines=True)
     for column in ("model", "trained", *ON_CARDS):
-        table.add_column(column.replace("_", " "), no_wrap=column in ("model", "trained"))
+        title = column.replace("_", " ").replace("dataset", "data set")  # each word fits into 80 columns
+        table.add_column(title, no_wrap=column in ("model", "trained"))
     for card in cards:
         names = "\n".join(f"(also {name})" if name != card.name else name for name in answers_to(card.name))
         table.add_row(names, _training_cell(card), *(_score_cell(card, row) for row in ON_CARDS))
