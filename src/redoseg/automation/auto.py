@@ -21,7 +21,7 @@ from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
 from redoseg.automation.looking import look_at, look_for_frames
-from redoseg.automation.named import GAME, named_starts
+from redoseg.automation.named import GAME, named_starts, round_name
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.automation.timing import TimeLeft
@@ -184,7 +184,7 @@ def _teach(
             f"no student could be trained: try another --seed, and another --out than {folder.path}"
         )
     for number in range(2, 1 + plan.rounds):
-        name = f"round-{number}"
+        name = round_name(number)
         student(name, folder.student(last), steps=plan.steps, doubtful=0.2, squares=plan.squares)
         if scores[name] <= scores[last]:
             break

@@ -109,8 +109,8 @@ class Plan:
     they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
     of it should take. `squares` of each photo that isn't square are learned from after the first students.
-    `game_steps`: of the game, where it is one of the starts. `parts`: minutes of a student of first labels,
-    of a later one, of the game (`timing`); empty in a plan that an earlier version made."""
+    `game_steps`: of the game, where it is one of the starts. `parts`: minutes of each student, by name;
+    empty in a plan that an earlier version made."""
 
     starts: dict[str, str]
     first_images: int

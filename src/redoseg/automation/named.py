@@ -81,3 +81,8 @@ def _student_of(folder: Path) -> str:
 
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)
+
+
+def round_name(number: int) -> str:
+    """What the student of a round is called; the students of first labels are those of round 1."""
+    return f"round-{number}"

@@ -9,9 +9,9 @@ import torch
 
 from redoseg.automation.folder import Plan
 from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
-from redoseg.automation.named import GAME
+from redoseg.automation.named import GAME, round_name
 from redoseg.automation.starts import find_starts
-from redoseg.automation.timing import FIRST, LATER, TRIED, seconds_each
+from redoseg.automation.timing import TRIED, seconds_each
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset, Split
@@ -51,22 +51,23 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     labelling = _seconds_to_label(starts, photos)
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
     move, game_steps = _game_of(config, starts, batch)
-
     judging = refined * cores() * min(JUDGED, len(photos))
 
     def parts(first: int, later: int, game: int) -> dict[str, float]:
-        """Minutes of a first student, with its share of the first labels, of a later one, of the game."""
-        labelled = first_images * (refined + labelling / len(starts))
+        """Minutes of each student that there may be, by name; that of the game has the game with it."""
         seconds = {
-            FIRST: step * first + labelled + judging,
-            LATER: step * later + refined * squares + judging,
-            GAME: move * game,
+            name: step * first + first_images * (refined + labelling.get(name, 0.0)) + judging
+            for name in starts
         }
-        return {part: _OVERHEAD * each / 60 for part, each in seconds.items()}
+        if GAME in seconds:
+            seconds[GAME] += move * game
+        for number in range(2, 1 + rounds):
+            seconds[round_name(number)] = step * later + refined * squares + judging
+        return {name: _OVERHEAD * each / 60 for name, each in seconds.items()}
 
-    def total(first: int, later: int, game: int) -> float:
-        minutes, masks = parts(first, later, game), _OVERHEAD * refined * squares / 60
-        return minutes[FIRST] * len(starts) + minutes[LATER] * (rounds - 1) + minutes[GAME] + masks
+    def total(*steps: int) -> float:
+        masks = _OVERHEAD * refined * squares / 60
+        return sum(parts(*steps).values()) + masks
 
     wanted = first_steps, steps, game_steps
     if config.minutes is not None and total(*wanted) > config.minutes:
@@ -115,12 +116,15 @@ def _seconds_to_refine(config: AutoConfig, photos: Split) -> float:
     return (time.perf_counter() - began) / len(pictures) / cores()
 
 
-def _seconds_to_label(starts: dict[str, str], photos: Split) -> float:
-    """How long first labels of a photo take here, with all cores at work. They are made twice: where refining
-    starts is looked for among them first."""
+def _seconds_to_label(starts: dict[str, str], photos: Split) -> dict[str, float]:
+    """How long first labels of a photo take here, by their name, with all cores at work. They are made twice:
+    where refining starts is looked for among them first."""
     pictures = photos.images(evenly_spaced(len(photos), TRIED))
-    began = time.perf_counter()
-    for find in (SOURCES[name] for name in starts if name in SOURCES):
-        for picture in pictures:
-            find(picture)
-    return 2 * (time.perf_counter() - began) / len(pictures) / cores()
+    seconds = {}
+    for name in starts:
+        if name in SOURCES:
+            began = time.perf_counter()
+            for picture in pictures:
+                SOURCES[name](picture)
+            seconds[name] = 2 * (time.perf_counter() - began) / len(pictures) / cores()
+    return seconds

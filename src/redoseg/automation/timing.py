@@ -4,11 +4,8 @@ import time
 from collections.abc import Callable, Collection
 
 from redoseg.automation.folder import Plan
-from redoseg.automation.named import GAME
 
 TRIED = 3  # steps that are timed
-FIRST, LATER = "first", "later"
-"""Beside GAME the names of `Plan.parts`."""
 
 
 def seconds_each(step: Callable[[int], object], check_finite: Callable[[int], None]) -> float:
@@ -32,16 +29,11 @@ class TimeLeft:
     def text(self, trained: Collection[str]) -> str:
         """To go after what comes next, with the names of all students that are `trained`. Empty if the plan
         knows nothing of its parts."""
-        if not self._plan.parts:
+        parts = self._plan.parts
+        if not parts:
             return ""
-        done = sum(self._minutes(name) for name in trained if name not in self._before)
-        ahead = self._plan.minutes - sum(map(self._minutes, trained))
+        done = sum(parts.get(name, 0.0) for name in trained if name not in self._before)
+        ahead = self._plan.minutes - sum(parts.get(name, 0.0) for name in trained)
         pace = (time.monotonic() - self._began) / 60 / done if done else 1.0
         minutes = round(pace * ahead)
         return f"; about {minutes} minutes left" if minutes > 1 else "; about a minute left"
-
-    def _minutes(self, name: str) -> float:
-        """Of one student."""
-        if name not in self._plan.starts:
-            return self._plan.parts[LATER]
-        return self._plan.parts[FIRST] + (self._plan.parts[GAME] if name == GAME else 0.0)
