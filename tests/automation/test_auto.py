@@ -450,22 +450,20 @@ def test_the_plan_fits_the_minutes(data, tmp_path, minutes, first, later):
     assert Plan.from_json(json.loads(json.dumps(plan.as_json()))) == plan
 
 
-def test_the_time_that_is_left_goes_by_the_pace_so_far(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr("redoseg.automation.timing.time.monotonic", lambda: clock[0])
+def test_the_time_that_is_left_goes_by_the_pace_so_far():
     parts = {"game": 22.0, "boxes": 2.0, "round-2": 5.0, "round-3": 5.0}
     starts = {"game": "game", "boxes": "first:boxes"}
     plan = dataclasses.replace(PLAN, starts=starts, minutes=36.0, parts=parts)
-    left = TimeLeft(plan, [])
+    left = TimeLeft(plan)
     assert left.text([]) == "; about 36 minutes left"
-    clock[0] = 60 * 44.0  # the game and its student: planned were 22
-    assert left.text(["game"]) == "; about 28 minutes left"
-    going_on = TimeLeft(plan, ["game"])  # of the sitting before nobody knows the pace
-    assert going_on.text(["game"]) == "; about 14 minutes left"
-    clock[0] += 60
-    assert going_on.text(["game", "boxes"]) == "; about 6 minutes left"
-    assert going_on.text(["game", "boxes", "round-2"]) == "; about a minute left"
-    assert TimeLeft(PLAN, []).text([]) == ""
+    left.took("game", 100.0)  # it began anew: students take no longer for that
+    assert left.text(["game"]) == "; about 14 minutes left"
+    left.took("boxes", 4.0)
+    assert left.text(["game", "boxes"]) == "; about 24 minutes left"
+    left.took("round-2", 3.0)
+    assert left.text(["game", "boxes", "round-2"]) == "; about 7 minutes left"
+    assert TimeLeft(plan).text(["game", "boxes", "round-2", "round-3"]) == "; about 2 minutes left"
+    assert TimeLeft(PLAN).text([]) == ""
 
 
 def test_it_is_a_function_too(data, done):

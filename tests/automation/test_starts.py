@@ -17,7 +17,7 @@ from redoseg.automation import starts as finding
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan
 from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
-from redoseg.automation.named import named_starts
+from redoseg.automation.named import named_starts, placed_starts
 from redoseg.automation.plan import make_plan, student_options
 from redoseg.automation.starts import USUAL, find_starts
 from redoseg.cli.auto import _command
@@ -128,6 +128,19 @@ def test_a_game_teaches_the_first_student(data, game, tmp_path, monkeypatch):
     assert load_model(folder.path).f.n == 2
     with refusal(ConfigError, match=r"was begun with --starts .*game.*, not without it"):
         auto(dataclasses.replace(config, starts=()), console=Console(file=io.StringIO()))
+
+
+def test_a_shipped_model_is_found_where_it_lies_now_or_left_out(data, tmp_path, monkeypatch):
+    """An installation moves, and a model of an earlier version is no more."""
+    old = "/elsewhere/redoseg/shipped"
+    plan_with(monkeypatch, {"disc": "first:disc", "gone": f"{old}/gone", "flowers": f"{old}/flowers"})
+    said = io.StringIO()
+    found = auto(asked(data, tmp_path / "run"), console=Console(file=said, width=200))
+    assert [*found.students] == ["disc", "flowers"]
+    assert "left out: gone, which came with another version of redoseg\n" in said.getvalue()
+    teacher = read_json(AutoFolder(tmp_path / "run").student("flowers") / "run.json")["teacher"]["run"]
+    assert teacher == str(ROOT / "flowers")
+    assert placed_starts({"gone": f"{old}/gone"}, ["gone"]) == ({"gone": f"{old}/gone"}, [])
 
 
 def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tmp_path, command, monkeypatch):

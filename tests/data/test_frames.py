@@ -185,7 +185,7 @@ def test_mistakes_are_one_line_and_nothing_is_lost(source, tmp_path, command):
 def test_what_a_killed_one_has_left_goes(source, tmp_path):
     """Its own, of a process that is no more, and nothing of others."""
     ours, others = (
-        f"{aside_of(tmp_path / name).name.rpartition('-')[0]}-999999999" for name in ("out", "other")
+        f"{aside_of(tmp_path / name).name.rpartition('-')[0]}-999999999" for name in ("out", "out.v2")
     )
     for name in (ours, others, ".out.txt"):
         (tmp_path / name).mkdir()

@@ -90,9 +90,21 @@ def test_a_shipped_models_onnx_file_is_whole_there(tmp_path):
     assert np.array_equal(ours(photo), shipped_masks(photo))
     lonely = shutil.copy(folder / "mask.onnx", tmp_path / "lonely.onnx")
     with pytest.raises(
-        ModelError, match=r"lonely\.onnx has its weights in model\.safetensors, which isn't beside it"
+        ModelError, match=r"lonely\.onnx has its weights in model\.safetensors, and beside it"
     ):
         Segmenter.from_pretrained(lonely)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "mask.onnx"])
+def test_a_damaged_model_gets_no_card_that_vouches_for_it(tmp_path, capsys, file):
+    folder = shutil.copytree(shipped.shipped_folder("faces-small"), tmp_path / "copied")
+    content = bytearray((folder / file).read_bytes())
+    content[-8:] = bytes(8)
+    (folder / file).write_bytes(content)
+    assert main(["export", str(folder), "--hub-folder", "hub"]) == 1
+    error = capsys.readouterr().err
+    assert error == f"redoseg: {folder / file} isn't what card.json beside it says: it is damaged\n"
+    assert not (tmp_path / "hub").exists()
 
 
 def test_its_card(done):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -138,12 +139,42 @@ def test_weights_that_are_shared_are_there_once(tmp_path):
     assert np.array_equal(after(pictures), before(pictures))
     assert (after.info, after.starts) == (before.info, (0.25, 0.5))
     assert size - file.stat().st_size > 0.5 * weights.stat().st_size
-    (tmp_path / "links").mkdir()
-    for one in (file, weights):  # as some installers lay out a package
-        (tmp_path / "links" / one.name).symlink_to(one)
-    assert np.array_equal(OnnxBackend(tmp_path / "links" / "mask.onnx")(pictures), before(pictures))
+    for names in (["mask.onnx", "model.safetensors"], ["mask.onnx"]):  # as some installers lay out a package
+        linked = tmp_path / "-".join(names)
+        linked.mkdir()
+        for name in names:
+            (linked / name).symlink_to(file.with_name(name))
+        assert np.array_equal(OnnxBackend(linked / "mask.onnx")(pictures), before(pictures))
+    os.link(weights, tmp_path / "second name")
     write_whole(file.parent, tmp_path / "whole.onnx")
     assert np.array_equal(OnnxBackend(tmp_path / "whole.onnx")(pictures), before(pictures))
+
+
+@pytest.mark.parametrize("other", ["missing", "short", "of another model"])
+def test_a_file_without_its_weights_is_refused(tmp_path, other):
+    folder = tmp_path / "model"
+    save_model(network(2).eval(), folder)
+    share_weights(network(2).eval(), folder)
+    if other == "missing":
+        (folder / "model.safetensors").unlink()
+    elif other == "short":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000])
+    else:
+        save_model(network(2, seed=1).eval(), tmp_path / "another")
+        shutil.copy(tmp_path / "another" / "model.safetensors", folder)
+    said = r"mask\.onnx has its weights in model\.safetensors, and beside it that is missing or of another"
+    with pytest.raises(ModelError, match=said):
+        OnnxBackend(folder / "mask.onnx")
+
+
+def test_weights_of_another_model_are_not_shared(tmp_path):
+    for seed, name in enumerate(("model", "another")):
+        save_model(network(2, seed).eval(), tmp_path / name)
+    shutil.copy(tmp_path / "another" / "model.safetensors", tmp_path / "model")
+    before = (tmp_path / "model" / "mask.onnx").read_bytes()
+    with pytest.raises(ModelError, match="has none of the weights in model"):
+        share_weights(network(2).eval(), tmp_path / "model")
+    assert (tmp_path / "model" / "mask.onnx").read_bytes() == before
 
 
 def test_without_onnx_a_model_is_saved_all_the_same(tmp_path, monkeypatch, caplog):

@@ -16,11 +16,15 @@ from redoseg.cli import main
 from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
 from redoseg.exporting.hub_folder import grey_level_difference
+from redoseg.exporting.onnx import TOLERANCE, largest_difference
+from redoseg.exporting.sharing import is_shared
 from redoseg.models import shipped
+from redoseg.models.backends.onnx import OnnxBackend
 from redoseg.models.card import ROWS, read_card, sha256_of
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.source import ModelFolder, RunCheckpoint, absolute, find_model
+from redoseg.models.tensor_file import weights_digest
 from redoseg.models.weights import load_generators, save_generators
 from redoseg.networks.build import build_networks
 from redoseg.networks.generator import RegionGenerator
@@ -261,6 +265,11 @@ def test_the_models_in_this_checkout_are_whole():
         assert {path.name for path in folder.iterdir()} == {*card.sha256, "card.json"}
         model = load_model(card.name)
         assert (model.f.n, model.f.size) == (card.n, card.size)
+        assert OnnxBackend(folder / "mask.onnx").info["weights"] == weights_digest(
+            folder / "model.safetensors"
+        )
+        assert largest_difference(model.f.cpu().eval(), folder / "mask.onnx") < TOLERANCE
+        assert is_shared(folder)
         assert card.name == "birds" if card.scores is None else card.scores["images"] > 0
         assert card.data["licence"]
     budget, files = script("ship"), ship._checkout()

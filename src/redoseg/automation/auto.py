@@ -8,6 +8,7 @@ as that helps. No mask takes part in learning or in a choice; where photos have 
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
 from redoseg.automation.looking import look_at, look_for_frames
-from redoseg.automation.named import GAME, named_starts, round_name
+from redoseg.automation.named import GAME, named_starts, placed_starts, round_name
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.automation.timing import TimeLeft
@@ -165,14 +166,20 @@ def _teach(
 ) -> dict[str, float]:
     """Train the students that aren't yet; `Verdict.worth` of all, in the order of their training."""
     plan = Plan.from_json(report["plan"])
-    plan = replace(plan, starts=plan.starts | named_starts(config.starts))  # they may have been moved
     scores = {name: _worth(folder, name, noted) for name, noted in report["students"].items()}
-    most, left = len(plan.starts) + plan.rounds - 1, TimeLeft(plan, scores)
+    starts, gone = placed_starts(plan.starts | named_starts(config.starts), scores)
+    if gone:
+        say(console, f"left out: {', '.join(gone)}, which came with another version of redoseg")
+    plan = replace(plan, starts=starts)
+    most, left = len(plan.starts) + plan.rounds - 1, TimeLeft(plan)
 
     def student(name: str, teacher: str | Path, **options: Any) -> None:
         if name not in scores:
             say(console, f"student {len(scores) + 1} of {most} at most{left.text(scores)}")
+            new, since = not folder.student(name).exists(), time.monotonic()
             scores[name] = _student(config, folder, plan, name, Path(teacher), options, console)
+            if new and scores[name] >= 0:
+                left.took(name, (time.monotonic() - since) / 60)
             write_json(folder.report, report | {"students": scores})
 
     for name, teacher in plan.starts.items():

@@ -36,8 +36,9 @@ def with_consensus(
     regions of the kept student and those of the first student that agrees with it best, other than the one
     that it comes from. Students that have found nothing themselves aren't asked; if no others are left, it is
     `alone`. With a single beginning the verdict stays as it was."""
-    origin = max(plan.starts, key=lambda name: scores[name])
-    others = [name for name in plan.starts if name != origin and scores[name] >= 0]
+    tried = [name for name in plan.starts if name in scores]  # without those that were left out
+    origin = max(tried, key=lambda name: scores[name])
+    others = [name for name in tried if name != origin and scores[name] >= 0]
     if not others:
         return verdict
     sound = [name for name in others if verdict_of(RunFolder(folder.student(name))).found != "not found"]

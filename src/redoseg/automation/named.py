@@ -3,7 +3,7 @@ refused is refused at once."""
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from redoseg.config.distill import FIRST_LABELS, FIRST_PREFIX
@@ -81,6 +81,22 @@ def _student_of(folder: Path) -> str:
 
 def _absolute(path: Path) -> str:
     return os.path.abspath(path)
+
+
+def placed_starts(starts: Mapping[str, str], trained: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """The starts of a plan, models that come with redoseg where they lie now, and the names of those that are
+    left out: models that came with another version, unless their student is `trained`."""
+    placed, gone = {}, []
+    for name, teacher in starts.items():
+        folder = Path(teacher)
+        if folder.parent.parts[-2:] == ROOT.parts[-2:] and not folder.exists():
+            now = shipped_folder(folder.name)
+            if now is None and name not in trained:
+                gone.append(name)
+                continue
+            teacher = str(now or teacher)
+        placed[name] = teacher
+    return placed, gone
 
 
 def round_name(number: int) -> str:

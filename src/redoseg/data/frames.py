@@ -5,6 +5,7 @@ What learns without labels takes the picture in the frame for the object: no out
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from redoseg.data.images import decode_image, decoding
 from redoseg.data.naming import join_names
 from redoseg.data.native.sources import list_source, parse_native
 from redoseg.errors import DataError
-from redoseg.files import expanded, leftovers, remove, write_folder_aside
+from redoseg.files import expanded, leftovers_of, remove, write_folder_aside
 
 Box = tuple[int, int, int, int]
 
@@ -134,7 +135,7 @@ def trim_photos(
     be read; then, and if it is stopped, there is no `out`."""
     if parse_native(source) is not None:
         raise DataError(f"{source} comes as its owner packs it: name the folder of its photos alone")
-    listing, out = list_source(source), expanded(out)
+    listing, out = list_source(source), Path(os.path.abspath(expanded(out)))
     if listing.masks or listing.splits:
         raise DataError(f"{source} has masks or splits.csv, which would no longer fit: name photos alone")
     if os.path.lexists(out):
@@ -155,7 +156,8 @@ def trim_photos(
             lost = join_names([f"{name} ({reason})" for name, reason in done.failed])
             raise DataError(f"{source}: none of its {len(names)} photos can be read: {lost}")
 
-    remove(left for left in leftovers(out.parent) if left.name.startswith(f".{out.name}."))
+    with suppress(OSError):  # what a killed one left there is in nobody's way
+        remove(leftovers_of([out]))
     write_folder_aside(out, write)
     return done
 

@@ -13,7 +13,7 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.exporting.onnx import Starts, export_onnx
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
-from redoseg.exporting.sharing import share_weights, write_whole
+from redoseg.exporting.sharing import is_shared, share_weights, write_whole
 from redoseg.files import write_aside, write_json
 from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, REFINING, WEIGHTS, Card, sha256_of
 from redoseg.models.model import Model
@@ -120,11 +120,16 @@ def _copy_folder(source: ModelSource, folder: Path) -> Card:
             f"{source} doesn't say how it was made: name the run that it comes from, or a model from "
             "`redoseg models`"
         )
-    for file in (CONFIG, WEIGHTS, REFINING):
+    sums = {}
+    for file in (CONFIG, WEIGHTS, ONNX, REFINING):
         if file != REFINING or (source.path / file).is_file():  # older models state nothing
             shutil.copyfile(source.path / file, folder / file)
-    write_whole(source.path, folder / ONNX)  # a hub gives it without the others
-    sums = {file: sha256_of(folder / file) for file in card.sha256 if (folder / file).is_file()}
+            sums[file] = sha256_of(folder / file)
+            if sums[file] != card.sha256.get(file, sums[file]):
+                raise ModelError(f"{source.path / file} isn't what {CARD} beside it says: it is damaged")
+    if is_shared(folder):  # a hub hands it out without the others
+        write_whole(folder, folder / ONNX)
+        sums[ONNX] = sha256_of(folder / ONNX)
     return dataclasses.replace(card, sha256=sums)
 
 

@@ -101,7 +101,7 @@ def serialise(f: MaskNetwork, starts: Starts) -> bytes:
     from redoseg.exporting.graph import build_graph
 
     model = build_graph(f)
-    # The same as `models.source.weights_digest` of the file that holds these weights.
+    # The same as `models.tensor_file.weights_digest` of the file that holds these weights.
     weights = tensors_digest((k, v.contiguous().numpy().tobytes()) for k, v in f.state_dict().items())
     info: dict[str, Any] = {"n": f.n, "size": f.size, "version": __version__, "weights": weights}
     if starts is not None:

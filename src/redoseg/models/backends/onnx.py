@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from redoseg.cores import usable_cores
 from redoseg.errors import ConfigError, ModelError
 from redoseg.models.card import WEIGHTS
+from redoseg.models.tensor_file import weights_digest
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read at the import: else it writes to the home folder
 import onnxruntime
@@ -51,19 +52,19 @@ class OnnxBackend:
             )
         self._path, self._on_cpu = path, device == "cpu"
         self._threads = (threads or cores()) if self._on_cpu else 1
+        self._file, weights = _find_weights(path)
         try:
             session = self._open(self._threads)
             self.info: dict[str, Any] = json.loads(session.get_modelmeta().custom_metadata_map[INFO])
             self.n, self.size, self.starts = _read_note(self.info)
             _check_interface(session, self.n)
         except _UNREADABLE as error:
+            if weights is not None:
+                raise _without_weights(path) from error
             reason = " ".join(str(error).split()) or type(error).__name__
-            if WEIGHTS in reason:
-                raise ModelError(
-                    f"{path} has its weights in {WEIGHTS}, which isn't beside it or is another one: name the "
-                    "model that it is of, or make a whole file: redoseg export MODEL --onnx FILE"
-                ) from error
             raise ModelError(f"{path} is no mask network of redoseg, or it is damaged ({reason})") from error
+        if weights is not None and weights_digest(weights) != self.info.get("weights"):
+            raise _without_weights(path)
         self._begin({(self._threads, False): session})
 
     def _begin(self, sessions: dict[tuple[int, bool], onnxruntime.InferenceSession]) -> None:
@@ -118,8 +119,31 @@ class OnnxBackend:
         for name in (HEIGHT, WIDTH) if side else ():
             options.add_free_dimension_override_by_name(name, side)
         providers = [_CPU] if self._on_cpu else [_CUDA, _CPU]
-        file = os.path.realpath(self._path)  # weights in a file beside it must lie beside no link to it
-        return onnxruntime.InferenceSession(file, options, providers=providers)
+        return onnxruntime.InferenceSession(self._file, options, providers=providers)
+
+
+def _find_weights(path: Path) -> tuple[Path, Path | None]:
+    """What to open instead of `path`, which may be a link, and the file beside it that holds its weights;
+    None if it holds them itself (`exporting.sharing`). ModelError if there is no such file."""
+    try:
+        shared = WEIGHTS.encode() in path.read_bytes()
+    except OSError:
+        shared = False  # ONNX Runtime says what is wrong
+    if not shared:
+        return path, None
+    places = [path, Path(os.path.realpath(path))]
+    beside = [(place, place.with_name(WEIGHTS)) for place in places if place.with_name(WEIGHTS).is_file()]
+    if not beside:
+        raise _without_weights(path)
+    # ONNX Runtime follows no link out of the folder.
+    return next((pair for pair in beside if not pair[1].is_symlink()), beside[0])
+
+
+def _without_weights(path: Path) -> ModelError:
+    return ModelError(
+        f"{path} has its weights in {WEIGHTS}, and beside it that is missing or of another model: name the "
+        "model that it is of, or make a whole file of it: redoseg export MODEL --onnx FILE"
+    )
 
 
 def _read_note(info: dict[str, Any]) -> tuple[int, int, tuple[float, ...] | None]:
