@@ -15,11 +15,11 @@ SURE = 0.3
 """A mask with no more doubt than this is sure."""
 STEADY = 0.6
 """Steadiness (`signals.steadiness`) below which an object that is doubted already is doubted once more: at
-most .53 on three folders without one thing in them, .67 and more on eight with one (docs/auto.md). By itself
+most .59 on three folders without one thing in them, .67 and more on eight with one (docs/auto.md). By itself
 it says little: birds and digits that were found have .46 and .54."""
 AGREED = 0.55
-"""Agreement of beginnings (Cohen's kappa) below which an object is doubted: .54 on one of three folders
-without one thing in them (nobody to ask on the others), .65 and more on eight with one (docs/auto.md)."""
+"""Agreement of beginnings (Cohen's kappa) below which an object is doubted: .54 at most on three folders
+without one thing in them (where anybody was to ask), .65 and more on eight with one (docs/auto.md)."""
 WELL_AGREED, WITH_SUPPORT = 0.65, 0.15
 """Agreement of beginnings from which a lower score will do for an object to count as found, and that score.
 Objects that the border cuts off score low, however well they are found (docs/auto.md)."""
