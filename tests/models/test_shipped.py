@@ -17,9 +17,8 @@ from redoseg.config import TrainConfig
 from redoseg.errors import ModelError
 from redoseg.exporting.hub_folder import grey_level_difference
 from redoseg.exporting.onnx import TOLERANCE, largest_difference
-from redoseg.exporting.sharing import is_shared
 from redoseg.models import shipped
-from redoseg.models.backends.onnx import OnnxBackend
+from redoseg.models.backends.onnx import OnnxBackend, is_shared
 from redoseg.models.card import ROWS, read_card, sha256_of
 from redoseg.models.load import load_model
 from redoseg.models.run_folder import RunFolder
@@ -269,7 +268,7 @@ def test_the_models_in_this_checkout_are_whole():
             folder / "model.safetensors"
         )
         assert largest_difference(model.f.cpu().eval(), folder / "mask.onnx") < TOLERANCE
-        assert is_shared(folder)
+        assert is_shared(folder / "mask.onnx")
         assert card.name == "birds" if card.scores is None else card.scores["images"] > 0
         assert card.data["licence"]
     budget, files = script("ship"), ship._checkout()

@@ -13,8 +13,9 @@ from redoseg.errors import ConfigError, ModelError
 from redoseg.exporting.onnx import Starts, export_onnx
 from redoseg.exporting.provenance import card_of_run
 from redoseg.exporting.readme import model_card
-from redoseg.exporting.sharing import is_shared, share_weights, write_whole
+from redoseg.exporting.sharing import share_weights, write_whole
 from redoseg.files import write_aside, write_json
+from redoseg.models.backends.onnx import is_shared
 from redoseg.models.card import CARD, CONFIG, GENERATORS, ONNX, REFINING, WEIGHTS, Card, sha256_of
 from redoseg.models.model import Model
 from redoseg.models.source import ModelFolder, ModelSource, RunCheckpoint, find_model
@@ -127,7 +128,7 @@ def _copy_folder(source: ModelSource, folder: Path) -> Card:
             sums[file] = sha256_of(folder / file)
             if sums[file] != card.sha256.get(file, sums[file]):
                 raise ModelError(f"{source.path / file} isn't what {CARD} beside it says: it is damaged")
-    if is_shared(folder):  # a hub hands it out without the others
+    if is_shared(folder / ONNX):  # a hub hands it out without the others
         write_whole(folder, folder / ONNX)
         sums[ONNX] = sha256_of(folder / ONNX)
     return dataclasses.replace(card, sha256=sums)

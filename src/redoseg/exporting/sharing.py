@@ -48,11 +48,6 @@ def _refer(tensor: "TensorProto", offset: int, length: int) -> None:
         tensor.external_data.add(key=key, value=str(value))
 
 
-def is_shared(folder: Path) -> bool:
-    """Whether mask.onnx of a model's folder reads its weights from model.safetensors."""
-    return WEIGHTS.encode() in (folder / ONNX).read_bytes()
-
-
 def write_whole(folder: Path, file: Path) -> None:
     """Write mask.onnx of a model's folder to `file`, with all its weights in it. Both files have to be whole.
     ModuleNotFoundError without onnx."""

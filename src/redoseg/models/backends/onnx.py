@@ -122,14 +122,18 @@ class OnnxBackend:
         return onnxruntime.InferenceSession(self._file, options, providers=providers)
 
 
+def is_shared(file: Path) -> bool:
+    """Whether an ONNX file reads its weights from model.safetensors beside it (`exporting.sharing`)."""
+    try:
+        return WEIGHTS.encode() in file.read_bytes()
+    except OSError:
+        return False  # ONNX Runtime says what is wrong
+
+
 def _find_weights(path: Path) -> tuple[Path, Path | None]:
     """What to open instead of `path`, which may be a link, and the file beside it that holds its weights;
-    None if it holds them itself (`exporting.sharing`). ModelError if there is no such file."""
-    try:
-        shared = WEIGHTS.encode() in path.read_bytes()
-    except OSError:
-        shared = False  # ONNX Runtime says what is wrong
-    if not shared:
+    None if it holds them itself. ModelError if there is no such file."""
+    if not is_shared(path):
         return path, None
     places = [path, Path(os.path.realpath(path))]
     beside = [(place, place.with_name(WEIGHTS)) for place in places if place.with_name(WEIGHTS).is_file()]
