@@ -169,6 +169,12 @@ def test_there_is_no_checkpoint_to_choose(root, capsys):
     assert "is not a run: --checkpoint and --weights choose within a run" in one_line(capsys)
 
 
+def test_of_a_small_one_that_was_replaced_the_error_says_so(root):
+    (root / NAME).rename(root / PLAIN)
+    with pytest.raises(ModelError, match="'squares-small' comes with this version: squares has taken its"):
+        find_model(NAME)
+
+
 # Damage
 
 

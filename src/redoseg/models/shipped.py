@@ -27,6 +27,13 @@ def answers_to(name: str) -> list[str]:
     return [name] if plain in shipped_names() else [name, plain]
 
 
+def replaced_by(name: str) -> str | None:
+    """The shipped model that is there instead of NAME-small, if that was its small one; None for other
+    names."""
+    plain = name.removesuffix(SMALL)
+    return plain if plain != name and plain in shipped_names() else None
+
+
 def shipped_cards() -> list[Card]:
     """The cards of all shipped models, by name. ModelError for a damaged one."""
     return [_card(name) for name in shipped_names()]

@@ -15,7 +15,7 @@ from redoseg.files import expanded, read_json
 from redoseg.models import hub
 from redoseg.models.card import CARD, CONFIG, ONNX, REFINING, WEIGHTS, Card, read_card
 from redoseg.models.run_folder import RunFolder
-from redoseg.models.shipped import shipped_folder
+from redoseg.models.shipped import replaced_by, shipped_folder
 from redoseg.models.tensor_file import weights_digest
 
 if TYPE_CHECKING:
@@ -191,6 +191,9 @@ def find_model(
         if path.parent.is_dir():  # a mistyped path: the hub should not be asked for it
             raise ModelError(f"no model '{model}': there is no {path.name} in {path.parent}")
         return HubModel(hub.find_repository(str(model)))
+    instead = replaced_by(str(model))
+    if instead is not None:
+        raise ModelError(f"no model '{model}' comes with this version: {instead} has taken its place")
     raise ModelError(
         f"no model '{model}': give a run's folder, a model's folder, a hub id such as NAME/MODEL, or a name "
         "from `redoseg models`"
