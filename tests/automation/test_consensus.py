@@ -70,7 +70,7 @@ def test_beginnings_that_found_nothing_are_not_asked(config, monkeypatch):
     found_by(monkeypatch, {"disc": 0.05}, **{"disc": near, "boxes": kept, "clusters": far})
     verdict = asked(config, "boxes", disc=0.05, boxes=0.4, clusters=0.2)
     assert verdict.agreed < 0.3  # that of clusters
-    assert verdict.found == "doubtful"
+    assert verdict.found == "not found"
     assert "each beginning finds something else" in verdict.text
 
 

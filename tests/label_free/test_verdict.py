@@ -177,6 +177,9 @@ def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
     assert Verdict(0.4, 0.9, agreed=0.5, steady=0.61).found == "doubtful"
     assert Verdict(0.4, 0.9, agreed=0.5, steady=0.59).found == "not found"
     assert "steadiness 0.59" in Verdict(0.4, 0.9, agreed=0.5, steady=0.59).text
+    assert Verdict(0.6, 1.0, agreed=0.36, steady=0.9).found == "doubtful"
+    assert Verdict(0.6, 1.0, agreed=0.34, steady=0.9).found == "not found"
+    assert "each beginning finds something else" in Verdict(0.6, 1.0, agreed=0.34, steady=0.9).text
     assert Verdict(0.4, 0.9, alone=True, steady=0.59).found == "not found"
     assert Verdict(0.4, 0.9, agreed=0.7, steady=0.4).found == "found"
     assert Verdict(0.4, 0.9, steady=0.4).found == "found"

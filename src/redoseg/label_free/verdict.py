@@ -20,6 +20,9 @@ it says little: birds and digits that were found have .46 and .54."""
 AGREED = 0.55
 """Agreement of beginnings (Cohen's kappa) below which an object is doubted: .54 at most on three folders
 without one thing in them (where anybody was to ask), .65 and more on eight with one (docs/auto.md)."""
+HARDLY_AGREED = 0.35
+"""Agreement below which an object is doubted once more: .11 to .29 on three folders without one thing in
+them, as they are tried now, .65 and more on eight with one (docs/auto.md)."""
 WELL_AGREED, WITH_SUPPORT = 0.65, 0.15
 """Agreement of beginnings from which a lower score will do for an object to count as found, and that score.
 Objects that the border cuts off score low, however well they are found (docs/auto.md)."""
@@ -85,6 +88,8 @@ class Verdict:
             doubts.append("no other beginning has found anything")
         if self.agreed is not None and self.agreed < AGREED:
             doubts.append("each beginning finds something else")
+        if self.agreed is not None and self.agreed < HARDLY_AGREED:
+            doubts.append("what they find has next to nothing in common")
         if doubts and self.steady < STEADY:
             doubts.append("the masks are others where photos are cropped")
         if self.framed >= FRAMED:
