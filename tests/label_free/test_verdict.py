@@ -70,6 +70,17 @@ def test_a_recorded_game_that_became_the_whole_picture_is_known_from_its_first_c
     assert first[-1].border < TrainConfig.collapse_border  # so it went on until the check after
 
 
+def test_a_recorded_game_that_lost_its_object_is_known_although_it_was_on_the_way():
+    """The game of 300 flowers (docs/auto.md): its masks, .638 at step 1,500, were .019 at 3,500."""
+    file = GAME.parent / "game-flowers-300/metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    signals = [Signals.from_dict(line["signals"]) for line in lines]
+    scores = [label_free_score(one) for one in signals]
+    assert max(range(len(scores)), key=scores.__getitem__) == [line["step"] for line in lines].index(1500)
+    last = Verdict(scores[-1], 1.0, trouble=trouble(signals[-1]))
+    assert last.text.startswith("no object was found: it would cover 87% of the photos (")
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
