@@ -88,7 +88,7 @@ def placed_starts(starts: Mapping[str, str], trained: Collection[str]) -> tuple[
     left out: models that came with another version, unless their student is `trained`."""
     placed, gone = {}, []
     for name, teacher in starts.items():
-        folder = Path(teacher)
+        folder = Path(teacher)  # in .../redoseg/shipped, of whatever installation
         if folder.parent.parts[-2:] == ROOT.parts[-2:] and not folder.exists():
             now = shipped_folder(folder.name)
             if now is None and name not in trained:

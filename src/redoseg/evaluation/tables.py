@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from redoseg.evaluation.metrics import Scores
-from redoseg.models.card import AS_WRITTEN, MATCHINGS, ROWS, TRIVIAL, WHOLE
+from redoseg.models.card import AS_WRITTEN, MATCHINGS, ROWS, TRIVIAL, WHOLE, WRITTEN_TEXT
 
 if TYPE_CHECKING:
     from redoseg.evaluation.evaluate import Evaluation
@@ -25,7 +25,7 @@ def scores_table(evaluation: "Evaluation") -> Table:
 def row_label(row: str, method: str = "redoseg") -> str:
     """The label of a row of scores in a table; `method` names what predicted the regions."""
     if row == AS_WRITTEN:
-        return f"{method}, masks as `redoseg segment` writes them ({AS_WRITTEN})"
+        return f"{method}, {WRITTEN_TEXT} ({AS_WRITTEN})"
     if row == WHOLE:
         return f"{method}, the same of whole photos at their own size ({WHOLE})"
     return f"{method}, {MATCHINGS[row]} ({row})" if row in MATCHINGS else TRIVIAL[row]

@@ -10,6 +10,7 @@ from redoseg.models.card import (
     MATCHINGS,
     ON_CARDS,
     TRIVIAL,
+    WRITTEN_TEXT,
     Card,
     beats_trivial,
     rule_text,
@@ -132,7 +133,7 @@ def _label(card: Card, row: str) -> str:
     if row != AS_WRITTEN:
         return MATCHINGS[row]
     matched = "nothing matched" if card.n == 2 else "objects told apart by one matching for the split"
-    return f"masks as `redoseg segment` writes them, refined; {matched}"
+    return f"{WRITTEN_TEXT}, refined; {matched}"
 
 
 def _figures(card: Card) -> Iterator[str]:

@@ -6,16 +6,12 @@ length in another file. A mask.onnx that is to be copied away by itself must be 
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from redoseg.errors import ModelError
 from redoseg.exporting.onnx import largest_difference, write_exact
 from redoseg.models.card import ONNX, WEIGHTS
 from redoseg.models.tensor_file import tensor_places
 from redoseg.networks.mask import MaskNetwork
-
-if TYPE_CHECKING:
-    from onnx import TensorProto
 
 _LEAST = 64  # bytes: what is smaller stays in mask.onnx
 
@@ -25,14 +21,16 @@ def share_weights(f: MaskNetwork, folder: Path) -> float:
     Returns the largest difference between its masks and f's. ModelError, and nothing changes, if that is more
     than `onnx.TOLERANCE`, or if the two files have no weights in common; ModuleNotFoundError without onnx."""
     import onnx
+    from onnx.external_data_helper import set_external_data
 
     weights = (folder / WEIGHTS).read_bytes()
     places = {weights[start:end]: start for start, end in tensor_places(folder / WEIGHTS).values()}
     model, shared = onnx.load(folder / ONNX), 0
     for tensor in model.graph.initializer:
-        content = onnx.numpy_helper.to_array(tensor).tobytes()
+        content = tensor.raw_data
         if len(content) >= _LEAST and content in places:
-            _refer(tensor, places[content], len(content))
+            set_external_data(tensor, WEIGHTS, places[content], len(content))
+            tensor.ClearField("raw_data")
             shared += 1
     if not shared:
         raise ModelError(f"{folder / ONNX} has none of the weights in {WEIGHTS}: it is of another model")
@@ -40,26 +38,19 @@ def share_weights(f: MaskNetwork, folder: Path) -> float:
     return write_exact(folder / ONNX, model.SerializeToString(), lambda file: largest_difference(f, file))
 
 
-def _refer(tensor: "TensorProto", offset: int, length: int) -> None:
-    tensor.ClearField("float_data")
-    tensor.ClearField("raw_data")
-    tensor.data_location = tensor.EXTERNAL
-    for key, value in (("location", WEIGHTS), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
-
-
 def write_whole(folder: Path, file: Path) -> None:
     """Write mask.onnx of a model's folder to `file`, with all its weights in it. Both files have to be whole.
     ModuleNotFoundError without onnx."""
     import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     weights = (folder / WEIGHTS).read_bytes()
     # Not with its weights: onnx takes none from a file that has several names, as some installers leave it.
     model = onnx.load(folder / ONNX, load_external_data=False)
     for tensor in model.graph.initializer:
-        if tensor.data_location == tensor.EXTERNAL:
-            entries = {entry.key: entry.value for entry in tensor.external_data}
-            start, length = int(entries["offset"]), int(entries["length"])
+        if uses_external_data(tensor):
+            place = ExternalDataInfo(tensor)
+            start, length = place.offset or 0, place.length or 0
             tensor.raw_data = weights[start : start + length]
             tensor.data_location = tensor.DEFAULT
             tensor.ClearField("external_data")

@@ -23,7 +23,7 @@ TRIVIAL = {
     "fixed_mask": "trivial: one fixed mask, chosen with labels",
     "disc": "trivial: one centred disc, chosen with labels",
 }
-AS_WRITTEN = "as_written"
+AS_WRITTEN, WRITTEN_TEXT = "as_written", "masks as `redoseg segment` writes them"
 """The first row of a model's scores: its masks as `redoseg segment` writes them. The truth
 names no background; several objects are told apart by one matching for the split."""
 WHOLE = "whole"
