@@ -105,3 +105,22 @@ def test_what_segments_imports_nothing_of_the_extra() -> None:
         "print(sorted(extra & sys.modules.keys()))\n"
     )
     assert python(code).stdout.strip() == "[]"
+
+
+def test_no_class_is_derived_from_a_name_of_arrays() -> None:
+    """NumPy 2.5, which Python 3.12 and later get, made `NDArray[...]` a name of a type that can't be a base."""
+    code = (
+        "import importlib, pkgutil, sys, typing, numpy.typing\n"
+        "class Name:\n"
+        "    def __getitem__(self, dtype):\n"
+        "        return typing.Union[int, str]\n"
+        "numpy.typing.NDArray = Name()\n"
+        "import redoseg\n"
+        "names = [found.name for found in pkgutil.walk_packages(redoseg.__path__, 'redoseg.')]\n"
+        "for name in names:\n"
+        "    if not name.endswith('__main__'):\n"
+        "        importlib.import_module(name)\n"
+        "print('redoseg.segmentation.result' in sys.modules)\n"
+    )
+    done = python(code)
+    assert done.stdout.strip() == "True", done.stderr

@@ -16,7 +16,7 @@ from redoseg.segmentation.crops import Box, box_of, cut_out_close, tint
 _SHOWN = 360  # pixels of the long side of a picture in a notebook
 
 
-class PhotoMasks(NDArray[np.float32]):
+class PhotoMasks(np.ndarray[Any, np.dtype[np.float32]]):
     """A photo's soft masks (n, H, W) float32, background first; they sum to one over n.
 
     It is a NumPy array and behaves as one. What is computed from it or cut from it is a plain array; copies
