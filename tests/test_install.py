@@ -108,7 +108,7 @@ def test_what_segments_imports_nothing_of_the_extra() -> None:
 
 
 def test_no_class_is_derived_from_a_name_of_arrays() -> None:
-    """NumPy 2.5, which Python 3.12 and later get, made `NDArray[...]` a name of a type that can't be a base."""
+    """In NumPy 2.5, which Python 3.12 and later get, `NDArray[...]` is the name of a type, and no base."""
     code = (
         "import importlib, pkgutil, sys, typing, numpy.typing\n"
         "class Name:\n"

@@ -691,6 +691,17 @@ def test_a_source_that_is_not_there_is_no_photo(command, run, tmp_path):
     assert said.count("\n") == 1
 
 
+def test_sources_without_any_photo_are_said_and_nothing_else(command, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, output, said = command("segment", run.path, tmp_path / "empty", "nosuch", "--out", "masks")
+    assert (code, output) == (1, "")
+    assert [line.split(": ")[:2] for line in said.splitlines()] == [
+        ["redoseg", str(tmp_path / "empty")],
+        ["redoseg", "nosuch"],
+    ]
+    assert not Path("masks").exists()
+
+
 def test_segment_does_the_rest_when_a_photo_fails(command, run, tmp_path):
     for name in ("a", "c"):
         picture(tmp_path / "photos" / f"{name}.png", 32, 32)

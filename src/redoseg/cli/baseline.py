@@ -110,7 +110,8 @@ def _write(name: Name, data: tuple[str, ...], out: Path, size: int, seed: int, o
     with progress_of(name) as show:
         report = write_masks(name, data, out, size=size, seed=seed, overwrite=overwrite, progress=show)
     print_failed(report.failed)
-    print(counted(report, "masks", out))
+    if said := counted(report, "masks", out):
+        print(said)
     return 1 if report.failed else 0
 
 

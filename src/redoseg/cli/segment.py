@@ -89,8 +89,8 @@ def segment(
             for name, reason in report.failed:
                 failure(name, reason)
     print_failed(report.failed)
-    if not quiet:
-        said = counted(report, _made(config), "standard output" if streams.writes else out)
+    said = counted(report, _made(config), "standard output" if streams.writes else out)
+    if said and not quiet:
         print(said, file=sys.stderr if json or streams.writes else sys.stdout)
     return 1 if report.failed else 0
 

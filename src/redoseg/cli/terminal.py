@@ -123,8 +123,11 @@ def print_failed(failed: Iterable[tuple[str, str]]) -> None:
 
 
 def counted(report: "SegmentReport", what: str, place: object) -> str:
-    """How many photos there were, and how much of `what` was made of them."""
+    """How many photos there were, and how much of `what` was made of them. "" where what was named holds no
+    photo at all: that has been said."""
     failed = len(report.failed) - report.missing
+    if report.missing and not report.written + failed + report.left_out:
+        return ""
     photos = f"{report.written + failed} photos, {report.left_out} left out"
     said = [f"{photos}: {report.written} {what} in {place}"]
     if failed:

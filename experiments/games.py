@@ -1,0 +1,229 @@
+"""How often does the game find the object, on few photos and on many, cold and warm? One attempt a seed.
+
+    python experiments/games.py pack DATA PACKED [--photos FOLDERS]
+    python experiments/games.py run PACKED --games flowers-300:cold flowers-300:warm --seeds 0 1 2 --into RUNS
+    python experiments/games.py report RUNS --json FILE
+
+`pack` makes archives of the sets of benchmarks/folders.py: the photos (of whole sets re-encoded at 64 px, to
+pass on), and `val` with its masks, for scores alone. `run` plays SET:ARM for each seed, `--jobs` at a time,
+and goes on where it was stopped. `report` prints a row a game and keeps their curves.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from redoseg.data.folder import scan
+
+SETS = {"butterflies": "butterflies128", "faces": "lfw128", "flowers": "flowers64"}
+FEW, SIDE = "-300", 64
+Options = dict[str, Any]
+
+LARGE: Options = {"size": 64, "steps": 3_000}
+"""As `auto --starts game` plays on a GPU, but for 3,000 steps, not 5,000."""
+SMALL: Options = {"size": 32, "width": 16, "g_width": 16, "f_width": 8, "steps": 2_500}
+"""As it does on a CPU."""
+WARM: Options = {
+    "size": 64, "f_width": 8, "f_blocks": 4, "f_frozen": 1_000, "lr_f": 5e-5, "lr_f_warmup": 100,
+    "f_jitter": 0.3, "steps": 2_000, "eval_every": 200,
+}  # fmt: skip
+"""f begins as a student that has found the object (docs/method.md)."""
+ARMS: dict[str, Options] = {
+    "cold": LARGE,
+    "cold-32": SMALL,
+    # D sees all images in other colours, moved, and with a square cut out (DiffAugment)
+    "augmented": LARGE | {"diffaugment": "all"},
+    "augmented-32": SMALL | {"diffaugment": "all"},
+    "colour": LARGE | {"diffaugment": "colour"},
+    # ... and what is redrawn lies elsewhere
+    "shift": LARGE | {"diffaugment": "all", "shift": 0.125},
+    "warm": WARM,
+    "warm-slow": WARM | {"lr_f": 1e-5},
+}
+COMMON: Options = {"eval_every": 500, "sample_every": 2_500, "save_every": 500, "max_restarts": 0}
+
+
+def pack(data: Path, photos: Path, packed: Path) -> None:
+    """PACKED/SET.tar and PACKED/SET-300.tar."""
+    packed.mkdir(parents=True, exist_ok=True)
+    for name, archive in SETS.items():
+        listing = scan(data / f"{archive}.tar")
+        scored = [stem for stem in listing.masks if listing.splits[stem] == "val"]
+        images = {ref.name: ref for ref in listing.images}
+        few = {file.stem: file.read_bytes() for file in sorted((photos / f"{name}{FEW}").iterdir())}
+        many = {stem: ref for stem, ref in images.items() if listing.splits[stem] == "train"}
+        for target in (name, f"{name}{FEW}"):
+            with tarfile.open(packed / f"{target}.tar", "w") as tar:
+                rows: list[tuple[str, str]] = []
+                for stem in scored:
+                    for kind, ref in (("images", images[stem]), ("masks", listing.masks[stem])):
+                        suffix = Path(ref.entry.path).suffix
+                        with ref.open() as opened:
+                            _add(tar, f"{kind}/{_flat(stem)}{suffix}", opened.read())
+                    rows.append((_flat(stem), "val"))
+                if target == name:
+                    for stem, ref in many.items():
+                        with ref.open() as opened:
+                            _add(tar, f"images/{_flat(stem)}.webp", _small(opened.read()))
+                        rows.append((_flat(stem), "train"))
+                else:
+                    for file in sorted((photos / target).iterdir()):
+                        _add(tar, f"images/{file.name}", few[file.stem])
+                        rows.append((file.stem, "train"))
+                table = io.StringIO()
+                csv.writer(table).writerows([("name", "split"), *rows])
+                _add(tar, "splits.csv", table.getvalue().encode())
+        print(name, len(scored), len(few), len(many))
+
+
+def _flat(stem: str) -> str:
+    return stem.replace("/", "_")
+
+
+def _small(content: bytes) -> bytes:
+    picture = Image.open(io.BytesIO(content)).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    written = io.BytesIO()
+    picture.save(written, "WEBP", quality=85)
+    return written.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def command(game: str, seed: int, packed: Path, into: Path, starts: Path, device: str) -> list[str]:
+    """`redoseg train` for a SET:ARM. A warm one begins with the model in `starts`/SET."""
+    name, arm = game.split(":")
+    options = COMMON | ARMS[arm] | {"seed": seed, "device": device, "threads": 1}
+    if arm.startswith("warm"):
+        options["start"] = starts / name
+    words = [sys.executable, "-m", "redoseg", "train", str(packed / f"{name}.tar")]
+    words += ["--out", str(into / name / arm / f"seed-{seed}")]
+    for option, value in options.items():
+        words += [f"--{option.replace('_', '-')}", str(value)]
+    return words
+
+
+def run(options: argparse.Namespace) -> None:
+    """All games that haven't ended, in this order, until `--seconds` are over."""
+    until = time.monotonic() + options.seconds
+
+    def play(job: tuple[str, int]) -> None:
+        words = command(*job, options.packed, options.into, options.starts, options.device)
+        out = Path(words[words.index("--out") + 1])
+        left = until - time.monotonic()
+        if left < 5 or ended(out):
+            return
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(out.parent / f"{out.name}.log", "a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                words, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"}
+            )
+            try:
+                process.wait(left)
+            except subprocess.TimeoutExpired:
+                process.terminate()  # it saves what it has
+                process.wait()
+        print(f"{job[0]} seed {job[1]}: {process.returncode}", flush=True)
+
+    jobs = [(game, seed) for game in options.games for seed in options.seeds]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        list(pool.map(play, jobs))
+
+
+def ended(run: Path) -> bool:
+    """Whether a game is finished or has lost its object."""
+    return (run / "verdict.json").exists() or any(line.get("event") == "collapse" for line in log(run))
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    file = run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def row(run: Path) -> dict[str, Any]:
+    """A game in short. chosen: its checkpoint of the highest label-free score, of a warm one after f
+    has begun to move. object: the share of the photos that is the object's region, as in the log."""
+    described, lines = json.loads((run / "run.json").read_text()), log(run)
+    scored = [line for line in lines if line.get("val") and line["step"] >= described["config"]["f_frozen"]]
+    lost = next((line for line in lines if line.get("event") == "collapse"), None)
+    verdict = run / "verdict.json"
+    curve = {
+        str(line["step"]): {
+            "iou": round(line["val"]["per_dataset"]["iou"], 4),
+            "label_free": round(line["label_free"], 4),
+            "object": round(1 - line["region_sizes"][0], 3),
+        }
+        for line in scored
+    }
+    moved = {step: at for step, at in curve.items() if int(step) > described["config"]["f_frozen"]}
+    return {
+        "game": f"{run.parents[1].name}:{run.parent.name}", "seed": described["config"]["seed"],
+        "device": described["device"], "versions": described["versions"],
+        "data": described["data"]["fingerprint"],
+        "steps": max(line["step"] for line in lines), "seconds": round(lines[-1]["seconds"]),
+        "lost": lost and {name: lost[name] for name in ("step", "reason")},
+        "verdict": json.loads(verdict.read_text()) if verdict.exists() else None,
+        "chosen": max(moved, key=lambda step: moved[step]["label_free"], default=None),
+        "curve": curve,
+    }  # fmt: skip
+
+
+def report(options: argparse.Namespace) -> None:
+    rows = [row(file.parent) for runs in options.runs for file in sorted(runs.glob("*/*/seed-*/run.json"))]
+    for one in rows:
+        ious = " ".join(f"{at['iou']:.3f}" for at in one["curve"].values())
+        end = (
+            f"lost at {one['lost']['step']}"
+            if one["lost"]
+            else (one["verdict"] or {}).get("verdict", "stopped")
+        )
+        print(f"{one['game']:28} {one['seed']}  {end:14} chosen {one['chosen']}  {ious}")
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text("[\n" + ",\n".join(json.dumps(one) for one in rows) + "\n]\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    packing = commands.add_parser("pack")
+    packing.add_argument("data", type=Path)
+    packing.add_argument("packed", type=Path)
+    packing.add_argument("--photos", type=Path, required=True, help="`photos` of benchmarks/folders.py")
+    packing.set_defaults(do=lambda options: pack(options.data, options.photos, options.packed))
+    playing = commands.add_parser("run")
+    playing.add_argument("packed", type=Path)
+    playing.add_argument("--games", nargs="+", required=True, metavar="SET:ARM")
+    playing.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    playing.add_argument("--starts", type=Path, default=Path("starts"), help="folder of models")
+    playing.add_argument("--jobs", type=int, default=1)
+    playing.add_argument("--seconds", type=float, default=float("inf"))
+    playing.add_argument("--device", default="auto")
+    playing.add_argument("--into", type=Path, required=True)
+    playing.set_defaults(do=run)
+    reporting = commands.add_parser("report")
+    reporting.add_argument("runs", nargs="+", type=Path)
+    reporting.add_argument("--json", type=Path)
+    reporting.set_defaults(do=report)
+    options = parser.parse_args()
+    options.do(options)
+
+
+if __name__ == "__main__":
+    main()
