@@ -2,7 +2,7 @@
 
     python experiments/games.py pack DATA PACKED [--photos FOLDERS]
     python experiments/games.py run PACKED --games flowers-300:cold flowers-300:warm --seeds 0 1 2 --into RUNS
-    python experiments/games.py report RUNS --json FILE
+    python experiments/games.py report RUNS --score PACKED --json FILE
 
 `pack` makes archives of the sets of benchmarks/folders.py: the photos (of whole sets re-encoded at 64 px, to
 pass on), and `val` with its masks, for scores alone. `run` plays SET:ARM for each seed, `--jobs` at a time,
@@ -24,7 +24,10 @@ from typing import Any
 
 from PIL import Image
 
+import redoseg
 from redoseg.data.folder import scan
+from redoseg.data.image_ref import ImageRef
+from redoseg.files import read_json, write_json
 
 SETS = {"butterflies": "butterflies128", "faces": "lfw128", "flowers": "flowers64"}
 FEW, SIDE = "-300", 64
@@ -59,32 +62,41 @@ def pack(data: Path, photos: Path, packed: Path) -> None:
     packed.mkdir(parents=True, exist_ok=True)
     for name, archive in SETS.items():
         listing = scan(data / f"{archive}.tar")
-        scored = [stem for stem in listing.masks if listing.splits[stem] == "val"]
         images = {ref.name: ref for ref in listing.images}
-        few = {file.stem: file.read_bytes() for file in sorted((photos / f"{name}{FEW}").iterdir())}
-        many = {stem: ref for stem, ref in images.items() if listing.splits[stem] == "train"}
-        for target in (name, f"{name}{FEW}"):
-            with tarfile.open(packed / f"{target}.tar", "w") as tar:
-                rows: list[tuple[str, str]] = []
-                for stem in scored:
-                    for kind, ref in (("images", images[stem]), ("masks", listing.masks[stem])):
-                        suffix = Path(ref.entry.path).suffix
-                        with ref.open() as opened:
-                            _add(tar, f"{kind}/{_flat(stem)}{suffix}", opened.read())
-                    rows.append((_flat(stem), "val"))
-                if target == name:
-                    for stem, ref in many.items():
-                        with ref.open() as opened:
-                            _add(tar, f"images/{_flat(stem)}.webp", _small(opened.read()))
-                        rows.append((_flat(stem), "train"))
-                else:
-                    for file in sorted((photos / target).iterdir()):
-                        _add(tar, f"images/{file.name}", few[file.stem])
-                        rows.append((file.stem, "train"))
-                table = io.StringIO()
-                csv.writer(table).writerows([("name", "split"), *rows])
-                _add(tar, "splits.csv", table.getvalue().encode())
-        print(name, len(scored), len(few), len(many))
+        scored = [
+            (f"{kind}/{_flat(stem)}{Path(ref.entry.path).suffix}", _read(ref))
+            for stem, mask in listing.masks.items()
+            if listing.splits[stem] == "val"
+            for kind, ref in (("images", images[stem]), ("masks", mask))
+        ]
+        few = [
+            (f"images/{file.name}", file.read_bytes()) for file in sorted((photos / f"{name}{FEW}").iterdir())
+        ]
+        many = [
+            (f"images/{_flat(stem)}.webp", _small(_read(ref)))
+            for stem, ref in images.items()
+            if listing.splits[stem] == "train"
+        ]
+        _write(packed / f"{name}{FEW}.tar", scored, few)
+        _write(packed / f"{name}.tar", scored, many)
+
+
+def _read(ref: ImageRef) -> bytes:
+    with ref.open() as opened:
+        return opened.read()
+
+
+def _write(archive: Path, scored: list[tuple[str, bytes]], learned: list[tuple[str, bytes]]) -> None:
+    table = io.StringIO()
+    splits = {Path(name).stem: "val" for name, _ in scored} | {
+        Path(name).stem: "train" for name, _ in learned
+    }
+    csv.writer(table).writerows([("name", "split"), *splits.items()])
+    with tarfile.open(archive, "w") as tar:
+        for name, content in [*scored, *learned, ("splits.csv", table.getvalue().encode())]:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
 
 
 def _flat(stem: str) -> str:
@@ -96,12 +108,6 @@ def _small(content: bytes) -> bytes:
     written = io.BytesIO()
     picture.save(written, "WEBP", quality=85)
     return written.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
 
 
 def command(game: str, seed: int, packed: Path, into: Path, starts: Path, device: str) -> list[str]:
@@ -155,8 +161,8 @@ def log(run: Path) -> list[dict[str, Any]]:
 
 
 def row(run: Path) -> dict[str, Any]:
-    """A game in short. chosen: its checkpoint of the highest label-free score, of a warm one after f
-    has begun to move. object: the share of the photos that is the object's region, as in the log."""
+    """A game in short. chosen: of a cold one, the checkpoint of the highest label-free score. object: the
+    share of the photos that is the object's region, as in the log."""
     described, lines = json.loads((run / "run.json").read_text()), log(run)
     scored = [line for line in lines if line.get("val") and line["step"] >= described["config"]["f_frozen"]]
     lost = next((line for line in lines if line.get("event") == "collapse"), None)
@@ -169,7 +175,7 @@ def row(run: Path) -> dict[str, Any]:
         }
         for line in scored
     }
-    moved = {step: at for step, at in curve.items() if int(step) > described["config"]["f_frozen"]}
+    cold = described["config"]["start"] is None
     return {
         "game": f"{run.parents[1].name}:{run.parent.name}", "seed": described["config"]["seed"],
         "device": described["device"], "versions": described["versions"],
@@ -177,13 +183,29 @@ def row(run: Path) -> dict[str, Any]:
         "steps": max(line["step"] for line in lines), "seconds": round(lines[-1]["seconds"]),
         "lost": lost and {name: lost[name] for name in ("step", "reason")},
         "verdict": json.loads(verdict.read_text()) if verdict.exists() else None,
-        "chosen": max(moved, key=lambda step: moved[step]["label_free"], default=None),
+        "chosen": max(curve, key=lambda step: curve[step]["label_free"], default=None) if cold else None,
         "curve": curve,
     }  # fmt: skip
 
 
+def scores(run: Path, chosen: str, packed: Path) -> dict[str, dict[str, float]]:
+    """IoU and accuracy of the chosen checkpoint, kept in the run's folder: of its masks as `redoseg segment`
+    writes them, of the network alone, and of the trivial rows."""
+    kept = run / "score.json"
+    if not kept.exists():
+        archive = packed / f"{run.parents[1].name}.tar"
+        write_json(kept, redoseg.evaluate(run, archive, checkpoint=chosen, device="cpu").as_dict())
+    found = read_json(kept)
+    kinds = ("as_written", "per_dataset", "fixed_mask", "disc")
+    return {kind: {name: round(found[kind][name], 4) for name in ("iou", "accuracy")} for kind in kinds}
+
+
 def report(options: argparse.Namespace) -> None:
-    rows = [row(file.parent) for runs in options.runs for file in sorted(runs.glob("*/*/seed-*/run.json"))]
+    rows = []
+    for file in sorted(file for runs in options.runs for file in runs.glob("*/*/seed-*/run.json")):
+        rows.append(row(file.parent))
+        if options.score and rows[-1]["chosen"]:
+            rows[-1]["scores"] = scores(file.parent, rows[-1]["chosen"], options.score)
     for one in rows:
         ious = " ".join(f"{at['iou']:.3f}" for at in one["curve"].values())
         end = (
@@ -191,7 +213,8 @@ def report(options: argparse.Namespace) -> None:
             if one["lost"]
             else (one["verdict"] or {}).get("verdict", "stopped")
         )
-        print(f"{one['game']:28} {one['seed']}  {end:14} chosen {one['chosen']}  {ious}")
+        written = f"{one['scores']['as_written']['iou']:.3f}" if "scores" in one else ""
+        print(f"{one['game']:28} {one['seed']}  {end:14} chosen {one['chosen']}  {written:5}  {ious}")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text("[\n" + ",\n".join(json.dumps(one) for one in rows) + "\n]\n")
@@ -219,6 +242,7 @@ def main() -> None:
     playing.set_defaults(do=run)
     reporting = commands.add_parser("report")
     reporting.add_argument("runs", nargs="+", type=Path)
+    reporting.add_argument("--score", type=Path, metavar="PACKED", help="score chosen checkpoints, too")
     reporting.add_argument("--json", type=Path)
     reporting.set_defaults(do=report)
     options = parser.parse_args()

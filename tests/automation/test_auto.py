@@ -17,7 +17,7 @@ from rich.console import Console
 
 import redoseg
 from redoseg.automation import auto as automation
-from redoseg.automation import looking
+from redoseg.automation import looking, page
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan, _otherwise
 from redoseg.automation.page import masks_page
@@ -155,6 +155,26 @@ def test_the_page_shows_every_photo_of_a_few(done):
         assert page.height > 5 * 128
 
 
+def test_the_page_of_many_has_some_in_between(done, monkeypatch):
+    """Doubts in any order: the two surest, two evenly spread over the others, the two most doubtful."""
+    shown = []
+
+    def noted(mask, photo, packed):
+        shown.append(mask.doubt)
+        return np.zeros((10, 10, 3), np.uint8)
+
+    monkeypatch.setattr(page, "SHOWN", 2)
+    monkeypatch.setattr(page, "_pair", noted)
+    refs = {job.name: job.ref for job in plan_jobs([done.masks], done.path / "nowhere")[0]}
+    names = list(refs)[:9]
+    masks = [
+        WrittenMask(name, "", round(0.1 * ((5 * index) % 9), 1), 0.5, None)
+        for index, name in enumerate(names)
+    ]
+    masks_page(masks, refs)
+    assert shown == [0.0, 0.1, 0.2, 0.6, 0.7, 0.8]
+
+
 def test_the_page_has_the_names_of_files(data, done, tmp_path):
     """The pictures are the same, and what differs lies beneath those whose names do."""
 
@@ -224,7 +244,7 @@ def test_frames_are_warned_of_and_leave_the_object_doubtful(data, tmp_path, monk
     said = io.StringIO()
     found = auto(config_of(folder, tmp_path / "run"), console=Console(file=said, width=500))
     assert said.getvalue().count("of the photos have a frame of one colour") == 1
-    assert "`redoseg trim PHOTOS --out TRIMMED` cuts it off" in said.getvalue()
+    assert "cut it off by `redoseg trim PHOTOS --out TRIMMED`" in said.getvalue()
     assert found.verdict.framed == 1
     sure = dataclasses.replace(found.verdict, sure=1.0, alone=False)
     assert sure.text.startswith("doubtful: photos have frames of one colour, and masks may follow those (")

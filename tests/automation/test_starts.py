@@ -306,8 +306,21 @@ def test_a_game_is_planned_for(data, tmp_path, monkeypatch):
     assert shorter.minutes == pytest.approx(plan.minutes / 2, rel=0.2)
 
 
+def test_in_a_game_of_few_photos_d_sees_changed_ones(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "seconds_of_a_step", lambda _: 0.5)
+    dataset, config = open_dataset(data, size=64, cache=tmp_path), asked(data, tmp_path / "run", "game")
+
+    def played() -> str:
+        plan = make_plan(config, dataset, CPU)
+        return game_config(config, plan.game_steps, plan.batch, plan.diffaugment).diffaugment
+
+    assert played() == "all"
+    monkeypatch.setattr(playing, "FEW", len(dataset.split("train")))
+    assert played() == "off"
+
+
 def test_the_time_of_a_step_of_the_game_is_measured(data, tmp_path):
-    described = game_config(asked(data, tmp_path / "run", "game"), 10, 4)
+    described = game_config(asked(data, tmp_path / "run", "game"), 10, 4, "all")
     assert seconds_of_a_step(described) > 0
     assert not described.out.exists()
 

@@ -702,6 +702,17 @@ def test_sources_without_any_photo_are_said_and_nothing_else(command, run, tmp_p
     assert not Path("masks").exists()
 
 
+def test_segment_counts_what_is_too_doubtful(command, run, tmp_path):
+    picture(tmp_path / "a.png", 50, 41)
+    line = "1 photos, 0 left out: 0 masks in masks; 1 were too doubtful (--max-doubt)\n"
+    found = command("segment", run.path, tmp_path / "a.png", "--out", "masks", "--max-doubt", "0")
+    assert found == (0, line, "")
+    assert not os.listdir("masks")
+    code, output, said = command("segment", run.path, tmp_path / "a.png", "--out", "-", "--max-doubt", ".5")
+    assert (code, output) == (1, "")
+    assert "--max-doubt leaves photos out" in said
+
+
 def test_segment_does_the_rest_when_a_photo_fails(command, run, tmp_path):
     for name in ("a", "c"):
         picture(tmp_path / "photos" / f"{name}.png", 32, 32)

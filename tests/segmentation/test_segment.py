@@ -1,7 +1,9 @@
 """Folders of photos to folders of masks: names, refusals, failures, and the way back as masks/."""
 
+import dataclasses
 import errno
 import io
+import json
 import os
 import re
 import tarfile
@@ -20,9 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from dead_process import of_a_dead_process
+from redoseg.config.segment import SegmentConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.data.labels import region_map
-from redoseg.errors import DataError
+from redoseg.errors import ConfigError, DataError
 from redoseg.files import aside_of
 from redoseg.models.backends.torch import TorchBackend
 from redoseg.networks.mask import MaskNetwork
@@ -584,6 +587,37 @@ def test_a_mask_corrected_by_hand_is_replaced_on_demand_only(tmp_path: Path) -> 
     assert np.array_equal(np.asarray(Image.open(mask)), 255 - made)
     segment_files(BRIGHT, [photos], tmp_path / "out", overwrite=True)
     assert np.array_equal(np.asarray(Image.open(mask)), made)
+
+
+def test_of_what_is_too_doubtful_nothing_is_written_and_nothing_stays(tmp_path: Path) -> None:
+    """Of a doubt that is as large as asked for, the mask is written."""
+    photos, out = save(tmp_path / "photos" / "a.png").parent, tmp_path / "out"
+    disc = np.asarray(draw_photo(0)) > 128
+    for name, object_is, ground in (("a", 255, 0), ("b", 235, 10), ("c", 235, 10)):
+        Image.fromarray(np.where(disc, object_is, ground).astype(np.uint8)).save(photos / f"{name}.png")
+    everything = SegmentConfig(type=("mask", "rgba"), annotations=("labelme", "coco"))
+    doubts: dict[str, float] = {}
+    segment_files(
+        BRIGHT, [photos], out, config=everything, each=lambda mask: doubts.update({mask.photo: mask.doubt})
+    )
+    sure, doubtful = sorted({*doubts.values()})
+    assert len(files_in(out)) == 3 * 3 + 2
+    heard: list[tuple[int, int]] = []
+    asked = dataclasses.replace(everything, max_doubt=sure)
+    report = segment_files(BRIGHT, [photos], out, config=asked, progress=lambda *done: heard.append(done))
+    assert (report.written, report.doubtful, report.failed) == (1, 2, [])
+    assert heard[-1] == (3, 3)
+    assert files_in(out) == [".redoseg-written", "coco.json", "labelme/a.json", "mask/a.png", "rgba/a.png"]
+    listed = json.loads((out / "coco.json").read_text())["images"]
+    assert [photo["file_name"] for photo in listed] == ["a.png"]
+    again = dataclasses.replace(everything, max_doubt=doubtful)
+    assert segment_files(BRIGHT, [photos], out, config=again).written == 3
+
+
+@pytest.mark.parametrize("doubt", [-0.1, 1.1])
+def test_a_doubt_is_from_0_to_1(doubt: float) -> None:
+    with refusal(ConfigError, match="--max-doubt is .*: it must be from 0 to 1"):
+        SegmentConfig(max_doubt=doubt)
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,13 +213,13 @@ def _student(
     out, steps = folder.student(name), options["steps"]
     given = student_options() | options | {
         "size": config.size, "seed": config.seed, "device": config.device, "threads": config.threads,
-        "cache": config.cache, "eval_every": steps, "save_every": 100, "log_every": 100,
-        "batch": plan.batch,
+        "cache": config.cache, "batch": plan.batch, "eval_every": steps, "save_every": 100, "log_every": 100,
     }  # fmt: skip
     try:
         if name == GAME:
             say(console, f"{name}: the game of the paper, {plan.game_steps} steps, in {teacher}")
-            given["checkpoint"] = play(game_config(config, plan.game_steps, plan.batch), console)
+            game = game_config(config, plan.game_steps, plan.batch, plan.diffaugment)
+            given["checkpoint"] = play(game, console)
         chosen = teacher.parent == ROOT and not config.starts
         shipped = " (it comes with redoseg, and its masks look plausible here)" * chosen
         say(console, f"{name}: a student of {teacher.name}{shipped}, {steps} steps")

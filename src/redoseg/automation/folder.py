@@ -109,8 +109,8 @@ class Plan:
     they learn from, and for how long. `steps`: of the further students; `rounds`: with the first one, at most
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
     of it should take. `squares` of each photo that isn't square are learned from after the first students.
-    `game_steps`: of the game, where it is one of the starts. `parts`: minutes of each student, by name;
-    empty in a plan that an earlier version made."""
+    `game_steps`: of the game, where it is one of the starts; `diffaugment`: what is changed in all that its D
+    sees. `parts`: minutes of each student, by name; empty in a plan that an earlier version made."""
 
     starts: dict[str, str]
     first_images: int
@@ -122,6 +122,7 @@ class Plan:
     squares: int = 1
     game_steps: int = 0
     parts: dict[str, float] = field(default_factory=dict)
+    diffaugment: str = "off"
 
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))

@@ -18,13 +18,21 @@ from redoseg.training.train import train
 
 STEPS = 5_000
 """Of a game: by then, games of docs/results.md that find an object at 32 pixels have found it."""
+FEW = 1_000
+"""Photos below which D comes to know each one, and then loses the object: there it sees changed ones
+(docs/results.md)."""
 _BATCH = 25  # the paper's
 _SMALL: dict[str, Any] = {"size": 32, "width": 16, "g_width": 16, "f_width": 8}
 """What a CPU can play in minutes."""
 _RESTARTS = 2  # of a game that loses its object: it has taken up to three times as long then
 
 
-def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
+def diffaugment_for(photos: int) -> str:
+    """What is changed at random in all that the game's D sees, of so many photos."""
+    return "all" if photos < FEW else "off"
+
+
+def game_config(config: AutoConfig, steps: int, batch: int, diffaugment: str) -> TrainConfig:
     """The options of the game, those of the recipe `default`: 32 pixels on a CPU, else `config.size`. One
     that was begun on another device keeps its size. `batch`: images in a batch, at most."""
     run = RunFolder(AutoFolder(config.out).game)
@@ -36,7 +44,7 @@ def game_config(config: AutoConfig, steps: int, batch: int) -> TrainConfig:
     return TrainConfig.of(
         data=config.data, out=run.path, steps=steps, batch=min(_BATCH, batch), max_restarts=_RESTARTS,
         seed=config.seed, device=config.device, threads=config.threads, cache=config.cache,
-        **sizes,
+        diffaugment=diffaugment, **sizes,
     )  # fmt: skip
 
 

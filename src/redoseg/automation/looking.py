@@ -38,8 +38,9 @@ def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
     if framed >= FRAMED:
         say(
             console,
-            f"warning: {framed:.0%} of the photos have a frame of one colour, and masks will follow that: "
-            "`redoseg trim PHOTOS --out TRIMMED` cuts it off, then take TRIMMED",
+            f"warning: {framed:.0%} of the photos have a frame of one colour, and masks will follow that. "
+            "Better stop here (Ctrl-C), cut it off by `redoseg trim PHOTOS --out TRIMMED`, and begin anew: "
+            "`redoseg auto TRIMMED --out OTHER`",
         )
     return framed
 

@@ -1,5 +1,5 @@
-"""A page of a folder's masks: the surest and the most doubtful ones, each photo beside its cut-out, above the
-name of its file."""
+"""A page of a folder's masks: the surest, some in between and the most doubtful, each photo beside its
+cut-out, above its doubt and the name of its file."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -12,13 +12,14 @@ from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.image_ref import ImageRef
 from redoseg.data.images import decoding
 from redoseg.data.naming import join_names
+from redoseg.data.sampler import evenly_spaced
 from redoseg.errors import DataError
 from redoseg.figures.pages import stack_blocks
 from redoseg.figures.tiles import Picture, fit_square, in_rows
 from redoseg.segmentation.crops import cut_out
 from redoseg.segmentation.written import WrittenMask
 
-SHOWN = 40  # photos of either kind
+SHOWN = 40  # photos of each kind
 _SIDE = 128  # pixels of a tile
 _COLUMNS = 5  # photos with their cut-outs
 _GAP = 2  # pixels between a photo and its cut-out
@@ -29,11 +30,15 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
     """The page of some masks; `photos` are their photos by the name that a mask has them under. ValueError
     without masks."""
     order = sorted(masks, key=lambda mask: mask.doubt)
-    few = len(order) <= 2 * SHOWN
-    groups = {"all, from sure to doubtful": order} if few else {
+    between = order[SHOWN:-SHOWN]
+    spread = [between[row] for row in evenly_spaced(len(between), SHOWN)]
+    groups = {
         f"the {SHOWN} surest of {len(order)}": order[:SHOWN],
+        f"{len(spread)} of the {len(between)} in between, evenly spread": spread,
         f"the {SHOWN} most doubtful, the worst last": order[-SHOWN:],
-    }  # fmt: skip
+    }
+    if len(order) <= 2 * SHOWN:
+        groups = {"all, from sure to doubtful": order}
     packed = _read_packed([photos[mask.photo] for shown in groups.values() for mask in shown])
     blocks = []
     for title, shown in groups.items():
@@ -51,8 +56,8 @@ def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
 
 
 def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> Picture | None:
-    """The photo, its cut-out on light grey, both small, and beneath them the file's name; None if either
-    can't be read any more."""
+    """The photo, its cut-out on light grey, both small, and beneath them doubt and name; None if either can't
+    be read any more."""
     try:
         content = packed.get(photo.entry)
         opened = photo.open() if content is None else BytesIO(content)
@@ -70,14 +75,14 @@ def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> 
         fit_square(np.asarray(picture), _SIDE) for picture in (small, ground)
     )
     picture = Image.fromarray(both)
-    _write_name(picture, join_names([photo.entry.path.rpartition("/")[2]]))
+    _write_name(picture, f"{mask.doubt:.2f}  ", join_names([photo.entry.path.rpartition("/")[2]]))
     return np.asarray(picture)
 
 
-def _write_name(picture: Image.Image, name: str) -> None:
-    """Write the name at the foot of the picture; of one that is too long, its end."""
-    font, shown = ImageFont.load_default(_LETTERS), name
+def _write_name(picture: Image.Image, before: str, name: str) -> None:
+    """Write `before` and the name at the foot of the picture; of a name that is too long, its end."""
+    font, shown = ImageFont.load_default(_LETTERS), before + name
     while font.getlength(shown) > picture.width:
         name = name[1:]
-        shown = f"...{name}"
+        shown = f"{before}...{name}"
     ImageDraw.Draw(picture).text((picture.width / 2, _SIDE + 1), shown, "black", font, anchor="ma")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from redoseg.automation.folder import Plan
-from redoseg.automation.game import STEPS, game_config, seconds_of_a_step
+from redoseg.automation.game import STEPS, diffaugment_for, game_config, seconds_of_a_step
 from redoseg.automation.named import GAME, round_name
 from redoseg.automation.starts import find_starts
 from redoseg.automation.timing import TRIED, seconds_each
@@ -50,7 +50,8 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     batch = min(_BATCH, len(photos) // 2)  # of the surest photos, from which students learn
     labelling = _seconds_to_label(starts, photos)
     step, refined = _seconds_of_a_step(config, photos, device), _seconds_to_refine(config, photos)
-    move, game_steps = _game_of(config, starts, batch)
+    diffaugment = diffaugment_for(len(photos))
+    move, game_steps = _game_of(config, starts, batch, diffaugment)
     judging = refined * cores() * min(JUDGED, len(photos))
 
     def parts(first: int, later: int, game: int) -> dict[str, float]:
@@ -80,14 +81,16 @@ def make_plan(config: AutoConfig, dataset: Dataset, device: torch.device) -> Pla
     return Plan(
         starts, first_images, first_steps, steps, rounds, batch, total(*chosen),
         squares=1 if dataset.sides is None else SQUARES, game_steps=game_steps, parts=parts(*chosen),
+        diffaugment=diffaugment,
     )  # fmt: skip
 
 
-def _game_of(config: AutoConfig, starts: dict[str, str], batch: int) -> tuple[float, int]:
-    """How long a step of the game takes here, in seconds, and how many it has; zeros without one."""
+def _game_of(config: AutoConfig, starts: dict[str, str], *options: Any) -> tuple[float, int]:
+    """How long a step of the game takes here, in seconds, and how many it has; zeros without one. options:
+    the further ones of `game_config`."""
     if GAME not in starts:
         return 0.0, 0
-    return seconds_of_a_step(game_config(config, STEPS, batch)), STEPS
+    return seconds_of_a_step(game_config(config, STEPS, *options)), STEPS
 
 
 def _seconds_of_a_step(config: AutoConfig, photos: Split, device: torch.device) -> float:

@@ -110,6 +110,10 @@ def _check_together(
         raise ConfigError("--annotations and --measurements name their photos: give a file instead of -")
     if csv is not None and config.measurements is not None and same_file(csv, config.measurements):
         raise ConfigError(f"--csv and --measurements are both {csv}: give each a file of its own")
+    if str(out) == "-" and config.max_doubt is not None:
+        raise ConfigError(
+            "--max-doubt leaves photos out, and --out - is for the picture of one: leave it out"
+        )
     if str(out) == "-" and (json or csv is not None or config.annotations):
         raise ConfigError("--out - writes the picture alone: leave out --json, --csv and --annotations")
 

@@ -126,10 +126,12 @@ def counted(report: "SegmentReport", what: str, place: object) -> str:
     """How many photos there were, and how much of `what` was made of them. "" where what was named holds no
     photo at all: that has been said."""
     failed = len(report.failed) - report.missing
-    if report.missing and not report.written + failed + report.left_out:
+    photos = report.written + report.doubtful + failed
+    if report.missing and not photos + report.left_out:
         return ""
-    photos = f"{report.written + failed} photos, {report.left_out} left out"
-    said = [f"{photos}: {report.written} {what} in {place}"]
+    said = [f"{photos} photos, {report.left_out} left out: {report.written} {what} in {place}"]
+    if report.doubtful:
+        said.append(f"{report.doubtful} were too doubtful (--max-doubt)")
     if failed:
         said.append(f"{failed} could not be done, they are named above")
     if report.missing:

@@ -20,6 +20,7 @@ LEAST_INSTANCE = 0.004
 """Share of a photo: of pieces that are no smaller fewer than 255 fit, so that each has a label of 8 bits."""
 
 _WITHIN = Bound("it must be above 0 and below 1", lambda value: 0 < value < 1)
+_DOUBT = Bound("it must be from 0 to 1", lambda value: 0 <= value <= 1)
 _SHARE = Bound(f"it must be from {LEAST_INSTANCE} to 1", lambda value: LEAST_INSTANCE <= value <= 1)
 
 
@@ -40,6 +41,10 @@ class SegmentConfig(Config):
     measurements: Annotated[Path | None, Group.FILES] = None
     """File for a table of the objects: area, box, centroid, orientation, axes, perimeter, mean colour, number
     of pieces, whether it touches the photo's border, doubt."""
+
+    max_doubt: Annotated[float | None, _DOUBT, Group.FILES] = None
+    """Write nothing of a photo whose doubt, 0 sure to 1 not, is larger; what an earlier call wrote of it
+    is taken away. None: all are written."""
 
     threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
     """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several

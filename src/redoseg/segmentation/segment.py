@@ -31,7 +31,7 @@ from redoseg.segmentation.pictures import draw, saving
 from redoseg.segmentation.plan import MaskJob, plan_jobs
 from redoseg.segmentation.records import Records
 from redoseg.segmentation.segmenter import Masks, NetworkInput, Segmenter
-from redoseg.segmentation.written import Failure, Result
+from redoseg.segmentation.written import Doubtful, Failure, Result
 from redoseg.segmentation.written import SegmentReport as SegmentReport
 from redoseg.segmentation.written import WrittenMask as WrittenMask
 
@@ -119,21 +119,25 @@ def segment_jobs(
         if folder is not None:
             _make_folder(folder)
     failed: list[tuple[str, str]] = []
-    written = 0
+    written = doubtful = 0
     with closing(records):
         for result in run(jobs):
-            if not isinstance(result, Failure):
+            if isinstance(result, WrittenMask):
                 result = _recorded(records, result)
             if isinstance(result, Failure):
                 failed.append((result.job.name, result.reason))
+            elif isinstance(result, Doubtful):
+                for _, file in (*result.job.pictures, *result.job.texts):
+                    file.unlink(missing_ok=True)  # it may be replaced, as was checked
+                doubtful += 1
             else:
                 written += 1
                 if each is not None:
                     each(result)
             if progress is not None:
-                progress(written + len(failed), len(jobs))
+                progress(written + doubtful + len(failed), len(jobs))
     remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
-    return SegmentReport(written, without + failed, left_out, len(without))
+    return SegmentReport(written, without + failed, left_out, len(without), doubtful)
 
 
 def _recorded(records: Records, written: WrittenMask) -> Result:
@@ -200,6 +204,8 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     try:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
             refined = segmenter.refine(masks, photo.network_input)
+            if job.config.max_doubt is not None and refined.doubt > job.config.max_doubt:
+                return Doubtful(job)
             objects, whole = _find_objects(segmenter, photo, refined.masks)
             written = _describe(job, objects, whole, refined.doubt)
             pictures = [(file, draw(type, objects, whole)) for type, file in job.pictures]

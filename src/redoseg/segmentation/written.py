@@ -14,13 +14,15 @@ class SegmentReport:
 
     An input that doesn't exist or holds no photo is among `failed`, too; `missing` counts those. `left_out`
     counts the files in the inputs that are no photos, or can't be taken for some; the log names them. All of
-    it is fit to print.
+    it is fit to print. `doubtful` counts the photos of which nothing was written, as their doubt was larger
+    than `SegmentConfig.max_doubt`.
     """
 
     written: int
     failed: list[tuple[str, str]] = field(default_factory=list)
     left_out: int = 0
     missing: int = 0
+    doubtful: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +56,11 @@ class Failure:
     reason: str
 
 
-Result = WrittenMask | Failure
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """A photo that got no mask, since its doubt is larger than asked for."""
+
+    job: MaskJob
+
+
+Result = WrittenMask | Doubtful | Failure
