@@ -180,7 +180,8 @@ def row(run: Path) -> dict[str, Any]:
         "game": f"{run.parents[1].name}:{run.parent.name}", "seed": described["config"]["seed"],
         "device": described["device"], "versions": described["versions"],
         "data": described["data"]["fingerprint"],
-        "steps": max(line["step"] for line in lines), "seconds": round(lines[-1]["seconds"]),
+        "steps": max((line["step"] for line in lines), default=0),
+        "seconds": round(max((line["seconds"] for line in lines), default=0)),
         "lost": lost and {name: lost[name] for name in ("step", "reason")},
         "verdict": json.loads(verdict.read_text()) if verdict.exists() else None,
         "chosen": max(curve, key=lambda step: curve[step]["label_free"], default=None) if cold else None,
@@ -192,7 +193,7 @@ def scores(run: Path, chosen: str, packed: Path) -> dict[str, dict[str, float]]:
     """IoU and accuracy of the chosen checkpoint, kept in the run's folder: of its masks as `redoseg segment`
     writes them, of the network alone, and of the trivial rows."""
     kept = run / "score.json"
-    if not kept.exists():
+    if not kept.exists() or read_json(kept)["checkpoint"]["step"] != int(chosen):
         archive = packed / f"{run.parents[1].name}.tar"
         write_json(kept, redoseg.evaluate(run, archive, checkpoint=chosen, device="cpu").as_dict())
     found = read_json(kept)
@@ -203,9 +204,11 @@ def scores(run: Path, chosen: str, packed: Path) -> dict[str, dict[str, float]]:
 def report(options: argparse.Namespace) -> None:
     rows = []
     for file in sorted(file for runs in options.runs for file in runs.glob("*/*/seed-*/run.json")):
-        rows.append(row(file.parent))
-        if options.score and rows[-1]["chosen"]:
-            rows[-1]["scores"] = scores(file.parent, rows[-1]["chosen"], options.score)
+        one = row(file.parent)
+        if options.score and one["chosen"]:
+            one["scores"] = scores(file.parent, one["chosen"], options.score)
+        if one["curve"] or one["lost"]:  # else it has just begun
+            rows.append(one)
     for one in rows:
         ious = " ".join(f"{at['iou']:.3f}" for at in one["curve"].values())
         end = (

@@ -29,7 +29,9 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
     print(f"to look at:            {folder.run.report}; some in one picture: {folder.page}")
     print(f"a row for each photo:  {folder.table}")
-    print(f"for other photos:      redoseg segment {shlex.quote(str(config.out))} PHOTOS --out MASKS")
+    segment = f"redoseg segment {shlex.quote(str(config.out))}"
+    print(f"for other photos:      {segment} PHOTOS --out MASKS")
+    print(f"up to a doubt only:    {segment} PHOTOS --out SURE --max-doubt .15")
     return 1 if found.failed else 0
 
 
