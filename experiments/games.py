@@ -1,6 +1,6 @@
 """How often does the game find the object, on few photos and on many, cold and warm? One attempt a seed.
 
-    python experiments/games.py pack DATA PACKED [--photos FOLDERS]
+    python experiments/games.py pack DATA PACKED --photos FOLDERS
     python experiments/games.py run PACKED --games flowers-300:cold flowers-300:warm --seeds 0 1 2 --into RUNS
     python experiments/games.py report RUNS --score PACKED --json FILE
 
@@ -52,7 +52,6 @@ ARMS: dict[str, Options] = {
     # ... and what is redrawn lies elsewhere
     "shift": LARGE | {"diffaugment": "all", "shift": 0.125},
     "warm": WARM,
-    "warm-slow": WARM | {"lr_f": 1e-5},
 }
 COMMON: Options = {"eval_every": 500, "sample_every": 2_500, "save_every": 500, "max_restarts": 0}
 

@@ -612,6 +612,9 @@ def test_of_what_is_too_doubtful_nothing_is_written_and_nothing_stays(tmp_path: 
     assert [photo["file_name"] for photo in listed] == ["a.png"]
     again = dataclasses.replace(everything, max_doubt=doubtful)
     assert segment_files(BRIGHT, [photos], out, config=again).written == 3
+    (photos / "a.png").unlink()
+    assert segment_files(BRIGHT, [photos], out, config=asked).doubtful == 2
+    assert files_in(out) == [".redoseg-written", "labelme/a.json", "mask/a.png", "rgba/a.png"]
 
 
 @pytest.mark.parametrize("doubt", [-0.1, 1.1])

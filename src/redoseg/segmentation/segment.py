@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from redoseg.data.images import decoding
 from redoseg.errors import DataError, reason_of
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
+from redoseg.segmentation.annotations.places import COCO
 from redoseg.segmentation.annotations.shapes import shapes_in
 from redoseg.segmentation.crops import box_of
 from redoseg.segmentation.measuring import measure
@@ -127,8 +128,7 @@ def segment_jobs(
             if isinstance(result, Failure):
                 failed.append((result.job.name, result.reason))
             elif isinstance(result, Doubtful):
-                for _, file in (*result.job.pictures, *result.job.texts):
-                    file.unlink(missing_ok=True)  # it may be replaced, as was checked
+                _take_away(file for _, file in (*result.job.pictures, *result.job.texts))
                 doubtful += 1
             else:
                 written += 1
@@ -136,8 +136,19 @@ def segment_jobs(
                     each(result)
             if progress is not None:
                 progress(written + doubtful + len(failed), len(jobs))
+    if doubtful and not written and config.writes_coco:
+        _take_away([out / COCO])
     remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
     return SegmentReport(written, without + failed, left_out, len(without), doubtful)
+
+
+def _take_away(files: Iterable[Path]) -> None:
+    """Remove what an earlier call wrote of what is too doubtful now. It may be replaced, as was checked."""
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"{file} can't be removed: {reason_of(error)}") from error
 
 
 def _recorded(records: Records, written: WrittenMask) -> Result:
