@@ -1,12 +1,14 @@
 """How often does the game find the object, on few photos and on many, cold and warm? One attempt a seed.
 
-    python experiments/games.py pack DATA PACKED --photos FOLDERS
-    python experiments/games.py run PACKED --games flowers-300:cold flowers-300:warm --seeds 0 1 2 --into RUNS
+    python experiments/games.py pack DATA PACKED
+    python experiments/games.py run PACKED --games flowers-300:cold flowers:cold --seeds 0 1 2 --into RUNS
+    python experiments/games.py run PACKED --games flowers-300:warm --starts MODELS --into RUNS
     python experiments/games.py report RUNS --score PACKED --json FILE
 
 `pack` makes archives of the sets of benchmarks/folders.py: the photos (of whole sets re-encoded at 64 px, to
 pass on), and `val` with its masks, for scores alone. `run` plays SET:ARM for each seed, `--jobs` at a time,
-and goes on where it was stopped. `report` prints a row a game and keeps their curves.
+and goes on where it was stopped; a warm one begins with MODELS/SET, a student of `auto` as `redoseg export
+--hub-folder` leaves it. `report` prints a row a game and keeps their curves.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import csv
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -36,7 +39,7 @@ Options = dict[str, Any]
 LARGE: Options = {"size": 64, "steps": 3_000}
 """As `auto --starts game` plays on a GPU, but for 3,000 steps, not 5,000."""
 SMALL: Options = {"size": 32, "width": 16, "g_width": 16, "f_width": 8, "steps": 2_500}
-"""As it does on a CPU."""
+"""As it does on a CPU, but for 2,500 steps, unless --steps says otherwise."""
 WARM: Options = {
     "size": 64, "f_width": 8, "f_blocks": 4, "f_frozen": 1_000, "lr_f": 5e-5, "lr_f_warmup": 100,
     "f_jitter": 0.3, "steps": 2_000, "eval_every": 200,
@@ -56,9 +59,11 @@ ARMS: dict[str, Options] = {
 COMMON: Options = {"eval_every": 500, "sample_every": 2_500, "save_every": 500, "max_restarts": 0}
 
 
-def pack(data: Path, photos: Path, packed: Path) -> None:
-    """PACKED/SET.tar and PACKED/SET-300.tar."""
-    packed.mkdir(parents=True, exist_ok=True)
+def pack(data: Path, packed: Path) -> None:
+    """PACKED/SET.tar and PACKED/SET-300.tar, and in PACKED/photos the folders that the latter are made of."""
+    photos = packed / "photos"
+    folders = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "folders.py"))
+    folders["make_folders"](data, photos)
     for name, archive in SETS.items():
         listing = scan(data / f"{archive}.tar")
         images = {ref.name: ref for ref in listing.images}
@@ -109,14 +114,16 @@ def _small(content: bytes) -> bytes:
     return written.getvalue()
 
 
-def command(game: str, seed: int, packed: Path, into: Path, starts: Path, device: str) -> list[str]:
-    """`redoseg train` for a SET:ARM. A warm one begins with the model in `starts`/SET."""
+def command(game: str, seed: int, asked: argparse.Namespace) -> list[str]:
+    """`redoseg train` for a SET:ARM."""
     name, arm = game.split(":")
-    options = COMMON | ARMS[arm] | {"seed": seed, "device": device, "threads": 1}
-    if arm.startswith("warm"):
-        options["start"] = starts / name
-    words = [sys.executable, "-m", "redoseg", "train", str(packed / f"{name}.tar")]
-    words += ["--out", str(into / name / arm / f"seed-{seed}")]
+    options = COMMON | ARMS[arm] | {"seed": seed, "device": asked.device, "threads": 1}
+    if asked.steps:
+        options["steps"] = asked.steps
+    if arm == "warm":
+        options["start"] = asked.starts / name
+    words = [sys.executable, "-m", "redoseg", "train", str(asked.packed / f"{name}.tar")]
+    words += ["--out", str(asked.into / name / arm / f"seed-{seed}")]
     for option, value in options.items():
         words += [f"--{option.replace('_', '-')}", str(value)]
     return words
@@ -127,7 +134,7 @@ def run(options: argparse.Namespace) -> None:
     until = time.monotonic() + options.seconds
 
     def play(job: tuple[str, int]) -> None:
-        words = command(*job, options.packed, options.into, options.starts, options.device)
+        words = command(*job, options)
         out = Path(words[words.index("--out") + 1])
         left = until - time.monotonic()
         if left < 5 or ended(out):
@@ -144,6 +151,9 @@ def run(options: argparse.Namespace) -> None:
                 process.wait()
         print(f"{job[0]} seed {job[1]}: {process.returncode}", flush=True)
 
+    known = {f"{name}{few}:{arm}" for name in SETS for few in ("", FEW) for arm in ARMS}
+    if unknown := set(options.games) - known:
+        raise SystemExit(f"no such games: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     jobs = [(game, seed) for game in options.games for seed in options.seeds]
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(play, jobs))
@@ -230,13 +240,13 @@ def main() -> None:
     packing = commands.add_parser("pack")
     packing.add_argument("data", type=Path)
     packing.add_argument("packed", type=Path)
-    packing.add_argument("--photos", type=Path, required=True, help="`photos` of benchmarks/folders.py")
-    packing.set_defaults(do=lambda options: pack(options.data, options.photos, options.packed))
+    packing.set_defaults(do=lambda options: pack(options.data, options.packed))
     playing = commands.add_parser("run")
     playing.add_argument("packed", type=Path)
     playing.add_argument("--games", nargs="+", required=True, metavar="SET:ARM")
     playing.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    playing.add_argument("--starts", type=Path, default=Path("starts"), help="folder of models")
+    playing.add_argument("--starts", type=Path, help="folder of models, by name of the set")
+    playing.add_argument("--steps", type=int)
     playing.add_argument("--jobs", type=int, default=1)
     playing.add_argument("--seconds", type=float, default=float("inf"))
     playing.add_argument("--device", default="auto")

@@ -119,7 +119,10 @@ def test_no_class_is_derived_from_a_name_of_arrays() -> None:
         "names = [found.name for found in pkgutil.walk_packages(redoseg.__path__, 'redoseg.')]\n"
         "for name in names:\n"
         "    if not name.endswith('__main__'):\n"
-        "        importlib.import_module(name)\n"
+        "        try:\n"
+        "            importlib.import_module(name)\n"
+        "        except ModuleNotFoundError as error:\n"
+        "            assert not error.name.startswith('redoseg'), error  # an extra that isn't here\n"
         "print('redoseg.segmentation.result' in sys.modules)\n"
     )
     done = python(code)

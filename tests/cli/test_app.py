@@ -708,6 +708,9 @@ def test_segment_counts_what_is_too_doubtful(command, run, tmp_path):
     found = command("segment", run.path, tmp_path / "a.png", "--out", "masks", "--max-doubt", "0")
     assert found == (0, line, "")
     assert not os.listdir("masks")
+    Path("t.csv").write_text("photo,mask\nof before,x.png\n")
+    command("segment", run.path, tmp_path / "a.png", "--out", "masks", "--max-doubt", "0", "--csv", "t.csv")
+    assert Path("t.csv").read_text() == "photo,mask,doubt,area,left,top,right,bottom,error\n"
     code, output, said = command("segment", run.path, tmp_path / "a.png", "--out", "-", "--max-doubt", ".5")
     assert (code, output) == (1, "")
     assert "--max-doubt leaves photos out" in said

@@ -613,8 +613,44 @@ def test_of_what_is_too_doubtful_nothing_is_written_and_nothing_stays(tmp_path: 
     again = dataclasses.replace(everything, max_doubt=doubtful)
     assert segment_files(BRIGHT, [photos], out, config=again).written == 3
     (photos / "a.png").unlink()
+    table = tmp_path / "table.csv"
+    table.write_text("photo,of before\n")
+    asked = dataclasses.replace(asked, measurements=table)
     assert segment_files(BRIGHT, [photos], out, config=asked).doubtful == 2
-    assert files_in(out) == [".redoseg-written", "labelme/a.json", "mask/a.png", "rgba/a.png"]
+    assert files_in(out) == [".redoseg-written", "coco.json", "labelme/a.json", "mask/a.png", "rgba/a.png"]
+    assert json.loads((out / "coco.json").read_text())["images"] == []
+    assert table.read_text().splitlines()[1:] == []
+
+
+def test_what_somebody_else_made_stays_however_doubtful(tmp_path: Path) -> None:
+    """--overwrite lets a mask be replaced, not removed."""
+    photos = save(tmp_path / "photos" / "a.png").parent
+    for name in ("b", "c"):
+        save(photos / f"{name}.png")
+    out = tmp_path / "out"
+    segment_files(BRIGHT, [photos], out)
+    with Image.open(out / "a.png") as made:
+        made.point(lambda grey: 255 - grey).save(out / "a.png")
+    (out / "b.png").unlink()
+    (out / "b.png").mkdir()
+    before = (out / "a.png").read_bytes()
+    report = segment_files(BRIGHT, [photos], out, overwrite=True, config=SegmentConfig(max_doubt=0.0))
+    assert (report.written, report.doubtful) == (0, 1)
+    assert [(name.rpartition("/")[2], "stays" in why) for name, why in report.failed] == [
+        ("a.png", True), ("b.png", True)
+    ]  # fmt: skip
+    assert (out / "a.png").read_bytes() == before
+    assert files_in(out) == ["a.png"]
+
+
+def test_a_doubt_read_in_a_table_can_be_given(tmp_path: Path) -> None:
+    photo, doubts = save(tmp_path / "a.png"), []
+    pixels = np.where(np.asarray(draw_photo(0)) > 128, 233, 11).astype(np.uint8)
+    Image.fromarray(pixels).save(photo)
+    segment_files(BRIGHT, [photo], tmp_path / "out", each=lambda mask: doubts.append(mask.as_dict()["doubt"]))
+    assert 0 < doubts[0] < 1
+    asked = SegmentConfig(max_doubt=doubts[0])
+    assert segment_files(BRIGHT, [photo], tmp_path / "out", config=asked).written == 1
 
 
 @pytest.mark.parametrize("doubt", [-0.1, 1.1])

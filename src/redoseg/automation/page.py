@@ -42,9 +42,10 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
     packed = _read_packed([photos[mask.photo] for shown in groups.values() for mask in shown])
     blocks = []
     for title, shown in groups.items():
-        found = (_pair(mask, photos[mask.photo], packed) for mask in shown)
-        blocks.append((title, in_rows([pair for pair in found if pair is not None], _COLUMNS)))
-    return stack_blocks(blocks)
+        pairs = [_pair(mask, photos[mask.photo], packed) for mask in shown]
+        if readable := [pair for pair in pairs if pair is not None]:
+            blocks.append((title, in_rows(readable, _COLUMNS)))
+    return stack_blocks(blocks or [("none of the photos can be read any more", Image.new("RGB", (1, 1)))])
 
 
 def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
@@ -75,7 +76,7 @@ def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> 
         fit_square(np.asarray(picture), _SIDE) for picture in (small, ground)
     )
     picture = Image.fromarray(both)
-    _write_name(picture, f"{mask.doubt:.2f}  ", join_names([photo.entry.path.rpartition("/")[2]]))
+    _write_name(picture, f"{mask.doubt:.3f}  ", join_names([photo.entry.path.rpartition("/")[2]]))
     return np.asarray(picture)
 
 

@@ -31,7 +31,8 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     print(f"a row for each photo:  {folder.table}")
     segment = f"redoseg segment {shlex.quote(str(config.out))}"
     print(f"for other photos:      {segment} PHOTOS --out MASKS")
-    print(f"up to a doubt only:    {segment} PHOTOS --out SURE --max-doubt .15")
+    if found.verdict.found != "not found":
+        print(f"up to a doubt only:    {segment} PHOTOS --out SURE --max-doubt .1")
     return 1 if found.failed else 0
 
 

@@ -84,10 +84,9 @@ def segment(
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
         begin = _on_ray(ray, model, options) if ray else _here(model, options)
         run = partial(begin, streams.inputs, streams.out, config=config, overwrite=overwrite)
-        with _listing(json, csv) as (each, failure):
+        with _listing(json, csv) as (each, end):
             report = streams.named(_run(partial(run, each=streams.naming(each)), quiet))
-            for name, reason in report.failed:
-                failure(name, reason)
+            end(report)
     print_failed(report.failed)
     said = counted(report, _made(config), "standard output" if streams.writes else out)
     if said and not quiet:
@@ -138,10 +137,10 @@ def _run(run: Callable[..., "SegmentReport"], quiet: bool) -> "SegmentReport":
 @contextmanager
 def _listing(
     as_json: bool, table: Path | None
-) -> Iterator[tuple[Callable[["WrittenMask"], None], Callable[[str, str], None]]]:
-    """In this context, what to do with each mask, and with each photo that failed and its reason: print it,
-    put it into a table, or neither. A table that is there already is replaced once there is a mask to put
-    into a new one."""
+) -> Iterator[tuple[Callable[["WrittenMask"], None], Callable[["SegmentReport"], None]]]:
+    """In this context, what to do with each mask, and in the end with the photos that got none: print them,
+    put them into a table, or neither. A table that is there already is replaced once there is a mask to put
+    into a new one, or some were too doubtful."""
     from redoseg.segmentation.table import MaskTable, check_table
 
     if table is not None:
@@ -154,14 +153,17 @@ def _listing(
         if rows is not None:
             rows.write(mask)
 
-    def failure(photo: str, error: str) -> None:
-        if as_json:
-            print(dumps({"photo": photo, "error": error}, ensure_ascii=False), flush=True)
-        if rows is not None:
-            rows.write_failure(photo, error)
+    def end(report: "SegmentReport") -> None:
+        for photo, error in report.failed:
+            if as_json:
+                print(dumps({"photo": photo, "error": error}, ensure_ascii=False), flush=True)
+            if rows is not None:
+                rows.write_failure(photo, error)
+        if rows is not None and report.doubtful:
+            rows.begin()
 
     try:
-        yield each, failure
+        yield each, end
     finally:  # after Ctrl-C the table holds the masks that were written
         if rows is not None:
             rows.close()

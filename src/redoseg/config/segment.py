@@ -43,8 +43,8 @@ class SegmentConfig(Config):
     of pieces, whether it touches the photo's border, doubt."""
 
     max_doubt: Annotated[float | None, _DOUBT, Group.FILES] = None
-    """Write nothing of a photo whose doubt, 0 sure to 1 not, is larger; what an earlier call wrote of it
-    is taken away. None: all are written."""
+    """Write nothing of a photo whose doubt, 0 sure to 1 not, is larger, and take away the same files of an
+    earlier call. None: all are written."""
 
     threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
     """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from redoseg.config.segment import SegmentConfig
-from redoseg.figures.own_png import check_replaceable
+from redoseg.figures.own_png import check_replaceable, is_own
 from redoseg.files import leftovers_of, remove
 from redoseg.segmentation.annotations import formats
 from redoseg.segmentation.annotations.own_text import OwnTexts, is_annotation
@@ -28,7 +28,7 @@ class Records:
         self._out, self._config, self._texts = out, config, OwnTexts(out)
         self._names = config.category_names(n)
         self._jobs = {str(job.target): job for job in jobs}
-        self._written = 0
+        self._written = self._doubtful = 0
         self._table = None
         if config.measurements is not None:
             check_table("--measurements", config.measurements)
@@ -62,6 +62,20 @@ class Records:
         if self._config.writes_coco:
             self._coco[job.photo_name] = self._coco_entry(job.photo_name, written.shapes)
 
+    def remove_doubtful(self, job: MaskJob) -> Path | None:
+        """Remove what an earlier call wrote of a photo that is too doubtful now. Files that aren't redoseg's
+        as it wrote them stay; the first of them, if any. OSError."""
+        self._doubtful += 1
+        files = [(file, is_own) for _, file in job.pictures] + [
+            (file, self._texts.is_own) for _, file in job.texts
+        ]
+        there = [(file, own) for file, own in files if os.path.lexists(file)]
+        foreign = [file for file, own in there if file.is_symlink() or file.is_dir() or not own(file)]
+        for file, _ in there:
+            if file not in foreign:
+                file.unlink()
+        return foreign[0] if foreign else None
+
     def _coco_entry(self, name: str, photo: PhotoShapes) -> tuple[dict[str, object], list[str]]:
         """The photo's entry, and its annotations as JSON, which takes less memory than what it stands for."""
         width, height = photo.size
@@ -73,8 +87,10 @@ class Records:
         """Write what is one file for all photos, unless there are none. OSError."""
         remove(leftovers_of(self._files))  # of an earlier call that was killed
         if self._table is not None:
+            if self._doubtful:
+                self._table.begin()
             self._table.close()
-        if self._coco:
+        if self._coco or (self._config.writes_coco and self._doubtful):
             photos = [self._coco[name] for name in sorted(self._coco)]
             self._texts.write(self._out / COCO, formats.coco_lines(photos, self._names))
         if "yolo" in self._config.annotations and self._written:

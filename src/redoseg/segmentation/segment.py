@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from redoseg.data.images import decoding
 from redoseg.errors import DataError, reason_of
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
-from redoseg.segmentation.annotations.places import COCO
 from redoseg.segmentation.annotations.shapes import shapes_in
 from redoseg.segmentation.crops import box_of
 from redoseg.segmentation.measuring import measure
@@ -123,12 +122,11 @@ def segment_jobs(
     written = doubtful = 0
     with closing(records):
         for result in run(jobs):
-            if isinstance(result, WrittenMask):
+            if not isinstance(result, Failure):
                 result = _recorded(records, result)
             if isinstance(result, Failure):
                 failed.append((result.job.name, result.reason))
             elif isinstance(result, Doubtful):
-                _take_away(file for _, file in (*result.job.pictures, *result.job.texts))
                 doubtful += 1
             else:
                 written += 1
@@ -136,30 +134,39 @@ def segment_jobs(
                     each(result)
             if progress is not None:
                 progress(written + doubtful + len(failed), len(jobs))
-    if doubtful and not written and config.writes_coco:
-        _take_away([out / COCO])
     remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
     return SegmentReport(written, without + failed, left_out, len(without), doubtful)
 
 
-def _take_away(files: Iterable[Path]) -> None:
-    """Remove what an earlier call wrote of what is too doubtful now. It may be replaced, as was checked."""
-    for file in files:
-        try:
-            file.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(f"{file} can't be removed: {reason_of(error)}") from error
-
-
-def _recorded(records: Records, written: WrittenMask) -> Result:
-    """What was written of a photo, or a Failure if its annotations can't be: others' still may be."""
+def _recorded(records: Records, result: WrittenMask | Doubtful) -> Result:
+    """What became of a photo, or a Failure if its annotations can't be written, or what an earlier call wrote
+    of a doubtful one can't be removed: others' still may be."""
+    if isinstance(result, Doubtful):
+        return _removed(records, result)
     try:
-        records.add(written)
+        records.add(result)
     except (OSError, ValueError) as error:  # such as a name that is too long with another suffix
         if isinstance(error, OSError) and error.errno in _FATAL:
             raise
-        return Failure(records.job_of(written), f"its annotations can't be written: {reason_of(error)}")
-    return written
+        return Failure(records.job_of(result), f"its annotations can't be written: {reason_of(error)}")
+    return result
+
+
+def _removed(records: Records, doubtful: Doubtful) -> Doubtful | Failure:
+    try:
+        foreign = records.remove_doubtful(doubtful.job)
+    except OSError as error:
+        if error.errno in _FATAL:
+            raise
+        return Failure(
+            doubtful.job, f"it is too doubtful, and its files can't be removed: {reason_of(error)}"
+        )
+    if foreign is not None:
+        said = (
+            f"it is too doubtful, and {foreign} stays: redoseg didn't write it, or it has been changed since"
+        )
+        return Failure(doubtful.job, said)
+    return doubtful
 
 
 def run_jobs(segmenter: Segmenter, jobs: Sequence[MaskJob]) -> Iterator[Result]:
@@ -215,8 +222,8 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     try:
         with _one_big_mask if size[0] * size[1] > _BIG else nullcontext():
             refined = segmenter.refine(masks, photo.network_input)
-            if job.config.max_doubt is not None and refined.doubt > job.config.max_doubt:
-                return Doubtful(job)
+            if job.config.max_doubt is not None and round(refined.doubt, 4) > job.config.max_doubt:
+                return Doubtful(job)  # rounded as in all tables, so that a doubt read there can be given
             objects, whole = _find_objects(segmenter, photo, refined.masks)
             written = _describe(job, objects, whole, refined.doubt)
             pictures = [(file, draw(type, objects, whole)) for type, file in job.pictures]

@@ -36,14 +36,18 @@ class Table:
         self.file, self.aside, self.columns = file, aside_of(file), columns
         self._stream: TextIO | None = None
 
-    def add(self, row: Sequence[object]) -> None:
-        """Write a row. OSError."""
+    def begin(self) -> TextIO:
+        """Let there be a table, even without a row. OSError."""
         if self._stream is None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             # A name that isn't UTF-8 is written with an escape, as on the terminal.
             self._stream = self.aside.open("w", newline="", encoding="utf-8", errors="backslashreplace")
             writer(self._stream).writerow(self.columns)
-        writer(self._stream).writerow(row)
+        return self._stream
+
+    def add(self, row: Sequence[object]) -> None:
+        """Write a row. OSError."""
+        writer(self.begin()).writerow(row)
 
     def close(self) -> None:
         """Put the file in its place. OSError."""
