@@ -66,15 +66,18 @@ class Records:
         """Remove what an earlier call wrote of a photo that is too doubtful now. Files that aren't redoseg's
         as it wrote them stay; the first of them, if any. OSError."""
         self._doubtful += 1
-        files = [(file, is_own) for _, file in job.pictures] + [
-            (file, self._texts.is_own) for _, file in job.texts
-        ]
-        there = [(file, own) for file, own in files if os.path.lexists(file)]
-        foreign = [file for file, own in there if file.is_symlink() or file.is_dir() or not own(file)]
-        for file, _ in there:
-            if file not in foreign:
+        knowers = {file: is_own for _, file in job.pictures} | {
+            file: self._texts.is_own for _, file in job.texts
+        }
+        foreign = None
+        for file, own in knowers.items():
+            if not os.path.lexists(file):
+                continue
+            if file.is_symlink() or file.is_dir() or not own(file):
+                foreign = foreign or file
+            else:
                 file.unlink()
-        return foreign[0] if foreign else None
+        return foreign
 
     def _coco_entry(self, name: str, photo: PhotoShapes) -> tuple[dict[str, object], list[str]]:
         """The photo's entry, and its annotations as JSON, which takes less memory than what it stands for."""

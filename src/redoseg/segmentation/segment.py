@@ -20,6 +20,7 @@ from redoseg.cores import usable_cores
 from redoseg.data.archive import Entry, read_in_order
 from redoseg.data.formats import IMAGE_SUFFIXES
 from redoseg.data.images import decoding
+from redoseg.data.naming import join_names
 from redoseg.errors import DataError, reason_of
 from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
@@ -158,14 +159,12 @@ def _removed(records: Records, doubtful: Doubtful) -> Doubtful | Failure:
     except OSError as error:
         if error.errno in _FATAL:
             raise
-        return Failure(
-            doubtful.job, f"it is too doubtful, and its files can't be removed: {reason_of(error)}"
-        )
+        why = f"it is too doubtful, and its files can't be removed: {reason_of(error)}"
+        return Failure(doubtful.job, why)
     if foreign is not None:
-        said = (
-            f"it is too doubtful, and {foreign} stays: redoseg didn't write it, or it has been changed since"
-        )
-        return Failure(doubtful.job, said)
+        there = join_names([str(foreign)])
+        why = f"it is too doubtful, and {there} stays: redoseg didn't write it, or it has been changed since"
+        return Failure(doubtful.job, why)
     return doubtful
 
 

@@ -29,8 +29,8 @@ def check_table(option: str, file: Path) -> None:
 
 
 class Table:
-    """A CSV file, written aside and put in its place when it is closed; without a row there is none, and what
-    was there stays."""
+    """A CSV file, written aside and put in its place when it is closed; without `begin` or a row there is
+    none, and what was there stays."""
 
     def __init__(self, file: Path, columns: Sequence[str]) -> None:
         self.file, self.aside, self.columns = file, aside_of(file), columns
