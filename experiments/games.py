@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from study import lines
 
 import redoseg
 from redoseg.data.folder import scan
@@ -161,20 +162,15 @@ def run(options: argparse.Namespace) -> None:
 
 def ended(run: Path) -> bool:
     """Whether a game is finished or has lost its object."""
-    return (run / "verdict.json").exists() or any(line.get("event") == "collapse" for line in log(run))
-
-
-def log(run: Path) -> list[dict[str, Any]]:
-    file = run / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return (run / "verdict.json").exists() or any(line.get("event") == "collapse" for line in lines(run))
 
 
 def row(run: Path) -> dict[str, Any]:
     """A game in short. chosen: of a cold one, the checkpoint of the highest label-free score. object: the
     share of the photos that is the object's region, as in the log."""
-    described, lines = json.loads((run / "run.json").read_text()), log(run)
-    scored = [line for line in lines if line.get("val") and line["step"] >= described["config"]["f_frozen"]]
-    lost = next((line for line in lines if line.get("event") == "collapse"), None)
+    described, noted = read_json(run / "run.json"), list(lines(run))
+    scored = [line for line in noted if line.get("val") and line["step"] >= described["config"]["f_frozen"]]
+    lost = next((line for line in noted if line.get("event") == "collapse"), None)
     verdict = run / "verdict.json"
     curve = {
         str(line["step"]): {
@@ -189,10 +185,10 @@ def row(run: Path) -> dict[str, Any]:
         "game": f"{run.parents[1].name}:{run.parent.name}", "seed": described["config"]["seed"],
         "device": described["device"], "versions": described["versions"],
         "data": described["data"]["fingerprint"],
-        "steps": max((line["step"] for line in lines), default=0),
-        "seconds": round(max((line["seconds"] for line in lines), default=0)),
+        "steps": max((line["step"] for line in noted), default=0),
+        "seconds": round(max((line["seconds"] for line in noted), default=0)),
         "lost": lost and {name: lost[name] for name in ("step", "reason")},
-        "verdict": json.loads(verdict.read_text()) if verdict.exists() else None,
+        "verdict": read_json(verdict) if verdict.exists() else None,
         "chosen": max(curve, key=lambda step: curve[step]["label_free"], default=None) if cold else None,
         "curve": curve,
     }  # fmt: skip

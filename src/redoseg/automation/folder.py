@@ -110,7 +110,8 @@ class Plan:
     so many, each taught by the one before it; `batch`: images in a batch of all of them. `minutes`: what all
     of it should take. `squares` of each photo that isn't square are learned from after the first students.
     `game_steps`: of the game, where it is one of the starts; `diffaugment`: what is changed in all that its D
-    sees. `parts`: minutes of each student, by name; empty in a plan that an earlier version made."""
+    sees, as `TrainConfig` has it. `parts`: minutes of each student, by name; empty in a plan that an earlier
+    version made."""
 
     starts: dict[str, str]
     first_images: int

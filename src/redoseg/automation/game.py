@@ -34,7 +34,8 @@ def diffaugment_for(photos: int) -> str:
 
 def game_config(config: AutoConfig, steps: int, batch: int, diffaugment: str) -> TrainConfig:
     """The options of the game, those of the recipe `default`: 32 pixels on a CPU, else `config.size`. One
-    that was begun on another device keeps its size. `batch`: images in a batch, at most."""
+    that was begun on another device keeps its size. `batch`: images in a batch, at most; `diffaugment`: as
+    `TrainConfig` has it."""
     run = RunFolder(AutoFolder(config.out).game)
     if run.exists:
         begun = run.config()

@@ -30,15 +30,7 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
     """The page of some masks; `photos` are their photos by the name that a mask has them under. ValueError
     without masks."""
     order = sorted(masks, key=lambda mask: mask.doubt)
-    between = order[SHOWN:-SHOWN]
-    spread = [between[row] for row in evenly_spaced(len(between), SHOWN)]
-    groups = {
-        f"the {SHOWN} surest of {len(order)}": order[:SHOWN],
-        f"{len(spread)} of the {len(between)} in between, evenly spread": spread,
-        f"the {SHOWN} most doubtful, the worst last": order[-SHOWN:],
-    }
-    if len(order) <= 2 * SHOWN:
-        groups = {"all, from sure to doubtful": order}
+    groups = _groups(order) if len(order) > 2 * SHOWN else {"all, from sure to doubtful": order}
     packed = _read_packed([photos[mask.photo] for shown in groups.values() for mask in shown])
     blocks = []
     for title, shown in groups.items():
@@ -46,6 +38,17 @@ def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> 
         if readable := [pair for pair in pairs if pair is not None]:
             blocks.append((title, in_rows(readable, _COLUMNS)))
     return stack_blocks(blocks or [("none of the photos can be read any more", Image.new("RGB", (1, 1)))])
+
+
+def _groups(order: Sequence[WrittenMask]) -> dict[str, Sequence[WrittenMask]]:
+    """Of more masks than two groups show, the surest first: three groups, by their titles."""
+    between = order[SHOWN:-SHOWN]
+    spread = [between[row] for row in evenly_spaced(len(between), SHOWN)]
+    return {
+        f"the {SHOWN} surest of {len(order)}": order[:SHOWN],
+        f"{len(spread)} of the {len(between)} in between, evenly spread": spread,
+        f"the {SHOWN} most doubtful, the worst last": order[-SHOWN:],
+    }
 
 
 def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
