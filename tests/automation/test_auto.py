@@ -20,9 +20,11 @@ from redoseg.automation import auto as automation
 from redoseg.automation import looking, page
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan, _otherwise
+from redoseg.automation.masks import names_of
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import make_plan, student_options
 from redoseg.automation.timing import TimeLeft
+from redoseg.automation.trimming import without_frames
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
@@ -141,7 +143,7 @@ def test_the_table_names_photos_so_that_folders_can_be_moved(tmp_path):
 
     def names(*sources):
         jobs, _, _ = plan_jobs([tmp_path / source for source in sources], tmp_path / "masks")
-        return [*automation._names_of(jobs).values()]
+        return [*names_of(jobs).values()]
 
     assert names("b") == ["deep/x.png"]
     assert names("a", "b") == ["a/x.png", "b/deep/x.png"]
@@ -233,22 +235,94 @@ def test_it_says_first_which_photos_work_and_that_few_are_few(data, tmp_path, mo
     assert "are few" not in enough.getvalue()
 
 
-def test_frames_are_warned_of_and_leave_the_object_doubtful(data, tmp_path, monkeypatch):
-    folder = tmp_path / "framed"
+@pytest.fixture(scope="module")
+def framed(data, tmp_path_factory):
+    """24 photos of 80 x 80 pixels, in a white frame of 12."""
+    folder = tmp_path_factory.mktemp("framed") / "photos"
     folder.mkdir()
     for index, file in enumerate(sorted((data / "images").glob("*.png"))):
         rough = Image.effect_noise((56, 56), 90).convert("RGB")
         whole = Image.new("RGB", (80, 80), "white")
         whole.paste(rough if index % 2 else Image.open(file).resize((56, 56)), (12, 12))
         whole.save(folder / file.name)
-    said = io.StringIO()
+    return folder
+
+
+def test_frames_are_warned_of_and_leave_the_object_doubtful(framed, tmp_path):
+    folder, said = framed, io.StringIO()
     found = auto(config_of(folder, tmp_path / "run"), console=Console(file=said, width=500))
     assert said.getvalue().count("of the photos have a frame of one colour") == 1
-    assert "cut it off by `redoseg trim PHOTOS --out TRIMMED`" in said.getvalue()
+    assert "begin anew with --trim and another --out" in said.getvalue()
     assert found.verdict.framed == 1
     sure = dataclasses.replace(found.verdict, sure=1.0, alone=False)
     assert sure.text.startswith("doubtful: photos have frames of one colour, and masks may follow those (")
     assert auto(config_of(folder, tmp_path / "run"), console=Console(file=io.StringIO())) == found
+    with refusal(ConfigError, match="was begun without --trim, not with it: use that, or another --out"):
+        done_with(folder, tmp_path / "run", trim=True)
+
+
+def test_with_trim_photos_are_learned_without_frames_and_masks_are_of_the_whole_ones(
+    framed, tmp_path, monkeypatch
+):
+    learned = []
+
+    def noting(config, **options):
+        learned.append(config.data)
+        return distill(config, **options)
+
+    monkeypatch.setattr(automation, "distill", noting)
+    said, run = io.StringIO(), AutoFolder(tmp_path / "run")
+    found = auto(config_of(framed, run.path, trim=True), console=Console(file=said, width=500))
+    assert {*learned} == {(str(run.trimmed / "photos"),)}
+    assert f"24 of 24 photos have a frame: {run.trimmed / 'photos'} has them without it" in said.getvalue()
+    assert "of the photos have a frame of one colour" not in said.getvalue()
+    assert (found.masks, found.verdict.framed) == (24, 0)
+    for file in run.trimmed.rglob("*.png"):
+        with Image.open(file) as learned_photo, Image.open(run.masks / file.name) as mask:
+            assert max(learned_photo.size) <= 54
+            pixels = np.array(mask)
+        assert pixels.shape == (80, 80)
+        pixels[13:67, 13:67] = 0
+        assert not pixels.any()
+    page = run.run.report.read_text()
+    assert '"size": [54, 54]' in page  # it shows what was learned
+    assert '"size": [80, 80]' not in page
+    for file in run.trimmed.rglob("*.png"):
+        file.write_bytes(b"gone")  # what is finished needs them no more
+    again = auto(config_of(framed, run.path, trim=True), console=Console(file=io.StringIO()))
+    assert again.as_json() == found.as_json()
+    with refusal(ConfigError, match="was begun with --trim, not without it: use that, or another --out"):
+        done_with(framed, run.path)
+
+
+def test_with_trim_it_goes_on_too_and_knows_when_photos_were_changed(framed, tmp_path, monkeypatch):
+    straight, broken = tmp_path / "straight", AutoFolder(tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "distill", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            done_with(framed, broken.path, trim=True)
+    trimmed = {file: file.stat().st_mtime_ns for file in broken.trimmed.rglob("*.png")}
+    assert done_with(framed, broken.path, trim=True) == done_with(framed, straight, trim=True)
+    assert trimmed == {file: file.stat().st_mtime_ns for file in broken.trimmed.rglob("*.png")}
+    for file in broken.masks.iterdir():
+        assert file.read_bytes() == (straight / "masks" / file.name).read_bytes()
+    other = shutil.copytree(framed, tmp_path / "photos")
+    Image.new("RGB", (80, 80), "green").save(other / "more.png")
+    with refusal(DataError, match="the photos have changed since"):
+        done_with(other, broken.path, trim=True)
+
+
+def _stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_of_several_sources_each_has_a_folder_of_its_own(framed, tmp_path):
+    second = shutil.copytree(framed, tmp_path / "photos")
+    config = AutoConfig(data=(str(framed), str(second)), out=tmp_path / "run", trim=True)
+    learned = without_frames(config, tmp_path / "trimmed", Console(file=io.StringIO()))
+    assert learned.data == (str(tmp_path / "trimmed" / "photos-1"), str(tmp_path / "trimmed" / "photos-2"))
+    assert all(len(list(Path(source).iterdir())) == 24 for source in learned.data)
+    assert without_frames(config.__class__(data=("a",), out=Path("b")), tmp_path, Console()).data == ("a",)
 
 
 def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, tmp_path, monkeypatch):

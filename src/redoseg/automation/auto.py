@@ -6,44 +6,39 @@ as that helps. No mask takes part in learning or in a choice; where photos have 
 """
 
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
 from redoseg.automation.looking import look_at, look_for_frames
+from redoseg.automation.masks import write_masks, write_report
 from redoseg.automation.named import GAME, named_starts, placed_starts, round_name
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import SQUARES, make_plan, student_options
 from redoseg.automation.timing import TimeLeft
+from redoseg.automation.trimming import without_frames
 from redoseg.config import DistillConfig, TrainConfig
 from redoseg.config.auto import AutoConfig
+from redoseg.data.dataset import Dataset
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, verdict_of
-from redoseg.errors import CollapseError, DataError, DivergenceError, RedosegError
+from redoseg.errors import CollapseError, DataError, DivergenceError
 from redoseg.files import asides, read_json, remove, write_aside, write_json
-from redoseg.label_free.verdict import SURE, Verdict
+from redoseg.label_free.verdict import SURE
 from redoseg.models.card import supervision_text
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.shipped import ROOT
-from redoseg.reporting.page import INSIDE
-from redoseg.reporting.pictures import named
-from redoseg.reporting.report import show
-from redoseg.segmentation.plan import MaskJob, plan_jobs, short_names
-from redoseg.segmentation.segment import segment_files
+from redoseg.segmentation.plan import list_photos, plan_jobs
 from redoseg.segmentation.segmenter import Segmenter
-from redoseg.segmentation.table import MaskTable
-from redoseg.segmentation.written import WrittenMask
 from redoseg.tensors import limit_threads, pick_device
 from redoseg.training.log import say, say_loudly
 from redoseg.training.train import open_for_run
@@ -89,16 +84,17 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         raise DataError(f"{without[0][0]}: {without[0][1]}")
     with folder.run.locked():
         remove(asides(folder.path))  # of a sitting that was killed: nobody else writes here
-        report = _begin(config, folder, jobs, console)
+        learned = without_frames(config, folder.trimmed, console)
+        report = _begin(config, learned, folder, console)
         if "verdict" in report:
             say(console, f"{folder.path} is finished: nothing is made anew")
             return Found.from_json(report)
-        students = _teach(config, folder, report, console)
+        students = _teach(learned, folder, report, console)
         kept = max(students, key=lambda name: students[name])
         say(console, f"{kept} is the best by label-free score, steadiness and sure share: it is kept")
         _keep(folder, kept, students)
         segmenter = Segmenter.from_pretrained(folder.path, device=config.device)
-        masks, failed = _segment(segmenter, config, folder, jobs, console)
+        masks, failed = write_masks(segmenter, config, folder, jobs, console)
         refs = {job.name: job.ref for job in jobs}
         if masks:
             write_aside(folder.page, lambda aside: masks_page(masks, refs).save(aside, "PNG"))
@@ -106,10 +102,10 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         framed = report["framed"] if "framed" in report else look_for_frames(list(refs.values()))
         verdict = replace(verdict_of(folder.run), sure=sure, framed=framed)
         plan = Plan.from_json(report["plan"])
-        verdict = with_consensus(verdict, config, folder, plan, students, kept)
+        verdict = with_consensus(verdict, learned, folder, plan, students, kept)
         found = Found(students, kept, len(masks), failed, verdict)
         if masks:
-            _report(segmenter, folder, masks, jobs, found.verdict, console)
+            write_report(segmenter, config, folder, masks, jobs, found.verdict, console)
         write_json(folder.report, report | found.as_json() | _masks_read(folder, console))
     return found
 
@@ -125,16 +121,11 @@ def _masks_read(folder: AutoFolder, console: Console) -> dict[str, Any]:
     return {"supervision": read}
 
 
-def _begin(
-    config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
-) -> dict[str, Any]:
-    """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays."""
-    described = TrainConfig.of(
-        data=config.data, out=config.out, size=config.size, cache=config.cache, squares=SQUARES
-    )
-    dataset = open_for_run(described, console)
-    photos, data = dataset.split("train"), dataset.describe()
-    begun = folder.read()
+def _begin(config: AutoConfig, learned: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
+    """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays.
+    `learned`: the options with the photos as they are learned, without their frames if these are cut."""
+    dataset = _open(config, console)
+    data, begun = dataset.describe(), folder.read()
     if begun is not None:
         if not dataset.is_the_one(begun["data"]["fingerprint"]):
             raise DataError(
@@ -144,13 +135,14 @@ def _begin(
         if "verdict" not in begun:
             say(console, f"going on with {folder.path}: {len(begun['students'])} students are trained")
         return begun
-    refs = [job.ref for job in jobs]
-    framed = look_at(len(photos), refs, console)
+    dataset = dataset if learned is config else _open(learned, console)
+    photos = len(dataset.split("train"))
+    framed = look_at(photos, list_photos(learned.data)[0], console, trimmed=config.trim)
     with console.status("timing this machine"):
         plan = make_plan(config, dataset, pick_device(config.device))
     say(
         console,
-        f"{len(photos)} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
+        f"{photos} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
         "same command goes on",
     )
     report = {
@@ -159,6 +151,13 @@ def _begin(
     }  # fmt: skip
     write_json(folder.report, report)
     return report
+
+
+def _open(config: AutoConfig, console: Console) -> Dataset:
+    described = TrainConfig.of(
+        data=config.data, out=config.out, size=config.size, cache=config.cache, squares=SQUARES
+    )
+    return open_for_run(described, console)
 
 
 def _teach(
@@ -245,56 +244,3 @@ def _keep(folder: AutoFolder, kept: str, students: Iterable[str]) -> None:
         keep_student(RunFolder(folder.student(kept)), folder.run)
     for targets in (folder.run.targets, *(RunFolder(folder.student(name)).targets for name in students)):
         shutil.rmtree(targets, ignore_errors=True)
-
-
-def _segment(
-    segmenter: Segmenter, config: AutoConfig, folder: AutoFolder, jobs: Sequence[MaskJob], console: Console
-) -> tuple[list[WrittenMask], list[tuple[str, str]]]:
-    """Masks, cut-outs and the table of all photos; the masks, and what failed."""
-    masks: list[WrittenMask] = []
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("segmenting", total=None)
-        report = segment_files(
-            segmenter, config.data, folder.masks, cutouts=folder.cutouts, each=masks.append,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
-    table, shown = MaskTable(folder.table), _names_of(jobs)
-    for mask in masks:
-        inside = Path(os.path.relpath(mask.mask, os.path.realpath(folder.path))).as_posix()
-        table.write(replace(mask, photo=shown[mask.photo], mask=inside))
-    for name, reason in report.failed:
-        table.write_failure(shown.get(name, name), reason)
-    table.close()
-    return masks, report.failed
-
-
-def _report(
-    segmenter: Segmenter,
-    folder: AutoFolder,
-    masks: Sequence[WrittenMask],
-    jobs: Sequence[MaskJob],
-    verdict: Verdict,
-    console: Console,
-) -> None:
-    """The page to look at. Of very many photos it has the most doubtful ones, and as many others. If it can't
-    be written, that is said, and all else is there."""
-    order = sorted(masks, key=lambda mask: mask.doubt)
-    if len(order) > INSIDE:
-        half = INSIDE // 2
-        rest = order[:-half]
-        order = [rest[row * len(rest) // half] for row in range(half)] + order[-half:]
-    names, refs = _names_of(jobs), {job.name: job.ref for job in jobs}
-    photos = named([refs[mask.photo] for mask in order], [names[mask.photo] for mask in order])
-    chosen = f"the {INSIDE // 2} most doubtful ones and {INSIDE // 2} others"
-    try:
-        show(
-            segmenter, photos, len(order), folder.run.report, model=str(folder.path), run=folder.run,
-            of=len(masks), chosen=chosen, verdict=verdict,
-        )  # fmt: skip
-    except (RedosegError, OSError) as error:
-        say(console, f"warning: there is no report: {error}")
-
-
-def _names_of(jobs: Sequence[MaskJob]) -> dict[str, str]:
-    """What photos.csv and the page call a photo, by its job's name."""
-    return dict(zip((job.name for job in jobs), short_names([job.ref for job in jobs]), strict=True))

@@ -23,6 +23,7 @@ class AutoFolder:
         self.students, self.game = path / "students", path / "game"
         self.masks, self.cutouts = path / "masks", path / "cutouts"
         self.table, self.page = path / "photos.csv", path / "page.png"
+        self.trimmed = path / "trimmed"
 
     def student(self, name: str) -> Path:
         """The folder of a student: of first labels, by their name, or of a round, by its number."""
@@ -135,6 +136,8 @@ class Plan:
 
 def _otherwise(name: str, then: Any, now: Any) -> str:
     """How an option was given then and is given now, on the command line."""
+    if isinstance(then, bool):
+        return f"with --{name}, not without it" if then else f"without --{name}, not with it"
     then, now = (shlex.join(value) if isinstance(value, list) else value for value in (then, now))
     if then in (None, ""):
         return f"without --{name}, not with {now}"

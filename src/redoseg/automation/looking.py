@@ -23,9 +23,9 @@ WHAT_WORKS = (
 )
 
 
-def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
-    """Say which photos work, and what is wrong with these: so many `photos` to learn from, and all files.
-    Returns the share of those with a frame. DataError for too few."""
+def look_at(photos: int, refs: Sequence[ImageRef], console: Console, *, trimmed: bool = False) -> float:
+    """Say which photos work, and what is wrong with these: so many `photos` to learn from, and all files,
+    whose frames may have been `trimmed`. Returns the share of those with a frame. DataError for too few."""
     if photos < FEWEST:
         raise DataError(
             f"photos to learn from: {photos}, too few. {FEWEST} at least, some hundreds are better"
@@ -36,12 +36,14 @@ def look_at(photos: int, refs: Sequence[ImageRef], console: Console) -> float:
     with console.status("looking for frames"):
         framed = look_for_frames(refs)
     if framed >= FRAMED:
-        say(
-            console,
-            f"warning: {framed:.0%} of the photos have a frame of one colour, and masks will follow that. "
-            "Better stop here (Ctrl-C), cut it off by `redoseg trim PHOTOS --out TRIMMED`, and begin anew: "
-            "`redoseg auto TRIMMED --out OTHER`",
+        cure = (
+            "Frames were cut off, and these are left: `redoseg trim` them by hand"
+            if trimmed
+            else "Better stop here (Ctrl-C), and begin anew with --trim and another --out: what lies within "
+            "the frames is learned then, and masks are still of the whole photos"
         )
+        frames = f"{framed:.0%} of the photos have a frame of one colour, and masks will follow that"
+        say(console, f"warning: {frames}. {cure}")
     return framed
 
 

@@ -29,10 +29,10 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
     print(f"to look at:            {folder.run.report}; some in one picture: {folder.page}")
     print(f"a row for each photo:  {folder.table}")
-    segment = f"redoseg segment {shlex.quote(str(config.out))}"
-    print(f"for other photos:      {segment} PHOTOS --out MASKS")
+    segment, trim = f"redoseg segment {shlex.quote(str(config.out))}", " --trim" * config.trim
+    print(f"for other photos:      {segment} PHOTOS --out MASKS{trim}")
     if found.verdict.found != "not found":
-        print(f"up to a doubt only:    {segment} PHOTOS --out SURE --max-doubt .1")
+        print(f"up to a doubt only:    {segment} PHOTOS --out SURE{trim} --max-doubt .1")
     return 1 if found.failed else 0
 
 
@@ -41,6 +41,8 @@ def _command(config: AutoConfig) -> str:
     words = ["redoseg", "auto", *config.data, "--out", str(config.out)]
     defaults = AutoConfig(data=config.data, out=config.out)
     for name, value in vars(config).items():
-        if value != getattr(defaults, name):
+        if value is True:
+            words.append(f"--{name}")
+        elif value != getattr(defaults, name):
             words += [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)

@@ -130,6 +130,8 @@ def counted(report: "SegmentReport", what: str, place: object) -> str:
     if report.missing and not photos + report.left_out:
         return ""
     said = [f"{photos} photos, {report.left_out} left out: {report.written} {what} in {place}"]
+    if report.trimmed:
+        said.append(f"{report.trimmed} of them within a frame (--trim)")
     if report.doubtful:
         said.append(f"{report.doubtful} were too doubtful (--max-doubt)")
     if failed:

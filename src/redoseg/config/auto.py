@@ -30,6 +30,9 @@ class AutoConfig(Config):
     """What teaches the first students: first labels (disc, boxes, clusters, saliency, iem), game (one that is
     trained for it), shipped models, folders of models, or of runs of `redoseg train` on the same photos. Not
     given: boxes, clusters, saliency, and the shipped models that know such photos."""
+    trim: bool = False
+    """Learn what lies within frames of one colour around the photos (scans, catalogues, films), from copies
+    without them in OUT/trimmed. Masks are of the whole photos, a frame is background."""
     seed: Annotated[int, at_least(0)] = 0
     """Decides everything that is random."""
     device: Annotated[str, Group.MACHINE, MAY_CHANGE] = "auto"

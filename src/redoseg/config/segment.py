@@ -46,6 +46,9 @@ class SegmentConfig(Config):
     """Write nothing of a photo whose doubt, 0 sure to 1 not, is larger, and take away the same files of an
     earlier call. None: all are written."""
 
+    trim: Annotated[bool, Group.OBJECT] = False
+    """Look for the object within the frame of one colour around a photo, if it has one (scans, catalogues,
+    films): the frame is background."""
     threshold: Annotated[float | None, _WITHIN, Group.OBJECT] = None
     """How sure the object must be, above 0 and below 1: higher gives smaller masks. None: .5, of several
     regions the largest."""

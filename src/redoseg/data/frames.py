@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,18 @@ def content_box(pixels: NDArray[np.uint8]) -> Box | None:
     return found
 
 
+def inner_box(photo: Image.Image) -> Box | None:
+    """As `content_box`, of an RGB photo, within up to three frames around one another."""
+    found: Box | None = None
+    for _ in range(_NESTED):
+        box = content_box(np.asarray(photo if found is None else photo.crop(found)))
+        if box is None:
+            break
+        left, upper = (0, 0) if found is None else found[:2]
+        found = (left + box[0], upper + box[1], left + box[2], upper + box[3])
+    return found
+
+
 def _sides(pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     """The photo so that its first row is its left, upper, right, lower side, each (rows, columns, 3)."""
     upright, lying = pixels, pixels.transpose(1, 0, 2)
@@ -90,6 +103,20 @@ def _inner(turned: NDArray[np.uint8], thick: Sequence[int], side: int) -> int:
 def _differs(line: NDArray[np.uint8], colour: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(L,): which pixels of a line (L, 3) haven't the frame's colour."""
     return np.asarray((np.abs(line - colour) > TOLERANCE).any(-1))
+
+
+def open_trimmed(opened: Callable[[], BinaryIO]) -> BinaryIO:
+    """The file of a photo, given what opens it, without its frame: then as PNG, else as it is. Raises what
+    `opened` does, and DataError if it can't be decoded."""
+    with opened() as file:
+        content = file.read()
+    photo = decode_image(BytesIO(content))
+    box = inner_box(photo)
+    if box is None:
+        return BytesIO(content)
+    cut = BytesIO()
+    photo.crop(box).save(cut, "PNG", compress_level=1)
+    return BytesIO(cut.getvalue())
 
 
 def share_framed(photos: Sequence[ImageRef]) -> float:
@@ -185,23 +212,19 @@ def _trim(ref: ImageRef, content: bytes | None, target: Path, done: Trimmed) -> 
     """Write one photo, and count it."""
     try:
         content = _whole(ref, content)
-        photo = whole = decode_image(BytesIO(content))
+        photo = decode_image(BytesIO(content))
         if len(_name_when_cut(target).name.encode()) > _LONGEST:
             raise DataError("its name is too long for .png after it")
     except (OSError, DataError) as error:
         done.failed.append((join_names([ref.entry.path]), str(error)))
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    for _ in range(_NESTED):
-        box = content_box(np.asarray(photo))
-        if box is None:
-            break
-        photo = photo.crop(box)
-    if photo is whole:
+    box = inner_box(photo)
+    if box is None:
         target.write_bytes(content)
         done.copied += 1
     else:
-        _save(photo, _name_when_cut(target))
+        _save(photo.crop(box), _name_when_cut(target))
         done.trimmed += 1
 
 

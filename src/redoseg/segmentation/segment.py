@@ -26,6 +26,7 @@ from redoseg.figures.own_png import check_replaceable
 from redoseg.files import expanded, leftovers_of, remove, write_aside
 from redoseg.segmentation.annotations.shapes import shapes_in
 from redoseg.segmentation.crops import box_of
+from redoseg.segmentation.framed import Frame, read_within
 from redoseg.segmentation.measuring import measure
 from redoseg.segmentation.objects import Objects, find_objects
 from redoseg.segmentation.pictures import draw, saving
@@ -49,11 +50,12 @@ _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # after these no other mask 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """A photo read for the network. `content` are its file's bytes where they are needed again for the edges
-    and can't be read again; else None."""
+    and can't be read again; else None. `frame`: of a photo within which the object is looked for."""
 
     job: MaskJob
     network_input: NetworkInput
     content: bytes | None
+    frame: Frame | None = None
 
 
 def segment_files(
@@ -120,7 +122,7 @@ def segment_jobs(
         if folder is not None:
             _make_folder(folder)
     failed: list[tuple[str, str]] = []
-    written = doubtful = 0
+    written = doubtful = trimmed = 0
     with closing(records):
         for result in run(jobs):
             if not isinstance(result, Failure):
@@ -131,12 +133,13 @@ def segment_jobs(
                 doubtful += 1
             else:
                 written += 1
+                trimmed += result.trimmed
                 if each is not None:
                     each(result)
             if progress is not None:
                 progress(written + doubtful + len(failed), len(jobs))
     remove(leftovers_of(file for _, file in pictures))  # of a worker or an earlier call that was killed
-    return SegmentReport(written, without + failed, left_out, len(without), doubtful)
+    return SegmentReport(written, without + failed, left_out, len(without), doubtful, trimmed)
 
 
 def _recorded(records: Records, result: WrittenMask | Doubtful) -> Result:
@@ -206,6 +209,11 @@ def _load(segmenter: Segmenter, job: MaskJob, content: bytes | Failure | None) -
     if isinstance(content, Failure):
         return content
     try:
+        if job.config.trim:
+            with _open(job, content) as file:
+                found = read_within(segmenter, file)
+            if found is not None:
+                return _Loaded(job, found[0], content, found[1])
         with _open(job, content) as file:
             return _Loaded(job, segmenter.read(file), content)
     except (DataError, OSError) as error:
@@ -224,7 +232,7 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
             if job.config.max_doubt is not None and round(refined.doubt, 4) > job.config.max_doubt:
                 return Doubtful(job)  # rounded as in all tables, so that a doubt read there can be given
             objects, whole = _find_objects(segmenter, photo, refined.masks)
-            written = _describe(job, objects, whole, refined.doubt)
+            written = _describe(photo, objects, whole, refined.doubt)
             pictures = [(file, draw(type, objects, whole)) for type, file in job.pictures]
     except (DataError, OSError) as error:  # from reading the photo a second time
         return Failure(job, reason_of(error))
@@ -238,13 +246,13 @@ def _write_mask(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> Result:
     return written
 
 
-def _describe(job: MaskJob, objects: Objects, photo: Image.Image | None, doubt: float) -> WrittenMask:
-    inside = objects.labels > 0
+def _describe(photo: _Loaded, objects: Objects, whole: Image.Image | None, doubt: float) -> WrittenMask:
+    job, inside = photo.job, objects.labels > 0
     files: dict[str, str] = {type: str(file) for type, file in job.pictures}
     shapes = shapes_in(objects.labels) if job.config.needs_shapes else None
-    measures = measure(objects.labels, photo) if job.config.measurements and photo is not None else ()
-    area, box = float(inside.mean()), box_of(inside)
-    return WrittenMask(job.name, str(job.target), doubt, area, box, files, shapes, measures)
+    measures = measure(objects.labels, whole) if job.config.measurements and whole is not None else ()
+    area, box, trimmed = float(inside.mean()), box_of(inside), photo.frame is not None
+    return WrittenMask(job.name, str(job.target), doubt, area, box, files, shapes, measures, trimmed)
 
 
 def _find_objects(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> tuple[Objects, Image.Image | None]:
@@ -252,10 +260,14 @@ def _find_objects(segmenter: Segmenter, photo: _Loaded, masks: Masks) -> tuple[O
     decoded a second time, as keeping every photo that waits for the network would take too much memory."""
     size, config = photo.network_input.size, photo.job.config
     shown = any(type in WITH_PHOTO for type, _ in photo.job.pictures)
+    frame = photo.frame
     if not (shown or config.shows_photo or segmenter.needs_photo(masks, size)):
-        return find_objects(segmenter, masks, size, None, config), None
+        objects = find_objects(segmenter, masks, size, None, config)
+        return objects if frame is None else frame.around(objects), None
     with _open(photo.job, photo.content) as file, decoding(file) as image:
-        return find_objects(segmenter, masks, size, image, config), image
+        if frame is None:
+            return find_objects(segmenter, masks, size, image, config), image
+        return frame.around(find_objects(segmenter, masks, size, frame.cut(image), config)), image
 
 
 def _iterate_contents(jobs: Sequence[MaskJob]) -> Iterator[tuple[MaskJob, bytes | Failure | None]]:

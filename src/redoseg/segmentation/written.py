@@ -15,7 +15,7 @@ class SegmentReport:
     An input that doesn't exist or holds no photo is among `failed`, too; `missing` counts those. `left_out`
     counts the files in the inputs that are no photos, or can't be taken for some; the log names them. All of
     it is fit to print. `doubtful` counts the photos of which nothing was written, as their doubt was larger
-    than `SegmentConfig.max_doubt`.
+    than `SegmentConfig.max_doubt`. `trimmed` counts the masks of photos that were looked at within a frame.
     """
 
     written: int
@@ -23,6 +23,7 @@ class SegmentReport:
     left_out: int = 0
     missing: int = 0
     doubtful: int = 0
+    trimmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class WrittenMask:
     first type), its `doubt` from 0, sure, to 1, not, the `area` of the object as a share of the photo, and
     the `box` around it: left, top, right and bottom in pixels, the last two just outside; None where there
     is no object. `files`: every picture by its type; `shapes`: outlines, if annotations were asked for;
-    `measures`: of every object, if measurements were."""
+    `measures`: of every object, if measurements were; `trimmed`: it was looked for within a frame."""
 
     photo: str
     mask: str
@@ -41,6 +42,7 @@ class WrittenMask:
     files: dict[str, str] = field(default_factory=dict)
     shapes: PhotoShapes | None = None
     measures: tuple[Measures, ...] = ()
+    trimmed: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The same as `redoseg segment --json` prints it, rounded to a ten-thousandth."""
