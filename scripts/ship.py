@@ -19,7 +19,7 @@ from redoseg.exporting.onnx import Starts
 from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json, write_folder_aside
 from redoseg.models import shipped
-from redoseg.models.card import Card, rule_text
+from redoseg.models.card import Card, read_card, rule_text
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = _as_saved(run) if options.saved_model else _checkpoint(options)
         card = card_of_run(run, model, options.name, evaluation=options.evaluation, split=options.split)
         card = card.with_details(subject=options.subject, text=options.data_text, licence=options.licence)
+        card = dataclasses.replace(card, commands=_from_the_start(card))
         if card.scores is None and not options.unscored:
             raise ModelError(
                 f"there are no scores of {options.run} at step {model.step}: redoseg evaluate {options.run} "
@@ -90,6 +91,21 @@ def _as_saved(run: RunFolder) -> Model:
     found, chosen = load_model(run.model), read_json(run.evaluation)["checkpoint"]
     return dataclasses.replace(
         found, config=run.config(), rule=chosen["rule"], step=chosen["step"], ema=chosen["ema"]
+    )
+
+
+def _from_the_start(card: Card) -> tuple[str, ...]:
+    """The card's commands, after those of NAME-small if that taught it: it goes when NAME ships."""
+    small = f"{card.name}{shipped.SMALL}"
+    first = f"redoseg distill {small} "
+    if not card.commands[0].startswith(first) or shipped.shipped_folder(small) is None:
+        return card.commands
+    before = read_card(shipped.ROOT / small)
+    assert before is not None
+    return (
+        *before.commands,
+        card.commands[0].replace(first, f"redoseg distill runs/{small} "),
+        *card.commands[1:],
     )
 
 

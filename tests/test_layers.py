@@ -242,7 +242,7 @@ def _import_without(unwanted: str, modules: list[str]) -> subprocess.CompletedPr
         "resume nowhere",
         "distill nowhere --out run",
         "evaluate nowhere digit",
-        "evaluate faces-small nowhere",
+        "evaluate faces nowhere",
         "export nowhere --onnx a.onnx",
         "export faces",
         "redraw nowhere a.png --out b.png",

@@ -60,7 +60,7 @@ def files_of_the_package() -> set[str]:
 
 def test_both_hold_every_file_of_the_package(dist: Path) -> None:
     expected = files_of_the_package()
-    assert {"redoseg/data/native/cub.py", "redoseg/shipped/faces-small/mask.onnx"} <= expected
+    assert {"redoseg/data/native/cub.py", "redoseg/shipped/faces/mask.onnx"} <= expected
     (wheel,) = dist.glob(f"redoseg-{redoseg.__version__}-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert {name for name in archive.namelist() if ".dist-info/" not in name} == expected

@@ -95,22 +95,22 @@ def digest(f):
 
 
 def test_the_two_shipped_models_that_know_the_photos_best_are_tried(data, tmp_path, monkeypatch):
-    scored(monkeypatch, **{"birds": 0.3, "faces-small": 0.5, "flowers": 0.4})
+    scored(monkeypatch, **{"birds": 0.3, "faces": 0.5, "flowers": 0.4})
     found = find_starts(asked(data, tmp_path / "run"), CPU)
-    assert list(found) == [*USUAL, "faces-small", "flowers"]
+    assert list(found) == [*USUAL, "faces", "flowers"]
     assert [found[name] for name in USUAL] == ["first:boxes", "first:clusters", "first:saliency"]
     assert found["flowers"] == str(ROOT / "flowers")
 
 
 def test_no_shipped_model_is_tried_whose_masks_look_like_nothing(data, tmp_path, monkeypatch):
-    scored(monkeypatch, **{"birds": 0.19, "faces-small": 0.0, "flowers": 0.2})
+    scored(monkeypatch, **{"birds": 0.19, "faces": 0.0, "flowers": 0.2})
     assert list(find_starts(asked(data, tmp_path / "run"), CPU)) == [*USUAL, "flowers"]
 
 
 def test_a_person_names_first_labels_models_and_games(data, game, tmp_path):
     found = find_starts(asked(data, tmp_path / "run", "iem", "faces", str(game.path)), CPU)
     assert found == {
-        "iem": "first:iem", "faces-small": str(ROOT / "faces-small"), "of-game": str(game.path.absolute())
+        "iem": "first:iem", "faces": str(ROOT / "faces-small"), "of-game": str(game.path.absolute())
     }  # fmt: skip
     assert asked(data, tmp_path / "run").starts == ()
     one: Any = "boxes"
@@ -154,7 +154,7 @@ def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tm
     refused("masks made by grabcut are called boxes here", "grabcut")
     refused("is neither a run (run.json) nor a model's folder", data)
     refused("digits-small has 3 regions: auto looks for one object, in two", "digits")
-    refused("--starts faces-small is named twice: leave one out", "faces", "faces-small")
+    refused("--starts faces is named twice: leave one out", "faces", "faces-small")
     refused("--starts disc is named twice", "first:disc", "disc")
     refused(f"it has no card that says how it was made: name {game.path}", game.model)
     onnx = shutil.copy(ROOT / "flowers" / "mask.onnx", tmp_path / "m.onnx")

@@ -81,8 +81,8 @@ def test_it_loads_again_with_the_same_masks(done, kind, capsys, tmp_path, monkey
 
 def test_a_shipped_models_onnx_file_is_whole_there(tmp_path):
     """A hub hands mask.onnx out by itself; here it takes its weights from model.safetensors."""
-    folder = shipped.shipped_folder("faces-small")
-    card = write_hub_folder("faces-small", tmp_path / "hub")
+    folder = shipped.shipped_folder("faces")
+    card = write_hub_folder("faces", tmp_path / "hub")
     alone = shutil.copy(tmp_path / "hub" / "mask.onnx", tmp_path / "alone.onnx")
     assert card.sha256["mask.onnx"] == sha256_of(alone)
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -97,7 +97,7 @@ def test_a_shipped_models_onnx_file_is_whole_there(tmp_path):
 
 @pytest.mark.parametrize("file", ["model.safetensors", "mask.onnx"])
 def test_a_damaged_model_gets_no_card_that_vouches_for_it(tmp_path, capsys, file):
-    folder = shutil.copytree(shipped.shipped_folder("faces-small"), tmp_path / "copied")
+    folder = shutil.copytree(shipped.shipped_folder("faces"), tmp_path / "copied")
     content = bytearray((folder / file).read_bytes())
     content[-8:] = bytes(8)
     (folder / file).write_bytes(content)

@@ -104,7 +104,7 @@ def test_a_network_without_pyramid_is_exported_too(tmp_path):
     assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
 
 
-@pytest.mark.parametrize("name", ["digits-small", "faces-small"])
+@pytest.mark.parametrize("name", ["digits-small", "faces"])
 def test_a_graph_computes_what_the_one_that_pytorch_traced_does(name, tmp_path):
     """Bit for bit: the files of these two were written by PyTorch's own exporter."""
     folder = shipped_folder(name)

@@ -160,7 +160,7 @@ def test_nothing_is_told_to_anyone(tmp_path: Path) -> None:
     code = (
         "import os; os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
         "import redoseg\n"
-        "redoseg.Segmenter.from_pretrained('faces-small')(__import__('numpy').zeros((32, 32, 3), 'uint8'))\n"
+        "redoseg.Segmenter.from_pretrained('faces')(__import__('numpy').zeros((32, 32, 3), 'uint8'))\n"
         "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
     )
     surroundings = os.environ | {"HOME": str(tmp_path)}
@@ -173,7 +173,7 @@ def test_nothing_is_told_to_anyone(tmp_path: Path) -> None:
 def test_a_name_that_the_terminal_cant_write_is_escaped(tmp_path: Path) -> None:
     (tmp_path / "写真").mkdir()
     Image.new("RGB", (32, 32), "red").save(tmp_path / "写真" / "a.png")
-    command = [sys.executable, "-m", "redoseg", "segment", "faces-small", str(tmp_path / "写真")]
+    command = [sys.executable, "-m", "redoseg", "segment", "faces", str(tmp_path / "写真")]
     surroundings = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
     out = tmp_path / "マスク"
     done = subprocess.run([*command, "--out", str(out)], env=surroundings, capture_output=True, check=False)

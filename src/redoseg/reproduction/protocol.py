@@ -112,7 +112,7 @@ SCALES: dict[str, Scale] = {
             "lr": 2e-3,
             "ema_half_life": 3_000.0,
         },
-        shipped={"lfw": "faces-small", "flowers": "flowers"},
+        shipped={"lfw": "faces", "flowers": "flowers"},
     ),
     "paper": Scale(
         name="paper",
