@@ -79,11 +79,12 @@ def test_a_folder_at_once_and_python(folder: Path, monkeypatch: pytest.MonkeyPat
     plan = Plan({"disc": "first:disc"}, 25, 1, 1, 1, 4, 1.0)
     monkeypatch.setattr("redoseg.automation.auto.make_plan", lambda *_: plan)
     commands = commands_of("Your own folder")
-    assert [command[0] for command in commands] == ["auto", "trim", "auto", "segment"]
+    assert [command[0] for command in commands] == ["auto", "auto", "segment"]
+    assert commands[1][-1] == "--trim"
     for command in commands:
         assert main(command) == 0
-    assert len(list((folder / "trimmed").iterdir())) == 25
-    assert len(list((folder / "runs" / "trimmed" / "masks").iterdir())) == 25
+    for kind in ("trimmed/photos", "masks"):
+        assert len(list((folder / "runs" / "framed" / kind).iterdir())) == 25
     assert not list((folder / "sure").iterdir())  # a disc that learned for a step is sure of nothing
     for kind in ("masks", "cutouts"):
         with Image.open(folder / "runs" / "mine" / kind / "two.png") as written:

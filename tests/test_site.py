@@ -68,6 +68,6 @@ def test_it_is_built_without_a_warning(tmp_path):
         options = [field.name for field in dataclasses.fields(config)]
         assert [name for name in options if f'id="{home}.{name}"' not in html] == []
         assert "Number of images in a batch." in html  # what an option's docstring says
-    assert (tmp_path / "files" / "results" / "faces-small" / "page.webp").is_file()
+    assert (tmp_path / "files" / "results" / "faces" / "page.webp").is_file()
     first = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert 'href="data.html"' in first

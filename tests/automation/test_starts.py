@@ -110,7 +110,7 @@ def test_no_shipped_model_is_tried_whose_masks_look_like_nothing(data, tmp_path,
 def test_a_person_names_first_labels_models_and_games(data, game, tmp_path):
     found = find_starts(asked(data, tmp_path / "run", "iem", "faces", str(game.path)), CPU)
     assert found == {
-        "iem": "first:iem", "faces": str(ROOT / "faces-small"), "of-game": str(game.path.absolute())
+        "iem": "first:iem", "faces": str(ROOT / "faces"), "of-game": str(game.path.absolute())
     }  # fmt: skip
     assert asked(data, tmp_path / "run").starts == ()
     one: Any = "boxes"
@@ -154,7 +154,7 @@ def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tm
     refused("masks made by grabcut are called boxes here", "grabcut")
     refused("is neither a run (run.json) nor a model's folder", data)
     refused("digits-small has 3 regions: auto looks for one object, in two", "digits")
-    refused("--starts faces is named twice: leave one out", "faces", "faces-small")
+    refused("--starts faces is named twice: leave one out", "faces", "faces")
     refused("--starts disc is named twice", "first:disc", "disc")
     refused(f"it has no card that says how it was made: name {game.path}", game.model)
     onnx = shutil.copy(ROOT / "flowers" / "mask.onnx", tmp_path / "m.onnx")
