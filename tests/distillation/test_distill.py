@@ -33,6 +33,7 @@ from redoseg.models.run_folder import RunFolder
 from redoseg.models.tensor_file import weights_digest
 from redoseg.models.weights import load_tensors, save_tensors
 from redoseg.networks.build import build_networks
+from redoseg.segmentation import refining
 from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import to_tensor
@@ -637,12 +638,12 @@ def test_targets_are_what_refining_each_image_gives(refined, teacher):
     ours = teacher_of(teacher, mirrored=True)
     small_images = F.interpolate(to_tensor(images), size=32, mode="bilinear", antialias=True)
     masks = F.interpolate(ours.masks(small_images), size=64, mode="bilinear").numpy()
-    refining = Refining(tuple(load_tensors(refined.last)[1]["starts"]))
+    refine = Refining(tuple(load_tensors(refined.last)[1]["starts"]))
     (file,) = refined.targets.glob("*.npz")
     with np.load(file) as written:
         assert written["objects"].shape == (40, 64, 64, 1)
         for index in range(len(images)):
-            expected = refining(images[index], masks[index])
+            expected = refine(images[index], masks[index])
             if written["doubt"][index] < 1:
                 assert written["doubt"][index] == pytest.approx(expected.doubt, abs=1e-6)
                 difference = written["objects"][index, ..., 0] - 255 * expected.masks[1]
@@ -669,6 +670,19 @@ def test_the_surest_images_are_learned_with_their_own_targets(refined, teacher):
     assert mirrored
     assert len(seen) > 20
     assert not seen & least_sure
+
+
+@pytest.mark.parametrize(("common", "said"), [(0.4, "\nwarning: of 30 of these"), (0.6, None)])
+def test_masks_that_could_not_be_refined_are_counted(teacher, tmp_path, monkeypatch, common, said):
+    """What has less than half in common with the network's mask isn't learned: that one is."""
+    monkeypatch.setattr(Refining, "agree", lambda *_: common)
+    monkeypatch.setattr(refining, "doubt", lambda *_: 0.5)
+    learner = learner_of(small(teacher, tmp_path / "run", **REFINED), teacher)
+    learner.begin(None)
+    heard = learner.console.file.getvalue()
+    assert "the 30 surest of 40 images" in heard
+    assert (said is None and "too little in common" not in heard) or said in heard
+    assert bool((learner.targets.doubt == 1).all()) == (said is not None)
 
 
 def learner_of(config, teacher):

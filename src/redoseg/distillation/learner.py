@@ -167,6 +167,7 @@ class DistillationLearner(Learner):
         group.barrier()
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
+        unrefined = int(np.count_nonzero(self.targets.doubt[kept] >= 1))
         if self.corrected is not None:
             kept = self.corrected.lay_over(self.targets, kept, self.described.n, config.object_share)
             self.object_share = (0.0, 1.0)  # it has been seen to: a corrected mask may be empty, or full
@@ -183,6 +184,10 @@ class DistillationLearner(Learner):
             f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(np.unique(kept))} surest of "
             f"{len(self.images)} images",
         )
+        if unrefined:
+            warning = "warning: " * (2 * unrefined > len(kept))
+            which = f"of {unrefined} of these the mask is learned as {config.run} has it"
+            say(self.console, f"{warning}{which}: the refined one has too little in common with it")
 
     def _describe_masks(self) -> str:
         """How much of the teacher's masks will be learned, in words. ModelError if nothing will."""
