@@ -59,6 +59,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def named_reason(name: str, reason: str) -> str:
+    """A reason after the name of what it is about, unless it begins with that."""
+    return reason if reason.startswith(f"{name} ") else f"{name}: {reason}"
+
+
 def reason_of(error: Exception) -> str:
     """What an error says behind a file's name: of the system's errors the reason alone."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

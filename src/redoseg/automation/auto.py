@@ -31,7 +31,7 @@ from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import keep_student, verdict_of
-from redoseg.errors import CollapseError, DataError, DivergenceError
+from redoseg.errors import CollapseError, DataError, DivergenceError, named_reason
 from redoseg.files import asides, read_json, remove, write_aside, write_json
 from redoseg.label_free.verdict import SURE
 from redoseg.models.card import supervision_text
@@ -81,7 +81,7 @@ def _said_once() -> Iterator[None]:
 def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
     jobs, without, _ = plan_jobs(config.data, folder.masks.resolve(), folder.cutouts.resolve())
     if without:
-        raise DataError(f"{without[0][0]}: {without[0][1]}")
+        raise DataError(named_reason(*without[0]))
     with folder.run.locked():
         remove(asides(folder.path))  # of a sitting that was killed: nobody else writes here
         learned = without_frames(config, folder.trimmed, console)

@@ -15,6 +15,7 @@ import tyro
 from rich.console import Console
 
 from redoseg.data.quiet import pillow_silenced
+from redoseg.errors import named_reason
 
 if TYPE_CHECKING:
     from redoseg.data.cache import Report
@@ -119,7 +120,7 @@ def was_interrupted() -> bool:
 def print_failed(failed: Iterable[tuple[str, str]]) -> None:
     """A line for each photo that could not be done, and why."""
     for photo, reason in failed:
-        errors.print(f"redoseg: {photo}: {reason}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"redoseg: {named_reason(photo, reason)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def counted(report: "SegmentReport", what: str, place: object) -> str:
