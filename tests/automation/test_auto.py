@@ -270,7 +270,12 @@ def test_with_trim_photos_are_learned_without_frames_and_masks_are_of_the_whole_
         learned.append(config.data)
         return distill(config, **options)
 
+    def planned(config, *_):
+        learned.append(config.data)
+        return PLAN
+
     monkeypatch.setattr(automation, "distill", noting)
+    monkeypatch.setattr(automation, "make_plan", planned)
     said, run = io.StringIO(), AutoFolder(tmp_path / "run")
     found = auto(config_of(framed, run.path, trim=True), console=Console(file=said, width=500))
     assert {*learned} == {(str(run.trimmed / "photos"),)}

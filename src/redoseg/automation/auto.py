@@ -139,7 +139,7 @@ def _begin(config: AutoConfig, learned: AutoConfig, folder: AutoFolder, console:
     photos = len(dataset.split("train"))
     framed = look_at(photos, list_photos(learned.data)[0], console, trimmed=config.trim)
     with console.status("timing this machine"):
-        plan = make_plan(config, dataset, pick_device(config.device))
+        plan = make_plan(learned, dataset, pick_device(config.device))
     say(
         console,
         f"{photos} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
@@ -216,8 +216,9 @@ def _student(
     }  # fmt: skip
     try:
         if name == GAME:
-            say(console, f"{name}: the game of the paper, {plan.game_steps} steps, in {teacher}")
             game = game_config(config, plan.game_steps, plan.batch, plan.diffaugment)
+            size = f"{game.size} pixels, {plan.game_steps} steps"
+            say(console, f"{name}: the game of the paper, {size}, in {teacher}")
             given["checkpoint"] = play(game, console)
         chosen = teacher.parent == ROOT and not config.starts
         shipped = " (it comes with redoseg, and its masks look plausible here)" * chosen
