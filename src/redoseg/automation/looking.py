@@ -37,7 +37,7 @@ def look_at(photos: int, refs: Sequence[ImageRef], console: Console, *, trimmed:
         framed = look_for_frames(refs)
     if framed >= FRAMED:
         cure = (
-            "Frames were cut off, and these are left: `redoseg trim` them by hand"
+            "Frames were cut off, and these are left: crop those photos by hand"
             if trimmed
             else "Better stop here (Ctrl-C), and begin anew with --trim and another --out: what lies within "
             "the frames is learned then, and masks are still of the whole photos"
