@@ -271,6 +271,20 @@ def test_a_distilled_run_names_both_commands_and_the_teachers_rule(done, copied)
     assert "a second network was then trained on its masks" in model_card(found)
 
 
+def test_a_game_with_a_warm_start_names_the_command_of_that_before_its_own(done, copied):
+    config = json.loads(copied.description.read_text())["config"]
+    described(copied, config=config | {"start": str(done.path)})
+    first, second = card_of_run(copied, load_model(copied.path), "a").commands
+    assert first.startswith("redoseg train photos --out runs/a-start --size 32 ")
+    assert second.startswith("redoseg train photos --out runs/a --size 32 ")
+    assert " --start runs/a-start " in f"{second} "
+    described(copied, config=config | {"start": "flowers"})
+    (only,) = card_of_run(copied, load_model(copied.path), "a").commands
+    assert " --start flowers " in f"{only} "
+    described(copied, config=config | {"start": str(copied.path)})  # a circle, of a path that was used again
+    assert len(card_of_run(copied, load_model(copied.path), "a").commands) == 2
+
+
 def test_a_students_card_states_its_own_options_and_is_read_again(done, copied, tmp_path):
     """Its run.json may be of a version that stated its teacher's, too. Its subject is what those say."""
     config = json.loads(copied.description.read_text())["config"]

@@ -85,7 +85,7 @@ def _command_lines(
     original = run.original_config()
     steps = _last_step(run, original, chosen)
     if not isinstance(original, DistillConfig):
-        return [train_line(run.config(), out=out, steps=steps)]
+        return _game_lines(run, out, steps, seen)
     teacher, found, folder = _teacher_of(run), RunFolder(original.run), f"{out}-teacher"
     shipped = original.run.name if original.run.parent == ROOT else str(original.run)
     if shipped_folder(shipped) or teacher["rule"] == "first labels":
@@ -94,6 +94,19 @@ def _command_lines(
     known = found.exists and found.path.resolve() not in seen
     before = _command_lines(found, teacher, folder, (*seen, run.path.resolve())) if known else []
     return [*before, distill_line(original, run=folder, out=out, steps=steps)]
+
+
+def _game_lines(run: RunFolder, out: str, steps: int, seen: tuple[Path, ...]) -> list[str]:
+    """The command of a game, after those of the run that it begins with (--start), if that is there."""
+    config = run.config()
+    line = train_line(config, out=out, steps=steps)
+    found = None if config.start is None else RunFolder(Path(config.start))
+    if found is None or not found.exists or found.path.resolve() in seen:
+        return [line]
+    folder, last = f"{out}-start", {"rule": "last", "steps": None}
+    named = shlex.join(["--start", _word(config.start)])
+    before = _command_lines(found, last, folder, (*seen, run.path.resolve()))
+    return [*before, line.replace(named, f"--start {folder}")]
 
 
 def _last_step(run: RunFolder, config: TrainConfig | DistillConfig, chosen: dict[str, Any]) -> int:
