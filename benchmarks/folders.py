@@ -19,6 +19,7 @@ import csv
 import io
 import json
 import random
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
@@ -32,8 +33,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 import redoseg
-from redoseg.automation import auto as automation
-from redoseg.automation import starts
+from redoseg.automation import looking, starts
 from redoseg.data.folder import scan
 from redoseg.files import read_json, write_json
 
@@ -73,7 +73,7 @@ def main() -> None:
     names = options.only or [*SETS, *EMPTY]
     make_folders(options.data, options.out / "photos")
     if options.centred:
-        automation.SQUARES = 1
+        looking.SQUARES = 1
     for name in names:
         if name in WHOLE:
             make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
@@ -83,9 +83,12 @@ def main() -> None:
             make_cells(options.out / "photos" / name, CELLS[name])
         ending = "-centred" * options.centred + "-known" * options.known
         ending += f"-seed{options.seed}" * bool(options.seed)
-        left_out = None if options.known else LEARNED.get(ARCHIVES.get(name, ""))
-        with without(left_out):
-            found = run(name, options.data, options.out, ending, options.seed) | {"left_out": left_out}
+        model = None if options.known else LEARNED.get(ARCHIVES.get(name, ""))
+        with without(model):
+            found = run(name, options.data, options.out, ending, options.seed)
+        if model in found["plan"]["starts"]:
+            sys.exit(f"{ending or name} was begun with the model {model}: take another OUT, or --known")
+        found |= {"left_out": model}
         print(
             json.dumps(found | {"students": {k: round(v, 3) for k, v in found["students"].items()}}),
             flush=True,

@@ -95,13 +95,15 @@ def _as_saved(run: RunFolder) -> Model:
 
 
 def _from_the_start(card: Card) -> tuple[str, ...]:
-    """The card's commands, after those of NAME-small if that taught it: it goes when NAME ships."""
+    """The card's commands, after those of NAME-small if that was the first teacher: whoever ships NAME takes
+    it out, since NAME answers to both names."""
     small = f"{card.name}{shipped.SMALL}"
     first = f"redoseg distill {small} "
     if not card.commands[0].startswith(first) or shipped.shipped_folder(small) is None:
         return card.commands
     before = read_card(shipped.ROOT / small)
-    assert before is not None
+    if before is None:
+        raise ModelError(f"{shipped.ROOT / small} has no card.json")
     return (
         *before.commands,
         card.commands[0].replace(first, f"redoseg distill runs/{small} "),

@@ -20,12 +20,14 @@ from redoseg.automation import auto as automation
 from redoseg.automation import looking, page
 from redoseg.automation.auto import auto
 from redoseg.automation.folder import AutoFolder, Plan, _otherwise
+from redoseg.automation.looking import open_photos
 from redoseg.automation.masks import names_of
 from redoseg.automation.page import masks_page
 from redoseg.automation.plan import make_plan, student_options
 from redoseg.automation.timing import TimeLeft
 from redoseg.automation.trimming import without_frames
 from redoseg.config.auto import AutoConfig
+from redoseg.data import frames
 from redoseg.data.dataset import open_dataset
 from redoseg.distillation.distill import distill
 from redoseg.distillation.rounds import verdict_of
@@ -34,7 +36,7 @@ from redoseg.files import asides, read_json, write_json
 from redoseg.label_free.verdict import MEASURE, Verdict
 from redoseg.models.run_folder import RunFolder
 from redoseg.models.weights import load_tensors
-from redoseg.segmentation.plan import plan_jobs
+from redoseg.segmentation.plan import list_photos, plan_jobs
 from redoseg.segmentation.segment import WrittenMask
 from redoseg.segmentation.segmenter import Segmenter
 from refusals import refusal, refused_command
@@ -322,12 +324,127 @@ def _stopped(*_, **__):
 
 
 def test_of_several_sources_each_has_a_folder_of_its_own(framed, tmp_path):
-    second = shutil.copytree(framed, tmp_path / "photos")
-    config = AutoConfig(data=(str(framed), str(second)), out=tmp_path / "run", trim=True)
-    learned = without_frames(config, tmp_path / "trimmed", Console(file=io.StringIO()))
-    assert learned.data == (str(tmp_path / "trimmed" / "photos-1"), str(tmp_path / "trimmed" / "photos-2"))
+    """Whatever they are called."""
+    sources = [framed, *(shutil.copytree(framed, tmp_path / name) for name in ("photos", "photos-1"))]
+    config = AutoConfig(data=tuple(map(str, sources)), out=tmp_path / "run", trim=True, cache=tmp_path / "c")
+    folder, console = AutoFolder(config.out), Console(file=io.StringIO())
+    photos = open_photos(config, console)
+    learned = without_frames(config, folder, photos, console)
+    assert [Path(source).name for source in learned.data] == ["1-photos", "2-photos", "3-photos-1"]
     assert all(len(list(Path(source).iterdir())) == 24 for source in learned.data)
-    assert without_frames(config.__class__(data=("a",), out=Path("b")), tmp_path, Console()).data == ("a",)
+    plain = dataclasses.replace(config, trim=False)
+    assert without_frames(plain, folder, photos, console) is plain
+
+
+@pytest.mark.parametrize("place", ["a photo", "the plan"])
+def test_stopped_before_anything_is_learned_the_same_command_begins_anew(
+    framed, tmp_path, monkeypatch, place
+):
+    run, other = tmp_path / "run", shutil.copytree(framed, tmp_path / "photos")
+    with monkeypatch.context() as patch:
+        if place == "the plan":
+            patch.setattr(automation, "make_plan", _stopped)
+        else:
+            patch.setattr(frames, "_save", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            done_with(other, run, trim=True)
+    assert [path.name for path in run.iterdir() if path.name[0] != "."] == ["trimmed"]
+    with Image.open(other / "000.png") as first:
+        first.rotate(90).save(other / "000.png")  # what was copied is of other photos now
+    assert done_with(other, run, trim=True) == done_with(other, tmp_path / "straight", trim=True)
+    for file in (run / "trimmed" / "photos").iterdir():
+        assert file.read_bytes() == (tmp_path / "straight" / "trimmed" / "photos" / file.name).read_bytes()
+
+
+def test_copies_that_were_changed_or_taken_away_are_made_anew(framed, tmp_path, monkeypatch):
+    run = AutoFolder(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "distill", _stopped)
+        with pytest.raises(KeyboardInterrupt):
+            done_with(framed, run.path, trim=True)
+    whole = {file: file.read_bytes() for file in run.trimmed.rglob("*.png")}
+    first, second, *_ = whole
+    first.unlink()
+    Image.new("RGB", (54, 54), "green").save(second)
+    done_with(framed, run.path, trim=True)
+    assert whole == {file: file.read_bytes() for file in run.trimmed.rglob("*.png")}
+    shutil.rmtree(run.trimmed)
+    assert done_with(framed, run.path, trim=True).masks == 24
+    assert not run.trimmed.exists()  # it is finished: nothing is made anew
+
+
+def test_somebody_elses_folder_of_that_name_stays(framed, tmp_path):
+    mine = tmp_path / "run" / "trimmed" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with refusal(ConfigError, match="is there and wasn't made by `redoseg auto`"):
+        done_with(framed, tmp_path / "run", trim=True)
+    assert mine.read_text() == "mine"
+
+
+def test_too_few_photos_leave_no_copies(framed, tmp_path):
+    few = tmp_path / "photos"
+    few.mkdir()
+    for file in sorted(framed.iterdir())[:10]:
+        shutil.copy(file, few)
+    with refusal(DataError, match="photos to learn from: 10, too few"):
+        done_with(few, tmp_path / "run", trim=True)
+    shutil.copytree(framed, few, dirs_exist_ok=True)
+    assert done_with(few, tmp_path / "run", trim=True).masks == 24
+
+
+def test_a_photo_that_cant_be_copied_is_named(framed, tmp_path):
+    photos = shutil.copytree(framed, tmp_path / "photos")
+    long = f"{'x' * 250}.webp"
+    for name, source in ((long, "001.png"), ("y" * 250 + ".webp", None)):
+        picture = Image.open(framed / source) if source else Image.effect_noise((60, 60), 90).convert("RGB")
+        with picture:
+            picture.save(photos / name, lossless=True)
+    said = io.StringIO()
+    config = config_of(photos, tmp_path / "run", trim=True)
+    folder, console = AutoFolder(config.out), Console(file=said, width=2000)
+    learned = without_frames(config, folder, open_photos(config, console), console)
+    assert len(list(Path(learned.data[0]).iterdir())) == 25  # what has no frame keeps its name
+    assert "1 photos could not be copied and are not learned: xxx" in said.getvalue()
+    assert "its name is too long for .png after it" in said.getvalue()
+
+
+def test_frames_that_are_left_are_said(framed, tmp_path):
+    said = io.StringIO()
+    refs = list_photos([framed])[0]
+    assert looking.look_at(24, refs, Console(file=said, width=500), trimmed=True) == 1
+    assert "Frames were cut off, and these are left" in said.getvalue()
+
+
+def test_the_command_goes_on_and_says_how_to_go_on_with_trim(framed, tmp_path, monkeypatch, command):
+    line = ["auto", framed, "--out", tmp_path / "run", "--trim", "--cache", tmp_path / "cache"]
+    line += ["--device", "cpu", "--threads", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(automation, "distill", _stopped)
+        code, _, said = command(*line)
+    assert code == 130
+    assert "to go on: redoseg auto " in said
+    assert " --trim" in said
+    code, output, _ = command(*line)
+    assert code == 0
+    assert f"redoseg segment {tmp_path / 'run'} PHOTOS --out MASKS --trim\n" in output
+
+
+def test_corrected_masks_of_whole_photos_are_refused_with_the_cure(framed, tmp_path):
+    run = AutoFolder(tmp_path / "run")
+    done_with(framed, run.path, trim=True)
+    with refusal(
+        DataError, match=r"has learned .*trimmed \(--trim\), so correct masks of those: `redoseg segment"
+    ):
+        redoseg.fix(run.path, run.masks, tmp_path / "better", device="cpu")
+    masks = tmp_path / "masks"
+    redoseg.segment_files(Segmenter.from_pretrained(run.path, device="cpu"), run.trimmed, masks)
+    for file in sorted(masks.rglob("*.png"))[:2]:
+        with Image.open(file) as mask:
+            turned = Image.fromarray(255 - np.asarray(mask))
+        turned.save(file)
+    better = redoseg.fix(run.path, masks, tmp_path / "better", device="cpu", steps=1, batch=4)
+    assert (better / "model").is_dir()
 
 
 def test_run_again_it_does_nothing_twice_and_says_the_same(data, done, tmp_path, monkeypatch):

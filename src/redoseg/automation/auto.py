@@ -19,14 +19,14 @@ from rich.console import Console
 from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Found, Plan
 from redoseg.automation.game import game_config, play
-from redoseg.automation.looking import look_at, look_for_frames
+from redoseg.automation.looking import check_enough, look_at, look_for_frames, open_photos
 from redoseg.automation.masks import write_masks, write_report
 from redoseg.automation.named import GAME, named_starts, placed_starts, round_name
 from redoseg.automation.page import masks_page
-from redoseg.automation.plan import SQUARES, make_plan, student_options
+from redoseg.automation.plan import make_plan, student_options
 from redoseg.automation.timing import TimeLeft
 from redoseg.automation.trimming import without_frames
-from redoseg.config import DistillConfig, TrainConfig
+from redoseg.config import DistillConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import Dataset
 from redoseg.distillation.distill import distill
@@ -41,7 +41,6 @@ from redoseg.segmentation.plan import list_photos, plan_jobs
 from redoseg.segmentation.segmenter import Segmenter
 from redoseg.tensors import limit_threads, pick_device
 from redoseg.training.log import say, say_loudly
-from redoseg.training.train import open_for_run
 from redoseg.version import __version__
 
 
@@ -84,11 +83,16 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         raise DataError(named_reason(*without[0]))
     with folder.run.locked():
         remove(asides(folder.path))  # of a sitting that was killed: nobody else writes here
-        learned = without_frames(config, folder.trimmed, console)
-        report = _begin(config, learned, folder, console)
-        if "verdict" in report:
+        photos = open_photos(config, console)
+        report = _begun(folder, photos, console)
+        if report is not None and "verdict" in report:
             say(console, f"{folder.path} is finished: nothing is made anew")
             return Found.from_json(report)
+        check_enough(len(photos.split("train")))
+        learned = without_frames(config, folder, photos, console)
+        if report is None:
+            report = _begin(learned, photos, folder, console) | {"config": config.as_json()}
+            write_json(folder.report, report)
         students = _teach(learned, folder, report, console)
         kept = max(students, key=lambda name: students[name])
         say(console, f"{kept} is the best by label-free score, steadiness and sure share: it is kept")
@@ -121,43 +125,39 @@ def _masks_read(folder: AutoFolder, console: Console) -> dict[str, Any]:
     return {"supervision": read}
 
 
-def _begin(config: AutoConfig, learned: AutoConfig, folder: AutoFolder, console: Console) -> dict[str, Any]:
-    """What auto.json says from the start: options, photos, plan. That of a folder that was begun stays.
-    `learned`: the options with the photos as they are learned, without their frames if these are cut."""
-    dataset = _open(config, console)
-    data, begun = dataset.describe(), folder.read()
-    if begun is not None:
-        if not dataset.is_the_one(begun["data"]["fingerprint"]):
-            raise DataError(
-                f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
-                f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"
-            )
-        if "verdict" not in begun:
-            say(console, f"going on with {folder.path}: {len(begun['students'])} students are trained")
-        return begun
-    dataset = dataset if learned is config else _open(learned, console)
-    photos = len(dataset.split("train"))
-    framed = look_at(photos, list_photos(learned.data)[0], console, trimmed=config.trim)
+def _begun(folder: AutoFolder, photos: Dataset, console: Console) -> dict[str, Any] | None:
+    """What auto.json says of a folder that was begun with these photos; None of a new one. DataError for
+    other photos."""
+    begun = folder.read()
+    if begun is None:
+        return None
+    if not photos.is_the_one(begun["data"]["fingerprint"]):
+        raise DataError(
+            f"the photos have changed since {folder.path} was begun: bring back the same ones, or use "
+            f"another --out (`redoseg segment {folder.path} PHOTOS` makes masks of others)"
+        )
+    if "verdict" not in begun:
+        say(console, f"going on with {folder.path}: {len(begun['students'])} students are trained")
+    return begun
+
+
+def _begin(config: AutoConfig, photos: Dataset, folder: AutoFolder, console: Console) -> dict[str, Any]:
+    """What auto.json says from the start: the options, but for the `data` that is learned, which may be
+    copies of the `photos` without frames; the photos; the plan."""
+    learned = open_photos(config, console) if config.trim else photos
+    count = len(learned.split("train"))
+    framed = look_at(count, list_photos(config.data)[0], console, trimmed=config.trim)
     with console.status("timing this machine"):
-        plan = make_plan(learned, dataset, pick_device(config.device))
+        plan = make_plan(config, learned, pick_device(config.device))
     say(
         console,
-        f"{photos} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
+        f"{count} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
         "same command goes on",
     )
-    report = {
-        "redoseg": __version__, "config": config.as_json(), "data": data, "plan": plan.as_json(),
+    return {
+        "redoseg": __version__, "config": config.as_json(), "data": photos.describe(), "plan": plan.as_json(),
         "students": {}, "framed": framed,
     }  # fmt: skip
-    write_json(folder.report, report)
-    return report
-
-
-def _open(config: AutoConfig, console: Console) -> Dataset:
-    described = TrainConfig.of(
-        data=config.data, out=config.out, size=config.size, cache=config.cache, squares=SQUARES
-    )
-    return open_for_run(described, console)
 
 
 def _teach(

@@ -23,11 +23,16 @@ class AutoFolder:
         self.students, self.game = path / "students", path / "game"
         self.masks, self.cutouts = path / "masks", path / "cutouts"
         self.table, self.page = path / "photos.csv", path / "page.png"
-        self.trimmed = path / "trimmed"
+        self.trimmed, self.trimmed_note = path / "trimmed", path / "trimmed" / "of.json"
 
     def student(self, name: str) -> Path:
         """The folder of a student: of first labels, by their name, or of a round, by its number."""
         return self.students / name
+
+    @property
+    def trimmed_is_ours(self) -> bool:
+        """Whether nothing is in RUN/trimmed that `auto --trim` has not made."""
+        return self.trimmed_note.is_file() or not self.trimmed.exists() or not any(self.trimmed.iterdir())
 
     def read(self) -> dict[str, Any] | None:
         """What auto.json says; None if nothing was begun. ModelError if it is damaged, or lost."""
@@ -76,6 +81,8 @@ class AutoFolder:
                 )
             return
         ignored = {*asides(self.path), self.path / ".lock"}
+        if not self.trimmed.is_file() and self.trimmed_is_ours:  # it was stopped while it made copies
+            ignored.add(self.trimmed)
         if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
             raise ConfigError(f"{self.path} is there and wasn't made by `redoseg auto`: choose another --out")
 

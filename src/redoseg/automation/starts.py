@@ -57,9 +57,10 @@ def _check(teacher: Path, config: AutoConfig) -> None:
         return
     own = dataclasses.replace(run.config(), cache=config.cache, squares=1)
     if not open_data(own, config.data).is_the_one(run.fingerprint()):
+        copies = " (with --trim, copies without frames are learned)" if config.trim else ""
         raise DataError(
-            f"--starts {teacher} was trained on other photos: `redoseg export {teacher}` makes a model of "
-            "it, which may be named instead"
+            f"--starts {teacher} was trained on other photos{copies}: `redoseg export {teacher}` makes a "
+            "model of it, which may be named instead"
         )
 
 

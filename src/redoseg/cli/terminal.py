@@ -132,7 +132,7 @@ def counted(report: "SegmentReport", what: str, place: object) -> str:
         return ""
     said = [f"{photos} photos, {report.left_out} left out: {report.written} {what} in {place}"]
     if report.trimmed:
-        said.append(f"{report.trimmed} of them within a frame (--trim)")
+        said.append(f"{report.trimmed} of the photos within a frame (--trim)")
     if report.doubtful:
         said.append(f"{report.doubtful} were too doubtful (--max-doubt)")
     if failed:

@@ -164,7 +164,9 @@ def trim_photos(
         raise DataError(f"{source} comes as its owner packs it: name the folder of its photos alone")
     listing, out = list_source(source), Path(os.path.abspath(expanded(out)))
     if listing.masks or listing.splits:
-        raise DataError(f"{source} has masks or splits.csv, which would no longer fit: name photos alone")
+        raise DataError(
+            f"{source} has masks or splits.csv, which would no longer fit trimmed photos: name photos alone"
+        )
     if os.path.lexists(out):
         raise DataError(f"{out} is there: name a new folder")
     if expanded(source).resolve() in out.resolve().parents:
@@ -213,13 +215,13 @@ def _trim(ref: ImageRef, content: bytes | None, target: Path, done: Trimmed) -> 
     try:
         content = _whole(ref, content)
         photo = decode_image(BytesIO(content))
-        if len(_name_when_cut(target).name.encode()) > _LONGEST:
+        box = inner_box(photo)
+        if box is not None and len(_name_when_cut(target).name.encode()) > _LONGEST:
             raise DataError("its name is too long for .png after it")
     except (OSError, DataError) as error:
         done.failed.append((join_names([ref.entry.path]), str(error)))
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    box = inner_box(photo)
     if box is None:
         target.write_bytes(content)
         done.copied += 1

@@ -20,8 +20,8 @@ from redoseg.data.labels import UNLABELLED
 from redoseg.data.mask_files import Kind, read_mask
 from redoseg.distillation.corrected import read_ticks
 from redoseg.distillation.distill import distill
-from redoseg.errors import ConfigError, DataError
-from redoseg.files import aside_of, expanded, remove
+from redoseg.errors import ConfigError, DataError, named_reason
+from redoseg.files import aside_of, expanded, read_json, remove
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import list_photos, name_of
 from redoseg.segmentation.refining import overlap
@@ -78,17 +78,31 @@ def fix(
     if masks:
         photos, failed, _ = list_photos(data or folder.find_data(folder.config().data))
         if failed:
-            raise DataError(f"{failed[0][0]}: {failed[0][1]} (--data says where the photos are now)")
+            raise DataError(f"{named_reason(*failed[0])} (--data says where the photos are now)")
         if not student.exists:  # something else may be there
             student.check_compatible(DistillConfig(**own))
         elif not student.distilled:
             raise ConfigError(f"{student.path} is another run: choose another --out")
-        found = _find([expanded(one) for one in masks], photos, folder, console)
-        segmenter = Segmenter.from_pretrained(folder.path, device=str(own.get("device", "auto")))
-        with student.locked():
-            _gather(found, segmenter, student, console)
+        try:
+            found = _find([expanded(one) for one in masks], photos, folder, console)
+            segmenter = Segmenter.from_pretrained(folder.path, device=str(own.get("device", "auto")))
+            with student.locked():
+                _gather(found, segmenter, student, console)
+        except DataError as error:
+            raise DataError(f"{error}{_if_trimmed(folder)}") from error
         own["corrected"] = student.corrected
     return distill(DistillConfig(**own), console=console)
+
+
+def _if_trimmed(run: RunFolder) -> str:
+    """What may be wrong with corrected masks of a run that learned photos without their frames."""
+    if not run.automatic.is_file() or not read_json(run.automatic)["config"].get("trim"):
+        return ""
+    copies = run.path / "trimmed"
+    return (
+        f"; {run.path} has learned {copies} (--trim), so correct masks of those: `redoseg segment {run.path} "
+        f"{copies} --out MASKS` makes them"
+    )
 
 
 def options_like(folder: RunFolder) -> dict[str, Any]:

@@ -167,7 +167,6 @@ class DistillationLearner(Learner):
         group.barrier()
         self.targets.load()
         kept = self.targets.surest(1 - config.doubtful)
-        unrefined = int(np.count_nonzero(self.targets.doubt[kept] >= 1))
         if self.corrected is not None:
             kept = self.corrected.lay_over(self.targets, kept, self.described.n, config.object_share)
             self.object_share = (0.0, 1.0)  # it has been seen to: a corrected mask may be empty, or full
@@ -184,8 +183,10 @@ class DistillationLearner(Learner):
             f"{', '.join(f'{start:g}' for start in teacher.starts)}: the {len(np.unique(kept))} surest of "
             f"{len(self.images)} images",
         )
+        learned = np.unique(kept) if self.corrected is None else np.setdiff1d(kept, self.corrected.rows)
+        unrefined = int(np.count_nonzero(self.targets.doubt[learned] >= 1))
         if unrefined:
-            warning = "warning: " * (2 * unrefined > len(kept))
+            warning = "warning: " * (2 * unrefined > len(learned))
             which = f"of {unrefined} of these the mask is learned as {config.run} has it"
             say(self.console, f"{warning}{which}: the refined one has too little in common with it")
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,18 @@ def score_unsupervised(experiment: Experiment, paper_set: PaperSet, part: Part) 
     levels = {"ReDO": tables.summarize_scores([score_part(model.f, part, per_dataset) for model in models])}
     shipped = experiment.scale.shipped.get(paper_set.name)
     if shipped:
-        distilled = score_part(load_model(shipped, device=device).f, part, per_dataset)
+        f = load_model(shipped, device=device).f
+        distilled = score_part(f, _at_size(f.size, part, experiment, paper_set), per_dataset)
         levels[f"ReDO distilled ({shipped})"] = tables.summarize_scores([distilled])
     return levels
+
+
+def _at_size(size: int, part: Part, experiment: Experiment, paper_set: PaperSet) -> Part:
+    """The scored part with its images at another size: a shipped model sees its own."""
+    config = experiment.run_config(paper_set, "base", 0)
+    if config.size == size:
+        return part
+    return divide_labelled(open_data(replace(config, size=size))).scored
 
 
 def score_fixed_mask(part: Part, n: int) -> dict[str, float] | None:
