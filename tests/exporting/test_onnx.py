@@ -104,10 +104,9 @@ def test_a_network_without_pyramid_is_exported_too(tmp_path):
     assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
 
 
-@pytest.mark.parametrize("name", ["digits-small"])
-def test_a_graph_computes_what_the_one_that_pytorch_traced_does(name, tmp_path):
+def test_a_graph_computes_what_the_one_that_pytorch_traced_does(tmp_path):
     """Bit for bit: its file was written by PyTorch's own exporter."""
-    folder = shipped_folder(name)
+    folder = shipped_folder("digits-small")
     assert onnx.load(folder / "mask.onnx").producer_name == "pytorch"
     traced = OnnxBackend(folder / "mask.onnx")
     export_onnx(MaskNetwork.from_pretrained(folder), tmp_path / "mask.onnx")

@@ -1,5 +1,6 @@
 """Models that come with the package: names, whole files, the list, and the script that puts them there."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -349,6 +350,21 @@ def test_a_run_whose_checkpoints_are_gone(empty, run, tmp_path, capsys):
     assert ship.main([str(copied.path), NAME, *TOLD, "--saved-model"]) == 0
     assert equal(load_model(NAME).f.state_dict(), load_model(run.path).f.state_dict())
     assert load_model(NAME).checkpoint == load_model(run.path).checkpoint
+
+
+def test_a_student_of_the_small_model_has_its_commands_first(empty, run, tmp_path, monkeypatch):
+    assert ship.main([str(run.path), f"{NAME}-small", *TOLD]) == 0
+    small = read_card(empty / f"{NAME}-small")
+    made = dataclasses.replace(
+        small, name=NAME, commands=(f"redoseg distill {NAME}-small --out runs/{NAME}",)
+    )
+    assert ship._from_the_start(made) == (
+        *small.commands, f"redoseg distill runs/{NAME}-small --out runs/{NAME}"
+    )  # fmt: skip
+    other = dataclasses.replace(made, commands=(f"redoseg distill birds --out runs/{NAME}",))
+    assert ship._from_the_start(other) == other.commands
+    (empty / f"{NAME}-small" / "card.json").unlink()
+    assert ship._from_the_start(made) == made.commands
 
 
 def test_another_evaluation(empty, run, data, tmp_path, capsys):

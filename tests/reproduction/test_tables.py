@@ -23,7 +23,7 @@ from redoseg.reproduction import runs as trainings
 from redoseg.reproduction.ablations import ablations, arms
 from redoseg.reproduction.catalogue import EXPERIMENTS
 from redoseg.reproduction.digits import digits
-from redoseg.reproduction.figure4 import figure4, find_crossing
+from redoseg.reproduction.figure4 import _at_size, figure4, find_crossing
 from redoseg.reproduction.fits import draw_places
 from redoseg.reproduction.protocol import SCALES, SETS, Experiment, locate
 from redoseg.reproduction.semi_supervised import semi_supervised
@@ -293,6 +293,17 @@ def test_figure_4_is_f_with_labels_beside_what_needs_none(made, root, said):
     again = json.loads((figure4(asked) / "result.json").read_text())["sets"]["lfw"]
     assert again == result
     assert sum(file.stat().st_mtime_ns != time for file, time in before.items()) == 1
+
+
+def test_a_shipped_model_is_scored_at_its_own_size_on_the_same_images(root, tmp_path, said):
+    asked = experiment(root, tmp_path, said, sets=("lfw",))
+    config = asked.run_config(SETS["lfw"], "base", 0)
+    part = divide_labelled(open_data(config)).scored
+    assert _at_size(config.size, part, asked, SETS["lfw"]) is part
+    own = _at_size(64, part, asked, SETS["lfw"])
+    assert own.names == part.names
+    images, labels = own.read()
+    assert (images.shape[1:3], labels.shape[1:]) == ((64, 64), (64, 64))
 
 
 def test_semi_supervised_runs_learn_from_the_pools_images_alone(made, root, said):

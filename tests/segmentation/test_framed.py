@@ -1,6 +1,5 @@
 """With --trim the object is looked for within a photo's frame, and what is written is of the whole photo."""
 
-import dataclasses
 import json
 import tarfile
 from pathlib import Path
@@ -94,13 +93,15 @@ def test_without_a_frame_nothing_is_another(photos: Path, tmp_path: Path) -> Non
         (photos / name).unlink()
     segment_files(REFINED, [photos], tmp_path / "with", config=TRIM)
     segment_files(REFINED, [photos], tmp_path / "without")
+    assert len(masks_in(tmp_path / "without")) == 2
     for name, mask in masks_in(tmp_path / "without").items():
         assert np.array_equal(masks_in(tmp_path / "with")[name], mask)
 
 
 def test_boxes_pictures_and_annotations_are_of_the_whole_photo(photos: Path, tmp_path: Path) -> None:
     asked = SegmentConfig(
-        type=("mask", "soft", "rgba", "cutout", "overlay"), annotations=("coco",), trim=True,
+        type=("mask", "soft", "rgba", "cutout", "overlay"), annotations=("coco", "labelme", "yolo", "colmap"),
+        trim=True,
         measurements=tmp_path / "table.csv",
     )  # fmt: skip
     heard: list[WrittenMask] = []
@@ -127,6 +128,17 @@ def test_boxes_pictures_and_annotations_are_of_the_whole_photo(photos: Path, tmp
     assert pixels_of(tmp_path / "out" / "overlay" / "framed.png").shape == (150, 200, 3)
     annotation = json.loads((tmp_path / "out" / "coco.json").read_text())["annotations"][0]
     assert annotation["bbox"] == [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+    labelme = json.loads((tmp_path / "out" / "labelme" / "framed.json").read_text())
+    assert (labelme["imageWidth"], labelme["imageHeight"]) == (200, 150)
+    corners = np.concatenate([np.array(shape["points"]) for shape in labelme["shapes"]])
+    assert np.abs(corners.min(0) - box[:2]).max() <= 1
+    assert np.abs(corners.max(0) - box[2:]).max() <= 1
+    colmap = pixels_of(tmp_path / "out" / "colmap" / "masks" / "framed.png.png")
+    assert np.array_equal(colmap > 0, mask)
+    points = (tmp_path / "out" / "yolo" / "labels" / "framed.txt").read_text().split()[1:]
+    across = 200 * np.array(points[::2], float)
+    assert abs(across.min() - box[0]) <= 1
+    assert abs(across.max() - box[2]) <= 1
     measured = (tmp_path / "table.csv").read_text().splitlines()
     row = dict(zip(measured[0].split(","), measured[1].split(","), strict=True))
     assert (int(row["left"]), int(row["bottom"])) == (box[0], box[3])
@@ -167,5 +179,4 @@ def test_the_command_says_how_many_had_a_frame(photos: Path, tmp_path: Path, com
     code, said, _ = command("segment", "flowers", photos, "--out", tmp_path / "out", "--trim")
     assert code == 0
     assert "3 photos, 0 left out: 3 masks in " in said
-    assert said.endswith("; 2 of them within a frame (--trim)\n")
-    assert dataclasses.replace(TRIM, trim=False) == SegmentConfig()
+    assert said.endswith("; 2 of the photos within a frame (--trim)\n")

@@ -203,6 +203,9 @@ def find_model(
 def check_teacher(run: Path) -> None:
     """Raise ConfigError if `run` holds no run and is no model: nothing that a student could learn from."""
     if not (RunFolder(run).exists or (run / CONFIG).is_file() or shipped_folder(str(run))):
+        instead = replaced_by(str(run))
+        if instead is not None:
+            raise ConfigError(f"no model '{run}' comes with this version: {instead} has taken its place")
         raise ConfigError(f"{run} holds no run to learn from: `redoseg train DATA --out {run}` begins one")
 
 
