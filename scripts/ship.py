@@ -2,6 +2,8 @@
 
 python scripts/ship.py RUN NAME --data-text TEXT --licence TEXT [--subject faces] [--checkpoint label-free]
     [--generators] [--evaluation FILE --split test | --unscored]
+
+NAME-small goes, if it is there.
 """
 
 import argparse
@@ -95,8 +97,7 @@ def _as_saved(run: RunFolder) -> Model:
 
 
 def _from_the_start(card: Card) -> tuple[str, ...]:
-    """The card's commands, after those of NAME-small if that was the first teacher: whoever ships NAME takes
-    it out, since NAME answers to both names."""
+    """The card's commands, after those of NAME-small if that was the first teacher: it goes."""
     small = f"{card.name}{shipped.SMALL}"
     first = f"redoseg distill {small} "
     if not card.commands[0].startswith(first) or shipped.shipped_folder(small) is None:
@@ -112,14 +113,14 @@ def _from_the_start(card: Card) -> tuple[str, ...]:
 
 
 def _ship(model: Model, card: Card, starts: Starts, *, generators: bool) -> None:
-    """Nothing is written if the checkout would grow over its budget."""
-    folder = shipped.ROOT / card.name
+    """Nothing is written if the checkout would grow over its budget. NAME takes the place of NAME-small."""
+    folder, small = shipped.ROOT / card.name, shipped.ROOT / f"{card.name}{shipped.SMALL}"
     with tempfile.TemporaryDirectory() as temporary:
         made = Path(temporary) / card.name
         card = pack(model, card, made, starts=starts, generators=generators, shared=True)
         new = sorted(made.iterdir())
         sizes = {file.name: file.stat().st_size for file in new}
-        others = [file for file in _checkout() if folder not in file.parents]
+        others = [file for file in _checkout() if not {folder, small} & {*file.parents}]
         weights = _bytes([file for file in (*others, *new) if file.suffix in _WEIGHTS])
         whole = _bytes([*others, *new])
         for what, size, most in (("weights", weights, MOST_WEIGHTS), ("files", whole, MOST_IN_ALL)):
@@ -130,6 +131,9 @@ def _ship(model: Model, card: Card, starts: Starts, *, generators: bool) -> None
                 )
         folder.parent.mkdir(exist_ok=True)
         write_folder_aside(folder, lambda aside: shutil.copytree(made, aside))
+    if small.exists():
+        shutil.rmtree(small)
+        print(f"{small} is gone: {card.name} has taken its place")
     for name, size in sizes.items():
         print(f"{folder / name}: {size:,} bytes {card.sha256.get(name, '')}".rstrip())
     print(f"checkpoint: {rule_text(card)}, {card.steps} steps; made again by")

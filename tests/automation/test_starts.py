@@ -153,7 +153,7 @@ def test_a_start_that_cant_be_is_refused_before_anything_is_begun(data, game, tm
     refused("--starts '': there is no such folder", "")
     refused("masks made by grabcut are called boxes here", "grabcut")
     refused("is neither a run (run.json) nor a model's folder", data)
-    refused("digits-small has 3 regions: auto looks for one object, in two", "digits")
+    refused("digits has 3 regions: auto looks for one object, in two", "digits")
     refused("--starts faces is named twice: leave one out", "faces", "faces")
     refused("--starts disc is named twice", "first:disc", "disc")
     refused(f"it has no card that says how it was made: name {game.path}", game.model)

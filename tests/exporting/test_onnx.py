@@ -22,7 +22,6 @@ from redoseg.exporting import onnx as exporting
 from redoseg.exporting.onnx import export_onnx, save_model
 from redoseg.exporting.sharing import share_weights, write_whole
 from redoseg.models.backends.onnx import OnnxBackend
-from redoseg.models.shipped import shipped_folder
 from redoseg.models.tensor_file import weights_digest
 from redoseg.networks.mask import MaskNetwork
 from redoseg.version import __version__
@@ -102,17 +101,6 @@ def test_nothing_is_said(tmp_path, capfd, recwarn):
 
 def test_a_network_without_pyramid_is_exported_too(tmp_path):
     assert export_onnx(MaskNetwork(width=4, blocks=0, size=32, pyramid=False), tmp_path / "plain.onnx") < 1e-5
-
-
-def test_a_graph_computes_what_the_one_that_pytorch_traced_does(tmp_path):
-    """Bit for bit: its file was written by PyTorch's own exporter."""
-    folder = shipped_folder("digits-small")
-    assert onnx.load(folder / "mask.onnx").producer_name == "pytorch"
-    traced = OnnxBackend(folder / "mask.onnx")
-    export_onnx(MaskNetwork.from_pretrained(folder), tmp_path / "mask.onnx")
-    for shape in [(1, 32, 32), (3, 36, 52), (2, 64, 64)]:
-        pictures = images(*shape)
-        assert np.array_equal(OnnxBackend(tmp_path / "mask.onnx")(pictures), traced(pictures))
 
 
 def test_a_models_folder_holds_the_network_twice(tmp_path):

@@ -363,7 +363,8 @@ def test_a_student_of_the_small_model_has_its_commands_first(empty, run, tmp_pat
     )  # fmt: skip
     other = dataclasses.replace(made, commands=(f"redoseg distill birds --out runs/{NAME}",))
     assert ship._from_the_start(other) == other.commands
-    (empty / f"{NAME}-small" / "card.json").unlink()
+    assert ship.main([str(run.path), NAME, *TOLD]) == 0
+    assert [path.name for path in empty.iterdir()] == [NAME]
     assert ship._from_the_start(made) == made.commands
 
 

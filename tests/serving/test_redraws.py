@@ -27,7 +27,7 @@ def photo():
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    with serving("digits-small", corrections=tmp_path_factory.mktemp("c"), limits=Limits(rate=0)) as it:
+    with serving("digits", corrections=tmp_path_factory.mktemp("c"), limits=Limits(rate=0)) as it:
         yield it
 
 
@@ -39,11 +39,11 @@ def pixels(text):
 def test_it_is_what_the_command_draws(served, photo):
     found = served.post("/api/redraw?region=1&seeds=3,4", photo).json()
     with Image.open(io.BytesIO(photo)) as image:
-        images = to_tensor(np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS))[None].copy())
-    model = find_model("digits-small").load()
+        images = to_tensor(np.asarray(image.resize((64, 64), Image.Resampling.LANCZOS))[None].copy())
+    model = find_model("digits").load()
     codes = torch.cat([sample_codes(3, 1, model.config.code_size, seed=seed) for seed in (3, 4)], 1)
     wanted = redraw_grid(model.f, model.generators, images, codes, regions=[1]).redrawn[1][0]
-    assert found["size"] == 32
+    assert found["size"] == 64
     np.testing.assert_array_equal(np.stack([pixels(one) for one in found["redrawn"]]), wanted)
 
 

@@ -49,7 +49,7 @@ def served(photos, corrections):
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    with serving("digits-small", corrections=tmp_path_factory.mktemp("c"), limits=Limits(rate=0)) as it:
+    with serving("digits", corrections=tmp_path_factory.mktemp("c"), limits=Limits(rate=0)) as it:
         yield it
 
 
