@@ -11,7 +11,7 @@ from PIL import Image
 
 from redoseg.config.segment import SegmentConfig
 from redoseg.data.frames import inner_box, trim_photos
-from redoseg.errors import DataError
+from redoseg.errors import ConfigError, DataError
 from redoseg.segmentation.framed import Frame, read_within
 from redoseg.segmentation.refining import Refining
 from redoseg.segmentation.segment import segment_files
@@ -166,6 +166,11 @@ def test_a_photo_that_changes_in_between_is_refused(photos: Path) -> None:
         refusal(DataError, match="it is 120x90 and was 200x150 a moment ago"),
     ):
         found[1].cut(other)
+
+
+def test_the_background_alone_cant_be_asked_for() -> None:
+    with refusal(ConfigError, match="--trim takes a frame for background, which --region 0 asks for"):
+        SegmentConfig(trim=True, region=0)
 
 
 def test_a_photo_that_cant_be_read_is_named(photos: Path, tmp_path: Path) -> None:

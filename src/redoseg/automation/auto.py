@@ -91,7 +91,7 @@ def _auto(config: AutoConfig, folder: AutoFolder, console: Console) -> Found:
         check_enough(len(photos.split("train")))
         learned = without_frames(config, folder, photos, console)
         if report is None:
-            report = _begin(learned, photos, folder, console) | {"config": config.as_json()}
+            report = {"redoseg": __version__, "config": config.as_json()} | _begin(learned, photos, console)
             write_json(folder.report, report)
         students = _teach(learned, folder, report, console)
         kept = max(students, key=lambda name: students[name])
@@ -141,9 +141,9 @@ def _begun(folder: AutoFolder, photos: Dataset, console: Console) -> dict[str, A
     return begun
 
 
-def _begin(config: AutoConfig, photos: Dataset, folder: AutoFolder, console: Console) -> dict[str, Any]:
-    """What auto.json says from the start: the options, but for the `data` that is learned, which may be
-    copies of the `photos` without frames; the photos; the plan."""
+def _begin(config: AutoConfig, photos: Dataset, console: Console) -> dict[str, Any]:
+    """What auto.json says of the photos and the plan. The `data` of these options is what is learned, which
+    may be copies of the `photos` without frames."""
     learned = open_photos(config, console) if config.trim else photos
     count = len(learned.split("train"))
     framed = look_at(count, list_photos(config.data)[0], console, trimmed=config.trim)
@@ -155,7 +155,7 @@ def _begin(config: AutoConfig, photos: Dataset, folder: AutoFolder, console: Con
         "same command goes on",
     )
     return {
-        "redoseg": __version__, "config": config.as_json(), "data": photos.describe(), "plan": plan.as_json(),
+        "data": photos.describe(), "plan": plan.as_json(),
         "students": {}, "framed": framed,
     }  # fmt: skip
 

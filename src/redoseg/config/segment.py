@@ -76,6 +76,8 @@ class SegmentConfig(Config):
             raise ConfigError("--annotations coco and coco-rle are one file: give one of them")
         if not self.category.strip() or not self.category.isprintable():
             raise ConfigError("--category names nothing: give a word for the object")
+        if self.trim and self.region == 0:
+            raise ConfigError("--trim takes a frame for background, which --region 0 asks for: leave one out")
         if self.largest and self.instances is not None:
             raise ConfigError("--largest keeps one piece and --instances numbers several: give one of them")
 
