@@ -21,7 +21,7 @@ from redoseg.exporting.onnx import Starts
 from redoseg.exporting.provenance import card_of_run
 from redoseg.files import read_json, write_folder_aside
 from redoseg.models import shipped
-from redoseg.models.card import Card, read_card, rule_text
+from redoseg.models.card import Card, rule_text
 from redoseg.models.load import load_model
 from redoseg.models.model import Model
 from redoseg.models.run_folder import RunFolder
@@ -100,16 +100,10 @@ def _from_the_start(card: Card) -> tuple[str, ...]:
     """The card's commands, after those of NAME-small if that was the first teacher: it goes."""
     small = f"{card.name}{shipped.SMALL}"
     first = f"redoseg distill {small} "
-    if not card.commands[0].startswith(first) or shipped.shipped_folder(small) is None:
+    before = next((other.commands for other in shipped.shipped_cards() if other.name == small), None)
+    if before is None or not card.commands[0].startswith(first):
         return card.commands
-    before = read_card(shipped.ROOT / small)
-    if before is None:
-        raise ModelError(f"{shipped.ROOT / small} has no card.json")
-    return (
-        *before.commands,
-        card.commands[0].replace(first, f"redoseg distill runs/{small} "),
-        *card.commands[1:],
-    )
+    return (*before, card.commands[0].replace(first, f"redoseg distill runs/{small} "), *card.commands[1:])
 
 
 def _ship(model: Model, card: Card, starts: Starts, *, generators: bool) -> None:

@@ -32,7 +32,9 @@ class AutoFolder:
     @property
     def trimmed_is_ours(self) -> bool:
         """Whether nothing is in RUN/trimmed that `auto --trim` has not made."""
-        return self.trimmed_note.is_file() or not self.trimmed.exists() or not any(self.trimmed.iterdir())
+        if self.trimmed_note.is_file() or not self.trimmed.exists():
+            return True
+        return self.trimmed.is_dir() and not any(self.trimmed.iterdir())
 
     def read(self) -> dict[str, Any] | None:
         """What auto.json says; None if nothing was begun. ModelError if it is damaged, or lost."""
@@ -81,7 +83,7 @@ class AutoFolder:
                 )
             return
         ignored = {*asides(self.path), self.path / ".lock"}
-        if not self.trimmed.is_file() and self.trimmed_is_ours:  # it was stopped while it made copies
+        if self.trimmed_is_ours:  # it was stopped while it made copies
             ignored.add(self.trimmed)
         if self.path.exists() and (not self.path.is_dir() or {*self.path.iterdir()} - ignored):
             raise ConfigError(f"{self.path} is there and wasn't made by `redoseg auto`: choose another --out")

@@ -64,7 +64,9 @@ def _trim(source: str, out: Path, console: Console) -> None:
     """Write the copies of a source, and say how many had a frame and which are missing."""
     with console.status("cutting frames off") as status:
         made = trim_photos(
-            source, out, progress=lambda done, all: status.update(f"cutting frames off: {done} of {all}")
+            source,
+            out,
+            progress=lambda done, photos: status.update(f"cutting frames off: {done} of {photos}"),
         )
     framed = f"{made.trimmed} of {made.trimmed + made.copied} photos have a frame"
     say(console, f"{framed}: {out} has them without it, and copies of the others")
