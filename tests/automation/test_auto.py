@@ -393,6 +393,15 @@ def test_too_few_photos_leave_no_copies(framed, tmp_path):
     assert done_with(few, tmp_path / "run", trim=True).masks == 24
 
 
+def test_what_is_refused_leaves_no_copies(framed, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(framed, photos / "images")
+    shutil.copytree(framed, photos / "masks")
+    with refusal(DataError, match="has masks or splits.csv, which would no longer fit trimmed photos"):
+        done_with(photos, tmp_path / "run", trim=True)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_photo_that_cant_be_copied_is_named(framed, tmp_path):
     photos = shutil.copytree(framed, tmp_path / "photos")
     long = f"{'x' * 250}.webp"
@@ -428,6 +437,21 @@ def test_the_command_goes_on_and_says_how_to_go_on_with_trim(framed, tmp_path, m
     code, output, _ = command(*line)
     assert code == 0
     assert f"redoseg segment {tmp_path / 'run'} PHOTOS --out MASKS --trim\n" in output
+    learned = "has learned photos without their frames: if these have some, "
+    segment = ["segment", tmp_path / "run", framed, "--out", tmp_path / "masks", "--device", "cpu"]
+    assert f"{learned}give --trim\n" in command(*segment)[2]
+    report = ["report", tmp_path / "run", framed, "-o", tmp_path / "page.html", "--device", "cpu"]
+    assert (
+        f"{learned}name copies without (`redoseg trim`, or {tmp_path / 'run' / 'trimmed'})"
+        in command(*report)[2]
+    )
+    copies = tmp_path / "run" / "trimmed"
+    for line in (
+        [*segment, "--trim"],
+        [*segment[:2], copies, *segment[3:-2], "--overwrite"],
+        report[:2] + report[3:],
+    ):
+        assert learned not in command(*line)[2]
 
 
 def test_corrected_masks_of_whole_photos_are_refused_with_the_cure(framed, tmp_path):
@@ -648,7 +672,7 @@ def test_students_that_were_judged_by_another_measure_are_not_compared(data, tmp
 
 def test_where_no_mask_is_sure_the_scores_put_students_in_order():
     assert Verdict(0.5, 0.36).worth == pytest.approx(0.3)
-    assert Verdict(0.5, 0.36, steady=0.5).worth == pytest.approx(0.15)
+    assert Verdict(0.5, 0.36, steady=0.5).worth == pytest.approx(0.075)
     assert Verdict(0.5, 0.36, steady=-0.5).worth == 0
     assert Verdict(0.2, 0.0).worth < Verdict(0.3, 0.0).worth < Verdict(0.3, 0.02).worth
 

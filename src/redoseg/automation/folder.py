@@ -23,7 +23,7 @@ class AutoFolder:
         self.students, self.game = path / "students", path / "game"
         self.masks, self.cutouts = path / "masks", path / "cutouts"
         self.table, self.page = path / "photos.csv", path / "page.png"
-        self.trimmed, self.trimmed_note = path / "trimmed", path / "trimmed" / "of.json"
+        self.trimmed, self.trimmed_note = self.run.trimmed, self.run.trimmed / "of.json"
 
     def student(self, name: str) -> Path:
         """The folder of a student: of first labels, by their name, or of a round, by its number."""

@@ -36,8 +36,12 @@ def without_frames(config: AutoConfig, folder: AutoFolder, photos: Dataset, cons
         shutil.rmtree(folder.trimmed, ignore_errors=True)
         folder.trimmed.mkdir(parents=True)
         write_json(folder.trimmed_note, {"photos": photos.fingerprint})
-        for source, out in zip(config.data, copies, strict=True):
-            _trim(source, out, console)
+        try:
+            for source, out in zip(config.data, copies, strict=True):
+                _trim(source, out, console)
+        except DataError:
+            shutil.rmtree(folder.trimmed)  # nothing is learned from it
+            raise
         made = open_photos(learned, console).fingerprint
         write_json(folder.trimmed_note, {"photos": photos.fingerprint, "copies": made})
     return learned

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from redoseg.cli.terminal import Device, Weights, print_failed, progress_of
+from redoseg.cli.terminal import Device, Weights, note_frames, print_failed, progress_of
 
 
 def report(
@@ -33,6 +33,7 @@ def report(
     """
     from redoseg.reporting.report import report as write
 
+    note_frames(model, photos, f"name copies without (`redoseg trim`, or {Path(model) / 'trimmed'})")
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     with progress_of("segmenting", quiet=quiet) as show:
         found = write(model, photos, out, most=most, progress=show, **chosen)

@@ -13,7 +13,7 @@ import tyro
 
 from redoseg.cli.options import by_group
 from redoseg.cli.streams import through_files
-from redoseg.cli.terminal import Device, Weights, counted, errors, print_failed, progress_of
+from redoseg.cli.terminal import Device, Weights, counted, errors, note_frames, print_failed, progress_of
 from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
 from redoseg.files import same_file
@@ -81,6 +81,8 @@ def segment(
     _check_together(inputs, out, config, json, csv)
     if quiet:
         logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
+    if not config.trim:
+        note_frames(model, inputs, "give --trim")
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
         begin = _on_ray(ray, model, options) if ray else _here(model, options)
         run = partial(begin, streams.inputs, streams.out, config=config, overwrite=overwrite)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import tyro
 
 from redoseg.cli.options import by_group
-from redoseg.cli.terminal import Device, Weights
+from redoseg.cli.terminal import Device, Weights, note_frames
 from redoseg.serving.limits import Limits
 
 
@@ -39,6 +39,7 @@ def serve(
     """
     from redoseg.serving.serve import serve as run
 
+    note_frames(model, photos, f"name copies without (`redoseg trim`, or {Path(model) / 'trimmed'})")
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     place: dict[str, Any] = {"host": host, "port": port, "token": token, "corrections": corrections}
     run(model, photos, ready=_say, limits=limits, **place, **chosen)

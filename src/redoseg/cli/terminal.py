@@ -1,11 +1,12 @@
 """What actions print with: errors and progress to stderr, results to stdout."""
 
 import logging
+import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from redoseg.data.quiet import pillow_silenced
 from redoseg.errors import named_reason
+from redoseg.files import expanded
 
 if TYPE_CHECKING:
     from redoseg.data.cache import Report
@@ -31,6 +33,7 @@ Cache = Annotated[
 ]
 Json = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object instead of a table.")]
 
+_log = logging.getLogger("redoseg.cli")
 errors = Console(stderr=True)
 output = Console()
 
@@ -115,6 +118,21 @@ def interrupts_noted() -> Iterator[None]:
 def was_interrupted() -> bool:
     """Whether Ctrl-C has been pressed since this command line was begun."""
     return bool(_interrupts)
+
+
+def note_frames(model: str, photos: Sequence[str], cure: str) -> None:
+    """A line where a run has learned photos without their frames and these, which are others, may have some;
+    `cure` says what to do then."""
+    from redoseg.models.run_folder import RunFolder
+
+    run = RunFolder(Path(model))
+    copies = os.path.realpath(run.trimmed)
+    if photos and run.learned_trimmed and not all(_lies_in(copies, photo) for photo in photos):
+        _log.warning("%s has learned photos without their frames: if these have some, %s", run.path, cure)
+
+
+def _lies_in(folder: str, photo: str) -> bool:
+    return Path(os.path.realpath(expanded(photo))).is_relative_to(folder)
 
 
 def print_failed(failed: Iterable[tuple[str, str]]) -> None:

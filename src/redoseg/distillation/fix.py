@@ -21,7 +21,7 @@ from redoseg.data.mask_files import Kind, read_mask
 from redoseg.distillation.corrected import read_ticks
 from redoseg.distillation.distill import distill
 from redoseg.errors import ConfigError, DataError, named_reason
-from redoseg.files import aside_of, expanded, read_json, remove
+from redoseg.files import aside_of, expanded, remove
 from redoseg.models.run_folder import RunFolder
 from redoseg.segmentation.plan import list_photos, name_of
 from redoseg.segmentation.refining import overlap
@@ -96,12 +96,11 @@ def fix(
 
 def _if_trimmed(run: RunFolder) -> str:
     """What may be wrong with corrected masks of a run that learned photos without their frames."""
-    if not run.automatic.is_file() or not read_json(run.automatic)["config"].get("trim"):
+    if not run.learned_trimmed:
         return ""
-    copies = run.path / "trimmed"
     return (
-        f"; {run.path} has learned {copies} (--trim), so correct masks of those: `redoseg segment {run.path} "
-        f"{copies} --out MASKS` makes them"
+        f"; {run.path} has learned {run.trimmed} (--trim), so correct masks of those: `redoseg segment "
+        f"{run.path} {run.trimmed} --out MASKS` makes them"
     )
 
 

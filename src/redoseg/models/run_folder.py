@@ -49,6 +49,7 @@ class RunFolder:
         self.tries = path / "tries.json"
         self.rounds = path / "rounds.json"
         self.automatic = path / "auto.json"
+        self.trimmed = path / "trimmed"
         self.targets = path / "targets"
         self.corrected = path / "corrected"
 
@@ -65,6 +66,14 @@ class RunFolder:
     def in_rounds(self) -> bool:
         """Whether it holds rounds of students (--rounds), but no run yet."""
         return self.rounds.is_file() and not self.exists
+
+    @property
+    def learned_trimmed(self) -> bool:
+        """Whether `redoseg auto --trim` made it, so that it knows photos without their frames."""
+        try:
+            return bool(read_json(self.automatic)["config"].get("trim"))
+        except (ModelError, KeyError, TypeError, AttributeError):  # lost or damaged: the model works
+            return False
 
     def round_folder(self, number: int) -> Path:
         """The folder of the student of that round, from 1."""
