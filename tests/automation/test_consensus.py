@@ -91,7 +91,7 @@ def test_a_single_beginning_agrees_with_nobody(config, monkeypatch):
 
 @pytest.mark.parametrize(("agreed", "found"), [(None, "doubtful"), (0.6, "doubtful"), (0.5, "not found")])
 def test_where_no_other_beginning_finds_the_same_a_doubtful_object_is_none(agreed, found):
-    verdict = Verdict(0.2, 0.9, agreed)
+    verdict = Verdict(0.2, 0.9, agreed, steady=0.62)
     assert verdict.found == found
     assert Verdict.from_json(verdict.as_json()) == verdict
     assert ("agreement of beginnings" in verdict.text) == (agreed is not None)
@@ -99,4 +99,4 @@ def test_where_no_other_beginning_finds_the_same_a_doubtful_object_is_none(agree
 
 @pytest.mark.parametrize(("agreed", "found"), [(None, "found"), (0.6, "found"), (0.5, "doubtful")])
 def test_and_any_other_is_doubtful(agreed, found):
-    assert Verdict(0.8, 0.9, agreed).found == found
+    assert Verdict(0.8, 0.9, agreed, steady=0.62).found == found

@@ -180,8 +180,9 @@ def test_light_things_all_over_the_photos_are_no_failure_and_what_follows_light_
 @pytest.mark.parametrize(("score", "found"), [(0.4, "doubtful"), (0.2, "not found")])
 def test_what_no_other_beginning_supports_is_a_step_less(score, found):
     assert Verdict(score, 0.9).found != found
-    assert Verdict(score, 0.9, agreed=0.54).found == Verdict(score, 0.9, alone=True).found == found
-    assert Verdict(score, 0.9, agreed=0.56).found == Verdict(score, 0.9).found
+    assert Verdict(score, 0.9, agreed=0.54, steady=0.64).found == found
+    assert Verdict(score, 0.9, alone=True).found == found
+    assert Verdict(score, 0.9, agreed=0.56, steady=0.64).found == Verdict(score, 0.9).found
 
 
 def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
@@ -220,12 +221,22 @@ def test_steadiness_is_the_kappa_of_windows_and_whole_images():
 
 def test_where_beginnings_agree_well_a_lower_score_will_do():
     assert Verdict(0.16, 0.9, agreed=0.66).found == "found"
-    assert Verdict(0.16, 0.9, agreed=0.64).found == "doubtful"
+    assert Verdict(0.16, 0.9, agreed=0.64, steady=0.64).found == "doubtful"
     assert Verdict(0.16, 0.9).found == "doubtful"
     assert Verdict(0.14, 0.9, agreed=0.9).found == "doubtful"
     assert Verdict(0.16, 0.5, agreed=0.9).found == "doubtful"
     assert "few masks are sure" in Verdict(0.16, 0.5, agreed=0.9).text
     assert Verdict(0.09, 0.9, agreed=0.9).found == "not found"
+
+
+def test_beginnings_that_agree_nearly_will_do_where_masks_are_very_steady():
+    assert Verdict(0.16, 0.9, agreed=0.46, steady=0.66).found == "found"
+    assert Verdict(0.14, 0.9, agreed=0.46, steady=0.66).found == "doubtful"
+    assert Verdict(0.16, 0.9, agreed=0.46, steady=0.64).found == "not found"
+    assert Verdict(0.16, 0.9, agreed=0.44, steady=0.66).found == "not found"
+    assert Verdict(0.16, 0.5, agreed=0.46, steady=0.66).found == "doubtful"
+    light = "the masks follow light and dark, not a thing"
+    assert Verdict(0.16, 0.9, agreed=0.46, steady=0.9, trouble=light).found == "not found"
 
 
 @pytest.mark.parametrize(
