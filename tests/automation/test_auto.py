@@ -672,7 +672,8 @@ def test_students_that_were_judged_by_another_measure_are_not_compared(data, tmp
 
 def test_where_no_mask_is_sure_the_scores_put_students_in_order():
     assert Verdict(0.5, 0.36).worth == pytest.approx(0.3)
-    assert Verdict(0.5, 0.36, steady=0.5).worth == pytest.approx(0.075)
+    assert Verdict(0.5, 0.36, steady=0.65).worth == pytest.approx(0.195)
+    assert Verdict(0.5, 0.36, steady=0.325).worth == pytest.approx(0.3 * 0.325 / 2)
     assert Verdict(0.5, 0.36, steady=-0.5).worth == 0
     assert Verdict(0.2, 0.0).worth < Verdict(0.3, 0.0).worth < Verdict(0.3, 0.02).worth
 

@@ -60,11 +60,13 @@ class Verdict:
 
     @property
     def worth(self) -> float:
-        """By which students are compared, 0 to 1: the score times the square of steadiness and the root of
-        the share of sure masks. The score alone prefers small masks that shun the border, also where they are
-        not the object's; the share itself would prefer what is surely nothing (docs/auto.md). Where next to
-        no mask is sure, the scores still put them in order."""
-        return self.score * max(0.0, self.steady) ** 2 * math.sqrt(max(self.sure, LEAST_SURE))
+        """By which students are compared, 0 to 1: the score times steadiness and the root of the share of
+        sure masks. The score alone prefers small masks that shun the border, also where they are not the
+        object's, so that steadiness counts twice below VERY_STEADY; the share itself would prefer what is
+        surely nothing (docs/auto.md). Where next to no mask is sure, the scores still put them in order."""
+        steady = max(0.0, self.steady)
+        steady *= min(1.0, steady / VERY_STEADY)
+        return self.score * steady * math.sqrt(max(self.sure, LEAST_SURE))
 
     @property
     def found(self) -> Found:
