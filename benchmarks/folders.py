@@ -1,6 +1,6 @@
 """`redoseg auto` on folders that stand for other people's: does it find the object, and know when it hasn't?
 
-python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--known] [--seed 1]
+python benchmarks/folders.py DATA OUT [--only NAME ...] [--centred] [--known] [--seed 1] [--draw 1]
     [--keep results/folders]
 
 DATA holds the packed archives (butterflies128.tar, lfw128.tar, flowers64.tar, birds128.tar). Each folder gets
@@ -10,8 +10,9 @@ find: corners of photos of two or of four sets, mostly bare background, and halv
 are of photos that are wider than high: windows of 3:2 of the same 300, scored on whole windows; with
 --centred only centred squares are learned. In three more, `off`, objects are where they happen to be: windows
 of two thirds of both sides, from anywhere. Two are drawn: many cells, anywhere and cut off, bright on dark
-(`cells-bright`) or dark on light (`cells-dark`). Afterwards the model is scored on the masks of the set's
-split `val`. Run again, it goes on. A line a folder is printed, and kept as JSON with all students' scores.
+(`cells-bright`) or dark on light (`cells-dark`). With --draw other photos and windows are drawn. Afterwards
+the model is scored on the masks of the set's split `val`. Run again, it goes on. A line a folder is printed,
+and kept as JSON with all students' scores.
 """
 
 import argparse
@@ -68,24 +69,26 @@ def main() -> None:
     parser.add_argument("--centred", action="store_true", help="learn from centred squares alone")
     parser.add_argument("--known", action="store_true", help="try the shipped model of the set, too")
     parser.add_argument("--seed", type=int, default=0, help="of the students; the photos stay (0)")
+    parser.add_argument("--draw", type=int, default=0, help="which photos and windows are drawn (0)")
     parser.add_argument("--keep", type=Path, help="folder for a JSON file of each")
     options = parser.parse_args()
     names = options.only or [*SETS, *EMPTY]
-    make_folders(options.data, options.out / "photos")
+    photos = options.out / ("photos" + f"-{options.draw}" * bool(options.draw))
+    make_folders(options.data, photos, options.draw)
     if options.centred:
         looking.SQUARES = 1
     for name in names:
         if name in WHOLE:
-            make_whole(options.data / f"{WHOLE[name]}.tar", options.out / "photos" / name)
+            make_whole(options.data / f"{WHOLE[name]}.tar", photos / name)
         if name in WIDE | OFF:
-            make_windows(options.data / f"{ARCHIVES[name]}.tar", options.out / "photos" / name, name)
+            make_windows(options.data / f"{ARCHIVES[name]}.tar", photos / name, drawing(name, options.draw))
         if name in CELLS:
-            make_cells(options.out / "photos" / name, CELLS[name])
+            make_cells(photos / name, CELLS[name], options.draw)
         ending = "-centred" * options.centred + "-known" * options.known
-        ending += f"-seed{options.seed}" * bool(options.seed)
+        ending += f"-seed{options.seed}" * bool(options.seed) + f"-draw{options.draw}" * bool(options.draw)
         model = None if options.known else LEARNED.get(ARCHIVES.get(name, ""))
         with without(model):
-            found = run(name, options.data, options.out, ending, options.seed)
+            found = run(name, options.data, photos, options.out / "runs" / f"{name}{ending}", options.seed)
         if model in found["plan"]["starts"]:
             sys.exit(f"{ending or name} was begun with the model {model}: take another OUT, or --known")
         found |= {"left_out": model}
@@ -108,12 +111,10 @@ def without(model: str | None) -> Iterator[None]:
         starts.shipped_names = known
 
 
-def run(name: str, data: Path, out: Path, ending: str, seed: int) -> dict[str, Any]:
+def run(name: str, data: Path, photos: Path, out: Path, seed: int) -> dict[str, Any]:
     """What `auto` found in one folder, how long it took in this call, and what that is worth by the masks of
     `val`."""
-    config = redoseg.AutoConfig(
-        data=(str(out / "photos" / name),), out=out / "runs" / f"{name}{ending}", seed=seed, threads=1
-    )
+    config = redoseg.AutoConfig(data=(str(photos / name),), out=out, seed=seed, threads=1)
     begun = time.monotonic()
     found = redoseg.auto(config)
     report = read_json(config.out / "auto.json")
@@ -127,7 +128,7 @@ def run(name: str, data: Path, out: Path, ending: str, seed: int) -> dict[str, A
     if name in EMPTY:
         return result
     wide = name in WIDE
-    archive = out / "photos" / f"{name}-val" if name in WIDE | OFF | CELLS else data / f"{ARCHIVES[name]}.tar"
+    archive = photos / f"{name}-val" if name in WIDE | OFF | CELLS else data / f"{ARCHIVES[name]}.tar"
     row = "whole" if wide else "as_written"
 
     def scored(model: Path) -> dict[str, Any]:
@@ -139,9 +140,14 @@ def run(name: str, data: Path, out: Path, ending: str, seed: int) -> dict[str, A
     return result | {"images": scores["images"], "scores": rows, "students_as_written": students}
 
 
-def make_folders(data: Path, out: Path) -> None:
-    """The folders of photos that aren't there yet; always the same ones."""
-    draw = random.Random(0)
+def drawing(seed: int | str, draw: int) -> random.Random:
+    """Random numbers, which are others with another --draw."""
+    return random.Random(f"{seed}, {draw}" if draw else seed)
+
+
+def make_folders(data: Path, out: Path, number: int = 0) -> None:
+    """The folders of photos that aren't there yet; of a --draw `number` always the same ones."""
+    draw = drawing(0, number)
     for name, archive in SETS.items():
         picked = set(draw.sample(_training_names(data / f"{archive}.tar"), PHOTOS))
         if not (out / name).exists():
@@ -149,7 +155,7 @@ def make_folders(data: Path, out: Path) -> None:
             for stem, suffix, content in _files(data / f"{archive}.tar"):
                 if stem in picked:
                     (out / name / f"{stem.replace('/', '_')}{suffix}").write_bytes(content)
-    draw = random.Random(1)
+    draw = drawing(1, number)
     for name, archives in EMPTY.items():
         crops = [
             crop
@@ -173,16 +179,16 @@ def make_whole(archive: Path, out: Path) -> None:
             (out / f"{stem.replace('/', '_')}{suffix}").write_bytes(content)
 
 
-def make_windows(archive: Path, out: Path, name: str) -> None:
+def make_windows(archive: Path, out: Path, draw: random.Random) -> None:
     """Windows of the 300 photos of a set, and, in another folder, of `val` with its masks."""
-    draw, window = random.Random(name), _wide if name in WIDE else _off
+    window = _wide if out.name in WIDE else _off
     base = next(one for one, packed in SETS.items() if packed == archive.stem)
     if out.exists():
         return
     out.mkdir(parents=True)
     for file in sorted((out.parent / base).iterdir()):
         window(Image.open(file).convert("RGB"), draw).save(out / f"{file.stem}.png")
-    val, listing = out.parent / f"{name}-val", scan(archive)
+    val, listing = out.parent / f"{out.name}-val", scan(archive)
     images = {ref.name: ref for ref in listing.images}
     for stem, mask in sorted(listing.masks.items(), key=lambda item: item[1].entry.path):
         if listing.splits[stem] != "val":
@@ -196,11 +202,11 @@ def make_windows(archive: Path, out: Path, name: str) -> None:
                 window(picture, draw).save(file)
 
 
-def make_cells(out: Path, ground: tuple[int, int, int]) -> None:
+def make_cells(out: Path, ground: tuple[int, int, int], number: int = 0) -> None:
     """300 drawn photos of cells, and in another folder 60 more with their masks."""
     if out.exists():
         return
-    draw = np.random.default_rng(sum(ground))
+    draw = np.random.default_rng([sum(ground), number] if number else sum(ground))
     val = out.parent / f"{out.name}-val"
     for folder in (out, val / "images", val / "masks"):
         folder.mkdir(parents=True)
