@@ -19,10 +19,11 @@ most .59 on three folders without one thing in them, .67 and more on eight with 
 it says little: birds and digits that were found have .46 and .54."""
 AGREED = 0.55
 """Agreement of beginnings (Cohen's kappa) below which an object is doubted: .54 at most on three folders
-without one thing in them (where anybody was to ask), .65 and more on eight with one (docs/auto.md)."""
+without one thing in them (where anybody was to ask), .65 and more on seven of eight with one, .52 on the last
+(docs/auto.md)."""
 HARDLY_AGREED = 0.35
-"""Agreement below which an object is doubted once more: .11 to .29 on three folders without one thing in
-them, as they are tried now, .65 and more on eight with one (docs/auto.md)."""
+"""Agreement below which an object is doubted once more: .11 and .25 on two folders without one thing in them,
+as they are tried now (on the third nobody is to ask), .52 and more on eight with one (docs/auto.md)."""
 WELL_AGREED, WITH_SUPPORT = 0.65, 0.15
 """Agreement of beginnings from which a lower score will do for an object to count as found, and that score.
 Objects that the border cuts off score low, however well they are found (docs/auto.md)."""
