@@ -193,7 +193,9 @@ def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
     assert Verdict(0.6, 1.0, agreed=0.34, steady=0.9).found == "not found"
     assert "each beginning finds something else" in Verdict(0.6, 1.0, agreed=0.34, steady=0.9).text
     assert Verdict(0.4, 0.9, alone=True, steady=0.59).found == "not found"
-    assert Verdict(0.4, 0.9, agreed=0.7, steady=0.4).found == "found"
+    assert Verdict(0.4, 0.9, agreed=0.7, steady=0.61).found == "found"
+    assert Verdict(0.4, 0.9, agreed=0.7, steady=0.59).found == "doubtful"
+    assert "the masks are others where photos are cropped" in Verdict(0.4, 0.9, agreed=0.7, steady=0.59).text
     assert Verdict(0.4, 0.9, steady=0.4).found == "found"
 
 

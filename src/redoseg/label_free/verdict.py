@@ -7,6 +7,8 @@ from typing import Any, Literal, Self
 Found = Literal["found", "doubtful", "not found"]
 _STEPS: tuple[Found, ...] = ("found", "doubtful", "not found")
 
+_UNSTEADY = "the masks are others where photos are cropped"
+
 MEASURE = 3
 """What scores are made of: raise it when the same masks get another one. Those of two can't be compared."""
 FOUND, NOT_FOUND = 0.25, 0.1
@@ -14,9 +16,10 @@ FOUND, NOT_FOUND = 0.25, 0.1
 SURE = 0.3
 """A mask with no more doubt than this is sure."""
 STEADY = 0.6
-"""Steadiness (`signals.steadiness`) below which an object that is doubted already is doubted once more: at
-most .59 on three folders without one thing in them, .67 and more on eight with one (docs/auto.md). By itself
-it says little: birds and digits that were found have .46 and .54."""
+"""Steadiness (`signals.steadiness`) below which an object that beginnings dispute is doubted once more, and
+one on which they agree is doubted, too: at most .59 on three folders without one thing in them, .67 and more
+on eight with one; .55 where something else was found, and beginnings agreed (docs/auto.md). Of a game it says
+little: birds and digits that were found have .46 and .54."""
 AGREED = 0.55
 """Agreement of beginnings (Cohen's kappa) below which an object is doubted: .54 at most on three folders
 without one thing in them (where anybody was to ask), .65 and more on seven of eight with one, .52 on the last
@@ -107,9 +110,11 @@ class Verdict:
         if self.agreed is not None and self.agreed < HARDLY_AGREED:
             doubts.append("what they find has next to nothing in common")
         if doubts and self.steady < STEADY:
-            doubts.append("the masks are others where photos are cropped")
+            doubts.append(_UNSTEADY)
         if self.framed >= FRAMED:
             doubts.append("photos have frames of one colour, and masks may follow those")
+        if not doubts and self.agreed is not None and self.steady < STEADY:
+            doubts.append(_UNSTEADY)
         return doubts
 
     @property
@@ -131,7 +136,7 @@ class Verdict:
         shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
         if self.agreed is not None:
             shares += f", agreement of beginnings {self.agreed:.2f}"
-        if self.steady < STEADY and len(self._doubts) > 1:
+        if _UNSTEADY in self._doubts:
             shares += f", steadiness {self.steady:.2f}"
         if self.found == "found":
             return f"an object was found: {shares}"
