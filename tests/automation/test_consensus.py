@@ -14,6 +14,7 @@ from redoseg.automation.consensus import with_consensus
 from redoseg.automation.folder import AutoFolder, Plan
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_dataset
+from redoseg.files import write_json
 from redoseg.label_free.verdict import Verdict
 
 PLAN = Plan({"disc": "first:disc", "boxes": "first:boxes", "clusters": "first:clusters"}, 9, 1, 1, 2, 4, 1.0)
@@ -63,6 +64,20 @@ def test_it_is_cohens_kappa_with_the_beginning_that_agrees_best(config, monkeypa
     reds = photos.images(np.arange(9))[..., 0].ravel() / 127.5 - 1
     assert verdict.agreed == pytest.approx(cohen_kappa_score(reds > 0.1, reds > 0.4), abs=1e-3)
     assert not verdict.alone
+
+
+def test_a_round_isnt_asked_whether_it_agrees_with_its_own_teacher(config, monkeypatch):
+    """Which needn't be the best by now, if an earlier version began the rounds."""
+    kept, near, far = Brighter(0, 0.1), Brighter(0, 0.15), Brighter(1, 0.0)
+    found_by(monkeypatch, **{"round-2": kept, "disc": near, "boxes": far, "clusters": far})
+    folder = AutoFolder(config.out)
+    scores = {"disc": 0.2, "boxes": 0.4, "clusters": 0.1, "round-2": 0.5}
+    best = asked(config, "round-2", **scores)
+    assert best.agreed > 0.8  # with disc
+    folder.student("round-2").mkdir(parents=True)
+    taught = {"distill": {"run": str(folder.student("disc"))}}
+    write_json(folder.student("round-2") / "run.json", taught)
+    assert asked(config, "round-2", **scores).agreed < 0.3
 
 
 def test_beginnings_that_found_nothing_are_not_asked(config, monkeypatch):

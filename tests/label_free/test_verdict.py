@@ -195,7 +195,23 @@ def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
     assert Verdict(0.4, 0.9, alone=True, steady=0.59).found == "not found"
     assert Verdict(0.4, 0.9, agreed=0.7, steady=0.61).found == "found"
     assert Verdict(0.4, 0.9, agreed=0.7, steady=0.59).found == "doubtful"
-    assert "the masks are others where photos are cropped" in Verdict(0.4, 0.9, agreed=0.7, steady=0.59).text
+    unsteady = Verdict(0.4, 0.9, agreed=0.7, steady=0.59)
+    assert "doubtful: the masks are others where photos are cropped" in unsteady.text
+    assert "steadiness 0.59" in unsteady.text
+
+
+@pytest.mark.parametrize(("score", "sure"), [(0.2, 0.9), (0.5, 0.5), (0.12, 0.9)])
+def test_what_beginnings_agree_on_is_doubtful_at_least_however_unsteady(score, sure):
+    assert Verdict(score, sure, agreed=0.6, steady=0.59).found == "doubtful"
+    assert Verdict(score, sure, agreed=0.6, steady=0.61).found == "doubtful"
+
+
+def test_a_verdict_without_steadiness_is_neither_steady_nor_unsteady():
+    """As an earlier version wrote it."""
+    old = {"verdict": "doubtful", "score": 0.3, "sure": 0.9, "agreed": 0.5}
+    assert Verdict.from_json(old).found == "doubtful"
+    assert Verdict.from_json(old | {"agreed": 0.7}).found == "found"
+    assert Verdict.from_json(Verdict.from_json(old).as_json()) == Verdict.from_json(old)
     assert Verdict(0.4, 0.9, steady=0.4).found == "found"
 
 
@@ -233,6 +249,9 @@ def test_where_beginnings_agree_well_a_lower_score_will_do():
 
 def test_beginnings_that_agree_nearly_will_do_where_masks_are_very_steady():
     assert Verdict(0.16, 0.9, agreed=0.46, steady=0.66).found == "found"
+    assert (
+        "agreement of beginnings 0.46, steadiness 0.66" in Verdict(0.16, 0.9, agreed=0.46, steady=0.66).text
+    )
     assert Verdict(0.14, 0.9, agreed=0.46, steady=0.66).found == "doubtful"
     assert Verdict(0.16, 0.9, agreed=0.46, steady=0.64).found == "not found"
     assert Verdict(0.16, 0.9, agreed=0.44, steady=0.66).found == "not found"
@@ -247,7 +266,7 @@ def test_beginnings_that_agree_nearly_will_do_where_masks_are_very_steady():
         (0.09, {}, "found"),
         (0.1, {}, "doubtful"),
         (0.6, {"agreed": 0.9}, "doubtful"),
-        (0.6, {"agreed": 0.9, "steady": 0.3}, "doubtful"),  # steadiness decides nothing by itself
+        (0.6, {"agreed": 0.9, "steady": 0.3}, "doubtful"),  # what agrees and is not steady is no less
         (0.6, {"alone": True}, "not found"),
     ],
 )

@@ -230,7 +230,9 @@ def _student(
         return -1.0
     verdict = verdict_of(RunFolder(out))
     parts = f"label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure"
-    say(console, f"{name}: {parts}, steadiness {verdict.steady:.2f}, together {verdict.worth:.3f}")
+    if verdict.steady is not None:
+        parts += f", steadiness {verdict.steady:.2f}"
+    say(console, f"{name}: {parts}, together {verdict.worth:.3f}")
     return verdict.worth
 
 

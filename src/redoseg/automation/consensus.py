@@ -3,16 +3,19 @@ something else."""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from redoseg.automation.folder import AutoFolder, Plan
+from redoseg.automation.named import round_name
 from redoseg.config import TrainConfig
 from redoseg.config.auto import AutoConfig
 from redoseg.data.dataset import open_data
 from redoseg.data.sampler import evenly_spaced
 from redoseg.distillation.rounds import verdict_of
+from redoseg.files import read_json
 from redoseg.label_free.measures import agreement
 from redoseg.label_free.signals import find_regions
 from redoseg.label_free.verdict import Verdict
@@ -37,7 +40,7 @@ def with_consensus(
     that it comes from. Students that have found nothing themselves aren't asked; if no others are left, it is
     `alone`. With a single beginning the verdict stays as it was."""
     tried = [name for name in plan.starts if name in scores]  # without those that were left out
-    origin = max(tried, key=lambda name: scores[name])
+    origin = _taught_rounds(folder) or max(tried, key=lambda name: scores[name])
     others = [name for name in tried if name != origin and scores[name] >= 0]
     if not others:
         return verdict
@@ -54,3 +57,10 @@ def with_consensus(
 
     found = regions(kept)
     return replace(verdict, agreed=max(agreement(found, regions(name)) for name in sound))
+
+
+def _taught_rounds(folder: AutoFolder) -> str | None:
+    """The first student that rounds come from. If they were begun by a version that compares students in
+    another way, it needn't be the best one. None without rounds."""
+    second = RunFolder(folder.student(round_name(2))).description
+    return Path(read_json(second)["distill"]["run"]).name if second.is_file() else None

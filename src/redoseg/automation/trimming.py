@@ -39,10 +39,10 @@ def without_frames(config: AutoConfig, folder: AutoFolder, photos: Dataset, cons
         try:
             for source, out in zip(config.data, copies, strict=True):
                 _trim(source, out, console)
+            made = open_photos(learned, console).fingerprint
         except DataError:
-            shutil.rmtree(folder.trimmed)  # nothing is learned from it
+            shutil.rmtree(folder.trimmed, ignore_errors=True)  # nothing is learned from it
             raise
-        made = open_photos(learned, console).fingerprint
         write_json(folder.trimmed_note, {"photos": photos.fingerprint, "copies": made})
     return learned
 

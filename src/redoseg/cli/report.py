@@ -33,7 +33,8 @@ def report(
     """
     from redoseg.reporting.report import report as write
 
-    note_frames(model, photos, f"name copies without (`redoseg trim`, or {Path(model) / 'trimmed'})")
+    if not quiet:
+        note_frames(model, photos, "name copies without (`redoseg trim`, or {copies})")
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     with progress_of("segmenting", quiet=quiet) as show:
         found = write(model, photos, out, most=most, progress=show, **chosen)

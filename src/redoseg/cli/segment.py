@@ -81,7 +81,7 @@ def segment(
     _check_together(inputs, out, config, json, csv)
     if quiet:
         logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
-    if not config.trim:
+    if not (config.trim or quiet):
         note_frames(model, inputs, "give --trim")
     with through_files(inputs, out, one_type=len(config.type) == 1, shared=ray is not None) as streams:
         begin = _on_ray(ray, model, options) if ray else _here(model, options)

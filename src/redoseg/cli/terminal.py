@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -121,14 +122,16 @@ def was_interrupted() -> bool:
 
 
 def note_frames(model: str, photos: Sequence[str], cure: str) -> None:
-    """A line where a run has learned photos without their frames and these, which are others, may have some;
-    `cure` says what to do then."""
+    """A line where a run's folder has learned photos without their frames and these, which are others, may
+    have some; `cure` says what to do then, with {copies} for where its own are."""
     from redoseg.models.run_folder import RunFolder
 
     run = RunFolder(Path(model))
     copies = os.path.realpath(run.trimmed)
-    if photos and run.learned_trimmed and not all(_lies_in(copies, photo) for photo in photos):
-        _log.warning("%s has learned photos without their frames: if these have some, %s", run.path, cure)
+    if not (run.exists and run.learned_trimmed) or all(_lies_in(copies, photo) for photo in photos):
+        return
+    said = cure.format(copies=shlex.quote(str(run.trimmed)))
+    _log.warning("%s has learned photos without their frames: if these have some, %s", run.path, said)
 
 
 def _lies_in(folder: str, photo: str) -> bool:

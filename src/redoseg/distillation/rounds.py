@@ -179,7 +179,7 @@ def _train_and_choose(rounds: Rounds, folder: RunFolder, console: Console) -> Ro
     if rounds.chosen is None:
         rounds = dataclasses.replace(rounds, chosen=rounds.best)
         scores = ", ".join(f"{score:.3f}" for score in rounds.scores)
-        said = "label-free scores of the rounds, times steadiness and the roots of their sure shares"
+        said = "label-free scores of the rounds, times steadiness (twice below .65) and roots of sure shares"
         say(console, f"{said}: {scores}. Keeping round {rounds.chosen}")
         write_json(folder.rounds, rounds.as_json())
     assert rounds.chosen is not None

@@ -52,14 +52,15 @@ class Verdict:
 
     Of `auto` alone: `agreed`, how far another beginning has found the same, Cohen's kappa, at most 1; None
     where no other was asked. `alone`: there are others, and none of them has found anything. `framed`: the
-    share of photos, 0 to 1, that have a frame of one colour, which masks take for the object's outline."""
+    share of photos, 0 to 1, that have a frame of one colour, which masks take for the object's outline.
+    `steady` is None where an earlier version judged, which says nothing."""
 
     score: float
     sure: float
     agreed: float | None = None
     alone: bool = False
     trouble: str | None = None
-    steady: float = 1.0
+    steady: float | None = None
     framed: float = 0.0
 
     @property
@@ -68,7 +69,7 @@ class Verdict:
         sure masks. The score alone prefers small masks that shun the border, also where they are not the
         object's, so that steadiness counts twice below VERY_STEADY; the share itself would prefer what is
         surely nothing (docs/auto.md). Where next to no mask is sure, the scores still put them in order."""
-        steady = max(0.0, self.steady)
+        steady = 1.0 if self.steady is None else max(0.0, self.steady)
         steady *= min(1.0, steady / VERY_STEADY)
         return self.score * steady * math.sqrt(max(self.sure, LEAST_SURE))
 
@@ -77,13 +78,17 @@ class Verdict:
         """The verdict in a word: what score and sure share say, a step less for each doubt."""
         if self._hopeless:
             return "not found"
-        first = 0 if self.score >= self._level and self.sure >= MOST_SURE else 1
-        return _STEPS[min(2, first + len(self._doubts))]
+        return _STEPS[min(2, (0 if self._plausible else 1) + len(self._doubts))]
 
     @property
     def _hopeless(self) -> bool:
         """Whether the masks by themselves say that there is nothing."""
         return self.score < NOT_FOUND or self.sure < FEW_SURE
+
+    @property
+    def _plausible(self) -> bool:
+        """Whether the masks by themselves look like an object's."""
+        return self.score >= self._level and self.sure >= MOST_SURE
 
     @property
     def _level(self) -> float:
@@ -92,16 +97,24 @@ class Verdict:
 
     @property
     def _supported(self) -> bool:
-        """Whether beginnings agree well, or nearly so on what is the same thing where photos end elsewhere.
-        What follows light alone is that, too, and no thing."""
-        if self.agreed is None:
-            return False
-        steady = self.steady >= VERY_STEADY and self.trouble is None
-        return self.agreed >= (NEARLY_AGREED if steady else WELL_AGREED)
+        """Whether beginnings agree well, or nearly so on very steady masks."""
+        return self.agreed is not None and (self.agreed >= WELL_AGREED or self._steadied)
+
+    @property
+    def _steadied(self) -> bool:
+        """Whether beginnings agree nearly on masks that are the same where photos end elsewhere, and show no
+        known failure: what follows light alone is as steady."""
+        nearly = self.agreed is not None and NEARLY_AGREED <= self.agreed < WELL_AGREED
+        return nearly and self.trouble is None and self.steady is not None and self.steady >= VERY_STEADY
+
+    @property
+    def _unsteady(self) -> bool:
+        return self.steady is not None and self.steady < STEADY
 
     @property
     def _doubts(self) -> list[str]:
-        """What takes a step each from what the masks by themselves say, in words."""
+        """What takes a step each from what the masks by themselves say, in words. Unsteady masks on which
+        beginnings agree are no object that was found, and no less for that."""
         doubts = []
         if self.alone:
             doubts.append("no other beginning has found anything")
@@ -109,11 +122,11 @@ class Verdict:
             doubts.append("each beginning finds something else")
         if self.agreed is not None and self.agreed < HARDLY_AGREED:
             doubts.append("what they find has next to nothing in common")
-        if doubts and self.steady < STEADY:
+        if doubts and self._unsteady:
             doubts.append(_UNSTEADY)
         if self.framed >= FRAMED:
             doubts.append("photos have frames of one colour, and masks may follow those")
-        if not doubts and self.agreed is not None and self.steady < STEADY:
+        if not doubts and self._plausible and self.agreed is not None and self._unsteady:
             doubts.append(_UNSTEADY)
         return doubts
 
@@ -136,7 +149,7 @@ class Verdict:
         shares = f"label-free score {self.score:.2f}, {self.sure:.0%} of the masks are sure"
         if self.agreed is not None:
             shares += f", agreement of beginnings {self.agreed:.2f}"
-        if _UNSTEADY in self._doubts:
+        if _UNSTEADY in self._doubts or self._steadied:
             shares += f", steadiness {self.steady:.2f}"
         if self.found == "found":
             return f"an object was found: {shares}"
@@ -152,16 +165,13 @@ class Verdict:
         """From what `as_json` gave, or an earlier version did."""
         return cls(
             fields["score"], fields["sure"], fields.get("agreed"), bool(fields.get("alone")),
-            fields.get("trouble"), fields.get("steady", 1.0), fields.get("framed", 0.0),
+            fields.get("trouble"), fields.get("steady"), fields.get("framed", 0.0),
         )  # fmt: skip
 
     def as_json(self) -> dict[str, Any]:
-        fields = {
-            "verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure,
-            "steady": self.steady,
-        }  # fmt: skip
+        fields = {"verdict": self.found, "measure": MEASURE, "score": self.score, "sure": self.sure}
         said: dict[str, Any] = {
-            "agreed": self.agreed, "alone": self.alone or None, "trouble": self.trouble,
-            "framed": self.framed or None,
+            "steady": self.steady, "agreed": self.agreed, "alone": self.alone or None,
+            "trouble": self.trouble, "framed": self.framed or None,
         }  # fmt: skip
         return fields | {name: value for name, value in said.items() if value is not None}
