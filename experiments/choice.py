@@ -6,7 +6,7 @@ Of every folder on record with masks: its beginnings, and its first labels alone
 `Verdict.worth` does, with steadiness once, with its square, and twice below other levels than .65.
 """
 
-import sys
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,11 @@ def pools(folder: Path) -> dict[str, dict[str, tuple[Verdict, float]]]:
 
 
 def main() -> None:
-    found = pools(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="of what benchmarks/folders.py kept")
+    found = pools(parser.parse_args().folder)
+    if not found:
+        parser.error("that folder holds no record of a folder with masks")
     print(f"{len(found)} pools; the best first student less the chosen one: mean, most (where)")
     for rule, worth in RULES.items():
         costs = {
