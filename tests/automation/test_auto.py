@@ -622,7 +622,7 @@ def test_masks_are_never_put_among_the_photos(data, tmp_path):
     ],
 )
 def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
-    verdict = Verdict(score, sure)
+    verdict = Verdict(score, sure, steady=1.0)
     assert verdict.found == found
     expected = {"verdict": found, "measure": MEASURE, "score": score, "sure": sure, "steady": 1.0}
     assert verdict.as_json() == expected
