@@ -141,3 +141,12 @@ def test_a_shell_can_complete_it(tmp_path):
     )
     done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["segment"], done.stderr
+
+
+def test_masks_do_not_go_into_the_model_itself(tmp_path, photo, command):
+    (tmp_path / "run").mkdir()
+    code, output, said = command("segment", tmp_path / "run", photo, "--out", f"{tmp_path}/run/")
+    assert (code, output) == (1, "")
+    assert said.endswith("/run is the model itself: name another folder for its masks\n")
+    assert said.count("\n") == 1
+    assert not [*(tmp_path / "run").iterdir()]

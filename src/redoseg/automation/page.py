@@ -24,13 +24,17 @@ _SIDE = 128  # pixels of a tile
 _COLUMNS = 5  # photos with their cut-outs
 _GAP = 2  # pixels between a photo and its cut-out
 _LETTERS = 11  # size of the font of names
+_CHEQUER = (8, 170, 215)  # side in pixels, and two greys: on one grey light or dark things would be lost
+
+
+_NUMBER = "below each its doubt: 0 sure, 1 not"
 
 
 def masks_page(masks: Sequence[WrittenMask], photos: Mapping[str, ImageRef]) -> Image.Image:
     """The page of some masks; `photos` are their photos by the name that a mask has them under. ValueError
     without masks."""
     order = sorted(masks, key=lambda mask: mask.doubt)
-    groups = _groups(order) if len(order) > 2 * SHOWN else {"all, from sure to doubtful": order}
+    groups = _groups(order) if len(order) > 2 * SHOWN else {f"all, from sure to doubtful ({_NUMBER})": order}
     packed = _read_packed([photos[mask.photo] for shown in groups.values() for mask in shown])
     blocks = []
     for title, shown in groups.items():
@@ -45,7 +49,7 @@ def _groups(order: Sequence[WrittenMask]) -> dict[str, Sequence[WrittenMask]]:
     between = order[SHOWN:-SHOWN]
     spread = [between[row] for row in evenly_spaced(len(between), SHOWN)]
     return {
-        f"the {SHOWN} surest of {len(order)}": order[:SHOWN],
+        f"the {SHOWN} surest of {len(order)} ({_NUMBER})": order[:SHOWN],
         f"{len(spread)} of the {len(between)} in between, evenly spread": spread,
         f"the {SHOWN} most doubtful, the worst last": order[-SHOWN:],
     }
@@ -60,8 +64,8 @@ def _read_packed(photos: Sequence[ImageRef]) -> dict[Entry, bytes]:
 
 
 def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> Picture | None:
-    """The photo, its cut-out on light grey, both small, and beneath them doubt and name; None if either can't
-    be read any more."""
+    """The photo, its cut-out on chequered ground, both small, and beneath them doubt and name; None if either
+    can't be read any more."""
     try:
         content = packed.get(photo.entry)
         opened = photo.open() if content is None else BytesIO(content)
@@ -71,7 +75,7 @@ def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> 
         objects = np.asarray(Image.open(Path(mask.mask)).convert("L").resize(small.size)) > 127
     except (OSError, DataError):
         return None
-    ground = Image.new("RGB", small.size, (225, 225, 225))
+    ground = _chequered(small.size)
     cut = cut_out(small, objects)
     ground.paste(cut, mask=cut.getchannel("A"))
     both = np.full((_SIDE + 2 * _LETTERS, 2 * _SIDE + _GAP, 3), 255, np.uint8)
@@ -81,6 +85,12 @@ def _pair(mask: WrittenMask, photo: ImageRef, packed: Mapping[Entry, bytes]) -> 
     picture = Image.fromarray(both)
     _write_name(picture, f"{mask.doubt:.3f}  ", join_names([photo.entry.path.rpartition("/")[2]]))
     return np.asarray(picture)
+
+
+def _chequered(size: tuple[int, int]) -> Image.Image:
+    side, dark, light = _CHEQUER
+    y, x = np.indices(size[::-1]) // side
+    return Image.fromarray(np.where((x + y) % 2, dark, light).astype(np.uint8)).convert("RGB")
 
 
 def _write_name(picture: Image.Image, before: str, name: str) -> None:

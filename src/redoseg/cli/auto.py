@@ -27,12 +27,12 @@ def auto(config: Annotated[AutoConfig, by_group(AutoConfig)]) -> int:
     failed = f", {len(found.failed)} photos left out, they are named above" if found.failed else ""
     print(found.verdict.text)
     print(f"masks and cut-outs: {found.masks} in {folder.masks} and {folder.cutouts}{failed}")
-    print(f"to look at:            {folder.run.report}; some in one picture: {folder.page}")
+    print(f"sure isn't right yet:  look at {folder.page}, or {folder.run.report}")
     print(f"a row for each photo:  {folder.table}")
     segment, trim = f"redoseg segment {shlex.quote(str(config.out))}", " --trim" * config.trim
     print(f"for other photos:      {segment} PHOTOS --out MASKS{trim}")
     if found.verdict.found != "not found":
-        print(f"up to a doubt only:    {segment} PHOTOS --out SURE{trim} --max-doubt .1")
+        print(f"up to a doubt of yours, such as .1: {segment} PHOTOS --out SURE{trim} --max-doubt .1")
     return 1 if found.failed else 0
 
 

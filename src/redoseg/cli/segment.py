@@ -79,6 +79,8 @@ def segment(
     options: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     options |= {"backend": backend, "edges": edges, "refine": refine, "refine_size": refine_size}
     _check_together(inputs, out, config, json, csv)
+    if Path(model).is_dir() and same_file(model, out):
+        raise ConfigError(f"--out {out} is the model itself: name another folder for its masks")
     if quiet:
         logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
     if not (config.trim or quiet):
