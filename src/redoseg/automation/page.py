@@ -25,8 +25,6 @@ _COLUMNS = 5  # photos with their cut-outs
 _GAP = 2  # pixels between a photo and its cut-out
 _LETTERS = 11  # size of the font of names
 _CHEQUER = (8, 170, 215)  # side in pixels, and two greys: on one grey light or dark things would be lost
-
-
 _NUMBER = "below each its doubt: 0 sure, 1 not"
 
 

@@ -16,7 +16,7 @@ from redoseg.cli.streams import through_files
 from redoseg.cli.terminal import Device, Weights, counted, errors, note_frames, print_failed, progress_of
 from redoseg.config.segment import SegmentConfig
 from redoseg.errors import ConfigError
-from redoseg.files import same_file
+from redoseg.files import expanded, same_file
 
 if TYPE_CHECKING:
     from redoseg.segmentation.written import SegmentReport, WrittenMask
@@ -78,9 +78,7 @@ def segment(
     """
     options: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     options |= {"backend": backend, "edges": edges, "refine": refine, "refine_size": refine_size}
-    _check_together(inputs, out, config, json, csv)
-    if Path(model).is_dir() and same_file(model, out):
-        raise ConfigError(f"--out {out} is the model itself: name another folder for its masks")
+    _check_together(model, inputs, out, config, json, csv)
     if quiet:
         logging.getLogger("redoseg").setLevel(logging.WARNING)  # `lines_on_stderr` puts it back
     if not (config.trim or quiet):
@@ -104,9 +102,11 @@ def _made(config: SegmentConfig) -> str:
 
 
 def _check_together(
-    inputs: tuple[str, ...], out: Path, config: SegmentConfig, json: bool, csv: Path | None
+    model: str, inputs: tuple[str, ...], out: Path, config: SegmentConfig, json: bool, csv: Path | None
 ) -> None:
     """ConfigError for options that exclude one another, or say nothing without another one."""
+    if expanded(model).is_dir() and same_file(model, out):
+        raise ConfigError(f"--out {out} is the model itself: name another folder for its masks")
     if config.category != SegmentConfig.category and not config.annotations:
         raise ConfigError("--category is what annotations call the object: give --annotations, too")
     if "-" in inputs and (config.annotations or config.measurements is not None):

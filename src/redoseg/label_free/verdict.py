@@ -47,13 +47,13 @@ MOST_SURE, FEW_SURE = 0.6, 0.4
 class Verdict:
     """`score`: the label-free score of the network on photos that it learned from, 0 to 1, for which objects
     may be cut off by the border. `sure`: the share of all photos whose masks are sure, 0 to 1. `steady`:
-    whether masks are the same where photos end elsewhere (`signals.steadiness`), at most 1. `trouble`: what
-    is wrong with the masks, in words, if it is a known failure.
+    whether masks are the same where photos end elsewhere (`signals.steadiness`), at most 1; None, which says
+    nothing, if an earlier version judged. `trouble`: what is wrong with the masks, in words, if it is a known
+    failure.
 
     Of `auto` alone: `agreed`, how far another beginning has found the same, Cohen's kappa, at most 1; None
     where no other was asked. `alone`: there are others, and none of them has found anything. `framed`: the
-    share of photos, 0 to 1, that have a frame of one colour, which masks take for the object's outline.
-    `steady` is None where an earlier version judged, which says nothing."""
+    share of photos, 0 to 1, that have a frame of one colour, which masks take for the object's outline."""
 
     score: float
     sure: float
