@@ -63,7 +63,12 @@ def quick(monkeypatch):
     small = student_options() | {"f_width": 4, "f_blocks": 1}
     monkeypatch.setattr(automation, "student_options", lambda: small)
     scores = {"disc": 0.2, "boxes": 0.3, "round-2": 0.5, "round-3": 0.4}
-    monkeypatch.setattr(automation, "verdict_of", lambda run: Verdict(scores.get(run.path.name, 0.5), 1.0))
+    monkeypatch.setattr(automation, "verdict_of", lambda run: judged(scores.get(run.path.name, 0.5), 1.0))
+
+
+def judged(score: float, sure: float) -> Verdict:
+    """What a student that is as steady as can be is judged."""
+    return Verdict(score, sure, steady=1.0)
 
 
 def config_of(data, out, **options):
@@ -631,7 +636,7 @@ def test_the_verdict_needs_a_score_and_sure_masks(score, sure, found):
 
 
 def test_students_are_compared_by_score_and_sure_share(data, tmp_path, monkeypatch):
-    verdicts = {"disc": Verdict(0.4, 0.81), "boxes": Verdict(0.5, 0.49), "round-2": Verdict(0.6, 0.25)}
+    verdicts = {"disc": judged(0.4, 0.81), "boxes": judged(0.5, 0.49), "round-2": judged(0.6, 0.25)}
     monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, verdicts["disc"]))
     found = done_with(data, tmp_path / "run")
     assert found.kept == "disc"
@@ -640,8 +645,8 @@ def test_students_are_compared_by_score_and_sure_share(data, tmp_path, monkeypat
 
 
 def test_what_an_earlier_version_noted_is_judged_anew(data, tmp_path, monkeypatch):
-    verdicts = {"disc": Verdict(0.5, 0.64), "boxes": Verdict(0.4, 0.49), "round-2": Verdict(0.6, 0.64)}
-    monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, Verdict(0.1, 1)))
+    verdicts = {"disc": judged(0.5, 0.64), "boxes": judged(0.4, 0.49), "round-2": judged(0.6, 0.64)}
+    monkeypatch.setattr(automation, "verdict_of", lambda run: verdicts.get(run.path.name, judged(0.1, 1)))
     folder = AutoFolder(tmp_path / "run")
     done_with(data, folder.path)
     report = read_json(folder.report)

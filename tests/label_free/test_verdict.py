@@ -198,6 +198,7 @@ def test_masks_that_change_where_photos_are_cropped_are_a_further_doubt():
     unsteady = Verdict(0.4, 0.9, agreed=0.7, steady=0.59)
     assert "doubtful: the masks are others where photos are cropped" in unsteady.text
     assert "steadiness 0.59" in unsteady.text
+    assert Verdict(0.4, 0.9, steady=0.4).found == "found"
 
 
 @pytest.mark.parametrize(("score", "sure"), [(0.2, 0.9), (0.5, 0.5), (0.12, 0.9)])
@@ -212,7 +213,6 @@ def test_a_verdict_without_steadiness_is_neither_steady_nor_unsteady():
     assert Verdict.from_json(old).found == "doubtful"
     assert Verdict.from_json(old | {"agreed": 0.7}).found == "found"
     assert Verdict.from_json(Verdict.from_json(old).as_json()) == Verdict.from_json(old)
-    assert Verdict(0.4, 0.9, steady=0.4).found == "found"
 
 
 def test_steadiness_is_the_kappa_of_windows_and_whole_images():

@@ -154,10 +154,7 @@ def _begin(config: AutoConfig, photos: Dataset, console: Console) -> dict[str, A
         f"{count} photos: about {max(1, round(plan.minutes))} minutes here. Stopped at any time, the "
         "same command goes on",
     )
-    return {
-        "data": photos.describe(), "plan": plan.as_json(),
-        "students": {}, "framed": framed,
-    }  # fmt: skip
+    return {"data": photos.describe(), "plan": plan.as_json(), "students": {}, "framed": framed}
 
 
 def _teach(
@@ -230,9 +227,7 @@ def _student(
         return -1.0
     verdict = verdict_of(RunFolder(out))
     parts = f"label-free score {verdict.score:.3f}, {verdict.sure:.0%} of its masks are sure"
-    if verdict.steady is not None:
-        parts += f", steadiness {verdict.steady:.2f}"
-    say(console, f"{name}: {parts}, together {verdict.worth:.3f}")
+    say(console, f"{name}: {parts}, steadiness {verdict.steady:.2f}, together {verdict.worth:.3f}")
     return verdict.worth
 
 

@@ -34,7 +34,7 @@ def report(
     from redoseg.reporting.report import report as write
 
     if not quiet:
-        note_frames(model, photos, "name copies without (`redoseg trim`, or {copies})")
+        note_frames(model, photos)
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     with progress_of("segmenting", quiet=quiet) as show:
         found = write(model, photos, out, most=most, progress=show, **chosen)

@@ -39,7 +39,7 @@ def serve(
     """
     from redoseg.serving.serve import serve as run
 
-    note_frames(model, photos, "name copies without (`redoseg trim`, or {copies})")
+    note_frames(model, photos)
     chosen: dict[str, Any] = {"checkpoint": checkpoint, "weights": weights, "device": device}
     place: dict[str, Any] = {"host": host, "port": port, "token": token, "corrections": corrections}
     run(model, photos, ready=_say, limits=limits, **place, **chosen)

@@ -121,7 +121,9 @@ def was_interrupted() -> bool:
     return bool(_interrupts)
 
 
-def note_frames(model: str, photos: Sequence[str], cure: str) -> None:
+def note_frames(
+    model: str, photos: Sequence[str], cure: str = "name copies without (`redoseg trim`, or {copies})"
+) -> None:
     """A line where a run's folder has learned photos without their frames and these, which are others, may
     have some; `cure` says what to do then, with {copies} for where its own are."""
     from redoseg.models.run_folder import RunFolder
