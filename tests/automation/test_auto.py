@@ -264,7 +264,9 @@ def test_frames_are_warned_of_and_leave_the_object_doubtful(framed, tmp_path):
     sure = dataclasses.replace(found.verdict, sure=1.0, alone=False)
     assert sure.text.startswith("doubtful: photos have frames of one colour, and masks may follow those (")
     assert auto(config_of(folder, tmp_path / "run"), console=Console(file=io.StringIO())) == found
-    with refusal(ConfigError, match="was begun without --trim, not with it: use that, or another --out"):
+    with refusal(
+        ConfigError, match="was begun without --trim, not with it: go back to that, or choose another --out"
+    ):
         done_with(folder, tmp_path / "run", trim=True)
 
 
@@ -303,7 +305,9 @@ def test_with_trim_photos_are_learned_without_frames_and_masks_are_of_the_whole_
         file.write_bytes(b"gone")  # what is finished needs them no more
     again = auto(config_of(framed, run.path, trim=True), console=Console(file=io.StringIO()))
     assert again.as_json() == found.as_json()
-    with refusal(ConfigError, match="was begun with --trim, not without it: use that, or another --out"):
+    with refusal(
+        ConfigError, match="was begun with --trim, not without it: go back to that, or choose another --out"
+    ):
         done_with(framed, run.path)
 
 
@@ -596,7 +600,9 @@ def test_too_few_photos_are_refused_before_anything_is_written(tmp_path):
 
 
 def test_what_was_begun_otherwise_or_by_others_is_left_alone(data, done, tmp_path, command):
-    with refusal(ConfigError, match="was begun with --seed 0, not 1: use that, or another --out"):
+    with refusal(
+        ConfigError, match="was begun with --seed 0, not 1: go back to that, or choose another --out"
+    ):
         done_with(data, done.path, seed=1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

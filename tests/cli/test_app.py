@@ -452,7 +452,9 @@ def test_train(command, data, run):
 
 def test_train_refuses_a_changed_option(command, data, run):
     found = command("train", data, "--out", run.path, *options(steps=2, lr=1.0))
-    assert_one_line(found, f"{run.path} was trained with --lr 0.0005, not 1.0: use that, or another --out")
+    assert_one_line(
+        found, f"{run.path} was trained with --lr 0.0005, not 1.0: go back to that, or choose another --out"
+    )
 
 
 def test_resume(command, data):

@@ -546,7 +546,10 @@ def test_no_label_is_read(teacher, done, tmp_path, monkeypatch):
         ("distill TEACHER --out TEACHER", "--out is"),
         ("distill TEACHER --out copy", "is a run of `redoseg train`: choose another --out"),
         ("train PHOTOS --out DONE", "is a run of `redoseg distill`: choose another --out"),
-        ("distill TEACHER --out DONE SMALL --jitter 0.4", "was trained with --jitter 0.3, not 0.4: use that"),
+        (
+            "distill TEACHER --out DONE SMALL --jitter 0.4",
+            "was trained with --jitter 0.3, not 0.4: go back to that",
+        ),
         ("distill TEACHER --out DONE SMALL --steps 3", "is at step 4 already: --steps can only grow"),
     ],
 )

@@ -360,7 +360,9 @@ def test_a_file_system_without_locks_is_named_once_and_trained_on(two, four, mon
 )
 def test_a_changed_option_is_refused_by_name(data, four, changed, named):
     before = four.description.read_bytes()
-    with refusal(ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out") as caught:
+    with refusal(
+        ConfigError, match=rf"^\S+ was trained with {named}: go back to that, or choose another --out"
+    ) as caught:
         trained(dataclasses.replace(tiny(data, four.path), **changed))
     assert f"redoseg resume {four.path}" in str(caught.value)
     assert four.description.read_bytes() == before

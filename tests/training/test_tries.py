@@ -348,7 +348,9 @@ def test_a_changed_option_is_refused_by_name(data, request, stage, changed, name
     before = begun.tries.read_bytes()
     how = {name: changed[name] for name in changed if name.startswith("tr")}
     options = {name: changed[name] for name in changed if name not in how}
-    with pytest.raises(ConfigError, match=rf"^\S+ was trained with {named}: use that, or another --out"):
+    with pytest.raises(
+        ConfigError, match=rf"^\S+ was trained with {named}: go back to that, or choose another --out"
+    ):
         train_tries(config(data, begun.path, **options), **how)
     assert begun.tries.read_bytes() == before
 

@@ -74,7 +74,7 @@ class AutoFolder:
                     continue  # the same ones, typed in another way or moved with the rest
                 if name not in free and value != now[name]:
                     said = f"{self.path} was begun {_otherwise(name, value, now[name])}"
-                    raise ConfigError(f"{said}: use that, or another --out")
+                    raise ConfigError(f"{said}: go back to that, or choose another --out")
             if same and same != [*report["plan"]["starts"]]:
                 then = " ".join(report["plan"]["starts"])
                 raise ConfigError(

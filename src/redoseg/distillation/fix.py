@@ -85,6 +85,7 @@ def fix(
             raise ConfigError(f"{student.path} is another run: choose another --out")
         try:
             found = _find([expanded(one) for one in masks], photos, folder, console)
+            say(console, f"comparing the corrected masks with those that {folder.path} makes")
             segmenter = Segmenter.from_pretrained(folder.path, device=str(own.get("device", "auto")))
             with student.locked():
                 _gather(found, segmenter, student, console)

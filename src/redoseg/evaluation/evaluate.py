@@ -207,7 +207,7 @@ def score_whole(model: Model, starts: tuple[float, ...] | None, split: Split) ->
 
 def _segmenter(model: Model, starts: tuple[float, ...] | None) -> Segmenter:
     refining = Refining() if starts is None else Refining(starts)
-    return Segmenter(TorchBackend(model.f), n=model.f.n, size=model.f.size, refine=refining)
+    return Segmenter(TorchBackend(model.f), n=model.f.n, size=model.f.size, refine=refining, squares=True)
 
 
 def scoring_split(dataset: Dataset) -> tuple[str, Split] | None:

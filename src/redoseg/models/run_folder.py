@@ -221,8 +221,8 @@ class RunFolder:
             if now[name] != value and name not in free:
                 option = "--" + name.replace("_", "-")
                 raise ConfigError(
-                    f"{self.path} was trained with {option} {value}, not {now[name]}: use that, or another "
-                    f"--out (`redoseg resume {self.path}` goes on as it was)"
+                    f"{self.path} was trained with {option} {value}, not {now[name]}: go back to that, or "
+                    f"choose another --out (`redoseg resume {self.path}` goes on as it was)"
                 )
 
     @contextmanager

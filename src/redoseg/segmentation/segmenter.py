@@ -20,6 +20,7 @@ from redoseg.segmentation.edges import Edges, GuidedEdges, open_edges
 from redoseg.segmentation.photo_input import Photo, naming_errors, read_whole, to_rgb_image
 from redoseg.segmentation.refining import Refine, Refined, Refining, doubt, open_refining
 from redoseg.segmentation.result import PhotoMasks
+from redoseg.segmentation.squares import by_squares
 
 Masks = NDArray[np.float32]
 Backend = Callable[[NDArray[np.float32]], Masks]
@@ -68,12 +69,15 @@ class Segmenter:
         size: int,
         edges: Edges | GuidedEdges = "none",
         refine: Refining | None = None,
+        squares: bool = False,
     ) -> None:
         """A segmenter around a function that computes masks; `from_pretrained` makes one from a model.
 
         `backend` maps images (B, 3, h, w) float32 in [-1, 1] to masks (B, n, h, w) float32, background first;
         h and w are multiples of 4 from 32, and several threads may call it at once. `size` is the side that
-        the model was trained at. `refine` finds the photo's own outlines from the masks; None: they stay.
+        the model was trained at. `squares`: the backend has learned squares, so a photo of another
+        shape is shown to it as several (`by_squares`), else as it is. `refine` finds the photo's own outlines
+        from the masks; None: they stay.
         `edges="guided"` only moves the borders of masks to the photo's edges, for photos larger than the
         network's input. Raises ValueError for n below 2 or a size that isn't a multiple of 4 from 32,
         ConfigError for other `edges`, and for both `edges` and `refine`, which follows edges by itself.
@@ -83,6 +87,7 @@ class Segmenter:
                 f"n is {n}, size {size}: at least 2 regions, a multiple of {_STEP} from {_LEAST}"
             )
         self.backend, self.n, self.size, self.edges = backend, n, size, open_edges(edges)
+        self.squares = squares
         if refine is not None and self.edges is not None:
             raise ConfigError("refined masks follow the photo's edges: --edges is for --refine off")
         self.refining = refine
@@ -123,7 +128,7 @@ class Segmenter:
         opened = open_backend(model, checkpoint=checkpoint, weights=weights, device=device, backend=backend)
         if refining is not None and refine == "auto" and opened.starts is not None:
             refining = Refining(opened.starts, refining.size)
-        return cls(opened.backend, n=opened.n, size=opened.size, edges=edges, refine=refining)
+        return cls(opened.backend, n=opened.n, size=opened.size, edges=edges, refine=refining, squares=True)
 
     @overload
     def __call__(self, photo: Photo) -> PhotoMasks: ...
@@ -189,7 +194,7 @@ class Segmenter:
         return NetworkInput(small, size, np.asarray(detail))
 
     def network_size(self, width: int, height: int) -> tuple[int, int]:
-        """The (width, height) at which the network is given a photo of this width and height.
+        """The (width, height) at which the network makes the masks of a photo of this width and height.
 
         The short side becomes the model's size. The long side keeps the photo's shape, up to 4 times that
         size. Both are rounded to multiples of 4, at least 32.
@@ -201,18 +206,23 @@ class Segmenter:
         return min(max(_STEP * round(length / _STEP), _LEAST), _LONGEST * self.size)
 
     def predict(self, inputs: Sequence[NetworkInput]) -> list[Masks]:
-        """Masks (n, h, w) of each input, at its size and in order. Inputs of one size share batches."""
+        """Masks (n, h, w) of each input, at its size and in order."""
+        pictures = [one.pixels for one in inputs]
+        return by_squares(self._predict_all, pictures) if self.squares else self._predict_all(pictures)
+
+    def _predict_all(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Masks]:
+        """Masks (n, h, w) of each picture (h, w, 3). Pictures of one size share batches."""
         groups: dict[tuple[int, ...], list[int]] = {}
-        for index, one in enumerate(inputs):
-            groups.setdefault(one.pixels.shape, []).append(index)
+        for index, one in enumerate(pictures):
+            groups.setdefault(one.shape, []).append(index)
         masks: dict[int, Masks] = {}
         for shape, indices in groups.items():
             batch = min(_BATCH_IMAGES, max(1, _BATCH_PIXELS // (shape[0] * shape[1])))
             for start in range(0, len(indices), batch):
                 part = indices[start : start + batch]
-                pictures = [inputs[index].pixels for index in part]
-                masks.update(zip(part, self._predict_batch(pictures), strict=True))
-        return [masks[index] for index in range(len(inputs))]
+                batched = self._predict_batch([pictures[index] for index in part])
+                masks.update(zip(part, batched, strict=True))
+        return [masks[index] for index in range(len(pictures))]
 
     def _predict_batch(self, pictures: Sequence[NDArray[np.uint8]]) -> Masks:
         """B pictures (h, w, 3) -> masks (B, n, h, w)."""

@@ -30,7 +30,7 @@ class Answers:
     """What one loaded model says of photos. Several threads may ask it at once."""
 
     def __init__(self, segmenter: Segmenter, most_pixels: int) -> None:
-        plain = Segmenter(segmenter.backend, n=segmenter.n, size=segmenter.size)
+        plain = Segmenter(segmenter.backend, n=segmenter.n, size=segmenter.size, squares=segmenter.squares)
         self.by_refine: dict[Refine, Segmenter] = {"auto": segmenter, "off": plain}
         self.n, self.most_pixels = segmenter.n, most_pixels
         self._one_big = threading.Lock()

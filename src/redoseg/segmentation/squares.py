@@ -1,0 +1,96 @@
+"""A photo that isn't square as the squares that a network has learned to see, and their masks as the photo's.
+
+What a network takes from the whole of its picture, such as means over it, fits no other shape than it has
+learned. So it is shown squares along the photo's long side, in which things have their own shape and may be
+cut off, and the whole photo squeezed to a square, in which nothing is cut off. Each has half a say.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Masks = NDArray[np.float32]
+
+_NEARLY = 1.1  # times as long as wide: squeezed alone, which changes little
+_SQUEEZED = 2.0  # times as long as wide: beyond, things would look like others when squeezed
+
+
+def by_squares(
+    predict: Callable[[Sequence[Pixels]], Sequence[Masks]], pictures: Sequence[Pixels]
+) -> list[Masks]:
+    """Masks (n, h, w) of each picture (h, w, 3), by a `predict` that has learned squares alone."""
+    parts = [squares_of(picture) for picture in pictures]
+    masks = iter(predict([square for squares in parts for square in squares]))
+    return [
+        joined([next(masks) for _ in squares], *picture.shape[:2])
+        for picture, squares in zip(pictures, parts, strict=True)
+    ]
+
+
+def squares_of(pixels: Pixels) -> list[Pixels]:
+    """The squares (s, s, 3) of a picture (h, w, 3), s its short side: those along its long side, each half
+    over the next one at least, then the whole picture, squeezed. A square is its only one."""
+    height, width = pixels.shape[:2]
+    short, tall = min(height, width), height > width
+    squares = [
+        pixels[start : start + short] if tall else pixels[:, start : start + short]
+        for start in _along(height, width)
+    ]
+    if _is_squeezed(height, width):
+        squares.append(_resize(pixels, (short, short)))
+    return squares
+
+
+def joined(masks: Sequence[Masks], height: int, width: int) -> Masks:
+    """(n, h, w) of the masks (n, s, s) of a picture's squares, in the order of `squares_of`. They sum to one
+    over n if those do."""
+    if height == width:
+        return masks[0]
+    along = _along(height, width)
+    found = [_blended(masks[: len(along)], along, height, width)] if along else []
+    if _is_squeezed(height, width):
+        found.append(np.stack([_resize(mask, (width, height)) for mask in masks[-1]]))
+    return np.asarray(np.mean(found, 0), np.float32)
+
+
+def _along(height: int, width: int) -> list[int]:
+    """Where the squares along the long side begin."""
+    short, long = sorted((height, width))
+    if short == long:
+        return [0]
+    if long <= _NEARLY * short:
+        return []
+    count = math.ceil(2 * (long / short - 1)) + 1
+    return [round(place * (long - short) / (count - 1)) for place in range(count)]
+
+
+def _is_squeezed(height: int, width: int) -> bool:
+    short, long = sorted((height, width))
+    return short < long <= _SQUEEZED * short
+
+
+def _blended(masks: Sequence[Masks], along: Sequence[int], height: int, width: int) -> Masks:
+    """Masks of squares that begin at `along`, each counting the less the nearer it ends."""
+    n, short = masks[0].shape[:2]
+    ramp = np.minimum(np.arange(1, short + 1), np.arange(short, 0, -1)).astype(np.float32)
+    summed = np.zeros((n, max(height, width), short), np.float32)
+    weights = np.zeros(max(height, width), np.float32)
+    for mask, start in zip(masks, along, strict=True):
+        upright = mask if height > width else mask.transpose(0, 2, 1)  # (n, along the long side, across)
+        summed[:, start : start + short] += upright * ramp[:, None]
+        weights[start : start + short] += ramp
+    summed /= weights[:, None]
+    return summed if height > width else summed.transpose(0, 2, 1)
+
+
+def _resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """To a (width, height): without aliasing where it becomes smaller."""
+    shrinks = size[0] * size[1] < picture.shape[0] * picture.shape[1]
+    return np.asarray(
+        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    )
