@@ -1,5 +1,7 @@
 """Photos that aren't square, shown to a network as the squares that it has learned."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,7 @@ def brightness(pictures):
     return [np.stack([1 - one, one]) for one in red]
 
 
-@pytest.mark.parametrize("height, width", SHAPES)
+@pytest.mark.parametrize(("height", "width"), SHAPES)
 def test_the_squares_cover_a_picture_each_half_over_the_next(height, width):
     picture, short = pixels(height, width), min(height, width)
     squares = squares_of(picture)
@@ -33,8 +35,9 @@ def test_the_squares_cover_a_picture_each_half_over_the_next(height, width):
         places = range(max(height, width) - short + 1)
         starts.append(next(at for at in places if np.array_equal(upright[at : at + short], square)))
     if max(height, width) > 1.1 * short or not squeezed:
-        assert starts[0] == 0 and starts[-1] == max(height, width) - short
-        assert all(0 < far - near <= short / 2 for near, far in zip(starts, starts[1:], strict=False))
+        assert starts[0] == 0
+        assert starts[-1] == max(height, width) - short
+        assert all(0 < far - near <= short / 2 for near, far in itertools.pairwise(starts))
     else:
         assert not along
     if squeezed:
@@ -44,12 +47,13 @@ def test_the_squares_cover_a_picture_each_half_over_the_next(height, width):
         assert np.abs(squares[-1] - whole).max() <= 0.6  # whole numbers
 
 
-@pytest.mark.parametrize("height, width", SHAPES)
+@pytest.mark.parametrize(("height", "width"), SHAPES)
 def test_what_all_squares_agree_on_is_the_picture_s(height, width):
     picture = np.zeros((height, width, 3), np.uint8)
     picture[height // 4 :, : width // 2, 0] = 255
     (masks,) = by_squares(brightness, [picture])
-    assert masks.shape == (2, height, width) and masks.dtype == np.float32
+    assert masks.shape == (2, height, width)
+    assert masks.dtype == np.float32
     assert np.allclose(masks.sum(0), 1, atol=1e-6)
     (expected,) = brightness([picture])
     wrong = (masks[1] > 0.5) != (expected[1] > 0.5)
@@ -63,7 +67,8 @@ def test_a_square_s_border_counts_less_than_its_middle_and_the_whole_picture_hal
     assert len(squares) == 3  # at 0, at 32, and the whole picture
     masks = [np.stack([np.full((64, 64), 1 - value), np.full((64, 64), value)]) for value in (0.0, 1.0, 0.5)]
     found = joined([mask.astype(np.float32) for mask in masks], 64, 96)[1]
-    assert np.allclose(found[:, :32], 0.25) and np.allclose(found[:, 64:], 0.75)  # one square and the whole
+    assert np.allclose(found[:, :32], 0.25)
+    assert np.allclose(found[:, 64:], 0.75)
     ours, theirs = 32.0, 1.0  # column 32 is the 33rd of the one, 32 from its end, and the other's first
     assert np.allclose(found[:, 32], 0.5 * 0.5 + 0.5 * theirs / (ours + theirs))
     assert (np.diff(found[0, 32:64]) > 0).all()
@@ -76,8 +81,7 @@ def test_a_network_that_has_learned_squares_sees_nothing_else():
 
     def backend(images):
         seen.append(images.shape)
-        half = np.full((len(images), 2, *images.shape[2:]), 0.5, np.float32)
-        return half
+        return np.full((len(images), 2, *images.shape[2:]), 0.5, np.float32)
 
     photos = [pixels(80, 120), pixels(200, 70), pixels(64, 64)]
     Segmenter(backend, n=2, size=32, squares=True)(photos)
