@@ -1,10 +1,11 @@
 """`redoseg auto` on a folder of anybody's, scored on other photos of the same kind that have masks.
 
-    python benchmarks/own_folder.py PHOTOS MASKED OUT [--seed 1] [--json FILE]
+    python benchmarks/own_folder.py PHOTOS MASKED OUT [--seed 0] [--json FILE]
 
 PHOTOS are learned from, without a mask. MASKED is a folder with images/ and masks/, split `val` or none at
 all (docs/data.md). Whole photos at their own size are scored, masks as `redoseg segment` writes them, beside
-those of GrabCut from a centred box, and squares beside the trivial rows. Run again, it goes on.
+those of GrabCut from a centred box, and squares beside the trivial rows. Run again, it goes on; `minutes` are
+those of the last sitting.
 """
 
 import argparse

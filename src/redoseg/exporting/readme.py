@@ -99,7 +99,7 @@ masks = seg("photo.jpg")  # ({card.n}, H, W) float32, background first; they sum
 
 `redoseg segment FOLDER PHOTOS --out MASKS` does the same for files. Neither needs PyTorch. `mask.onnx` is the
 network for ONNX Runtime: `images` (B, 3, H, W) in [-1, 1], sides multiples of 4 from 32, to `masks`
-(B, {card.n}, H, W). It has learned squares: `redoseg` shows it a photo of another shape as several."""
+(B, {card.n}, H, W). It has learned squares: `redoseg` shows it several of a photo of another shape."""
 
 
 def _intended(card: Card) -> str:

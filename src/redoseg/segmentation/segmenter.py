@@ -75,12 +75,12 @@ class Segmenter:
 
         `backend` maps images (B, 3, h, w) float32 in [-1, 1] to masks (B, n, h, w) float32, background first;
         h and w are multiples of 4 from 32, and several threads may call it at once. `size` is the side that
-        the model was trained at. `squares`: the backend has learned squares, so a photo of another
-        shape is shown to it as several (`by_squares`), else as it is. `refine` finds the photo's own outlines
-        from the masks; None: they stay.
-        `edges="guided"` only moves the borders of masks to the photo's edges, for photos larger than the
-        network's input. Raises ValueError for n below 2 or a size that isn't a multiple of 4 from 32,
-        ConfigError for other `edges`, and for both `edges` and `refine`, which follows edges by itself.
+        the model was trained at. `squares`: it has learned squares, so it is shown some of a photo up to
+        twice as long as wide, and the whole squeezed (`by_squares`); else photos as they are. `refine` finds
+        the photo's own outlines from the masks; None: they stay. `edges="guided"` only moves the borders
+        of masks to the photo's edges, for photos larger than the network's input. Raises ValueError for n
+        below 2 or a size that isn't a multiple of 4 from 32, ConfigError for other `edges`, and for both
+        `edges` and `refine`, which follows edges by itself.
         """
         if n < 2 or size < _LEAST or size % _STEP:
             raise ValueError(

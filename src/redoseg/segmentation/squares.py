@@ -2,7 +2,9 @@
 
 What a network takes from the whole of its picture, such as means over it, fits no other shape than it has
 learned. So it is shown squares along the photo's long side, in which things have their own shape and may be
-cut off, and the whole photo squeezed to a square, in which nothing is cut off. Each has half a say.
+cut off, and the whole photo squeezed to a square, in which nothing is cut off. Each has half a say. A photo
+that is more than twice as long as wide is shown as it is: squeezed, things would look like others, and
+squares without any of them make the network see one where none is.
 """
 
 import math
@@ -17,7 +19,7 @@ Pixels = NDArray[np.uint8]
 Masks = NDArray[np.float32]
 
 _NEARLY = 1.1  # times as long as wide: squeezed alone, which changes little
-_SQUEEZED = 2.0  # times as long as wide: beyond, things would look like others when squeezed
+_LONG = 2.0  # times as long as wide: beyond, shown as it is
 
 
 def by_squares(
@@ -34,44 +36,40 @@ def by_squares(
 
 def squares_of(pixels: Pixels) -> list[Pixels]:
     """The squares (s, s, 3) of a picture (h, w, 3), s its short side: those along its long side, each half
-    over the next one at least, then the whole picture, squeezed. A square is its only one."""
+    over the next one at least, then the whole picture, squeezed. Of a square, and of a long picture, that
+    itself."""
     height, width = pixels.shape[:2]
+    if not _is_cut(height, width):
+        return [pixels]
     short, tall = min(height, width), height > width
     squares = [
         pixels[start : start + short] if tall else pixels[:, start : start + short]
         for start in _along(height, width)
     ]
-    if _is_squeezed(height, width):
-        squares.append(_resize(pixels, (short, short)))
-    return squares
+    return [*squares, _resize(pixels, (short, short))]
 
 
 def joined(masks: Sequence[Masks], height: int, width: int) -> Masks:
     """(n, h, w) of the masks (n, s, s) of a picture's squares, in the order of `squares_of`. They sum to one
     over n if those do."""
-    if height == width:
+    if not _is_cut(height, width):
         return masks[0]
-    along = _along(height, width)
-    found = [_blended(masks[: len(along)], along, height, width)] if along else []
-    if _is_squeezed(height, width):
-        found.append(np.stack([_resize(mask, (width, height)) for mask in masks[-1]]))
-    return np.asarray(np.mean(found, 0), np.float32)
+    whole, along = np.stack([_resize(mask, (width, height)) for mask in masks[-1]]), _along(height, width)
+    return (_blended(masks[:-1], along, height, width) + whole) / 2 if along else whole
 
 
 def _along(height: int, width: int) -> list[int]:
     """Where the squares along the long side begin."""
     short, long = sorted((height, width))
-    if short == long:
-        return [0]
     if long <= _NEARLY * short:
         return []
     count = math.ceil(2 * (long / short - 1)) + 1
     return [round(place * (long - short) / (count - 1)) for place in range(count)]
 
 
-def _is_squeezed(height: int, width: int) -> bool:
+def _is_cut(height: int, width: int) -> bool:
     short, long = sorted((height, width))
-    return short < long <= _SQUEEZED * short
+    return short < long <= _LONG * short
 
 
 def _blended(masks: Sequence[Masks], along: Sequence[int], height: int, width: int) -> Masks:
