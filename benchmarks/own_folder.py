@@ -10,6 +10,7 @@ those of the last sitting.
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -40,6 +41,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="a file for the figures")
     options = parser.parse_args()
+    try:  # before the work begins
+        masks = scan(options.masked).masks
+    except redoseg.RedosegError as error:
+        sys.exit(str(error))
+    if not masks:
+        sys.exit(f"{options.masked} has no masks/ to score with")
     config = redoseg.AutoConfig(data=(str(options.photos),), out=options.out, seed=options.seed, threads=1)
     begun = time.monotonic()
     found = redoseg.auto(config)

@@ -8,6 +8,7 @@ IoU of whole photos, masks as `redoseg segment` writes them (`refined`) and with
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures, added to what it holds")
     options = parser.parse_args()
     rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
+    if not scan(options.masked).masks:
+        sys.exit(f"{options.masked} has no masks/ to score with")
     for model in options.models:
         rows.append(row(options.masked, model, options.most))
         print(json.dumps(rows[-1]), flush=True)
