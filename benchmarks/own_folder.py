@@ -56,7 +56,7 @@ def main() -> None:
     result = {
         "photos": found.masks, "minutes": minutes,
         "command": f"redoseg auto {options.photos.name} --out RUN --threads 1 --seed {options.seed}",
-        "plan": report["plan"], "redoseg": report["redoseg"],
+        "plan": report["plan"] | {"starts": [*report["plan"]["starts"]]}, "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
         "images": scores["images"], "scores": {row: scores[row] for row in ROWS},
         "grabcut_whole": {"iou": round(grabcut(options.masked), 4)},
