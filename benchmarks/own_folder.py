@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 import redoseg
 from redoseg.baselines.write import write_masks
 from redoseg.data.folder import scan
+from redoseg.data.image_ref import ImageRef
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.mask_files import read_mask
 from redoseg.files import read_json, write_json
@@ -53,15 +55,17 @@ def main() -> None:
     minutes = round((time.monotonic() - begun) / 60, 1)
     report = read_json(config.out / "auto.json")
     scores = scored(config.out, options.masked)
+    others = {name: config.out / "students" / name for name in found.students if name != found.kept}
     result = {
         "photos": found.masks, "minutes": minutes,
         "command": f"redoseg auto {options.photos.name} --out RUN --threads 1 --seed {options.seed}",
         "plan": report["plan"] | {"starts": [*report["plan"]["starts"]]}, "redoseg": report["redoseg"],
         "students": found.students, "kept": found.kept, "verdict": found.verdict.as_json(),
         "images": scores["images"], "scores": {row: scores[row] for row in ROWS},
-        "grabcut_whole": {"iou": round(grabcut(options.masked), 4)},
+        "grabcut_whole": {"iou": round(grabcut(options.masked, masks), 4)},
         "students_whole": {
-            name: scored(config.out / "students" / name, options.masked)["whole"] for name in found.students
+            **{name: scored(student, options.masked)["whole"] for name, student in others.items()},
+            found.kept: scores["whole"],
         },
     }  # fmt: skip
     print(json.dumps(result))
@@ -73,12 +77,12 @@ def scored(model: Path, masked: Path) -> dict[str, Any]:
     return redoseg.evaluate(model, masked, device="cpu", whole=True).as_dict()
 
 
-def grabcut(masked: Path) -> float:
+def grabcut(masked: Path, masks: Mapping[str, ImageRef]) -> float:
     """Mean IoU of what GrabCut finds in a centred box of each photo, squeezed to 256 x 256."""
     values = []
     with tempfile.TemporaryDirectory() as folder:
         write_masks("grabcut", [masked / "images"], folder, size=GRABCUT_SIDE)
-        for name, mask in scan(masked).masks.items():
+        for name, mask in masks.items():
             with mask.open() as file:
                 truth, _ = read_mask(file)
             with Image.open(Path(folder) / f"{name}.png") as written:

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from redoseg.data.folder import scan
+from redoseg.data.folder import FolderListing, scan
 from redoseg.data.labels import UNLABELLED
 from redoseg.data.mask_files import read_mask
 from redoseg.data.sampler import evenly_spaced
+from redoseg.errors import RedosegError
 from redoseg.files import write_json
 from redoseg.segmentation.refining import overlap
 from redoseg.segmentation.segmenter import Segmenter
@@ -35,16 +36,20 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures, added to what it holds")
     options = parser.parse_args()
     rows = json.loads(options.json.read_text()) if options.json and options.json.exists() else []
-    if not scan(options.masked).masks:
-        sys.exit(f"{options.masked} has no masks/ to score with")
-    for model in options.models:
-        rows.append(row(options.masked, model, options.most))
-        print(json.dumps(rows[-1]), flush=True)
+    try:
+        listing = scan(options.masked)
+        if not listing.masks:
+            sys.exit(f"{options.masked} has no masks/ to score with")
+        for model in options.models:
+            rows.append({"photos": options.masked.name} | row(listing, model, options.most))
+            print(json.dumps(rows[-1]), flush=True)
+    except RedosegError as error:
+        sys.exit(str(error))
     if options.json is not None:
         write_json(options.json, rows)
 
 
-def row(masked: Path, model: str, most: int) -> dict[str, object]:
+def row(listing: FolderListing, model: str, most: int) -> dict[str, object]:
     segmenters = {
         (way, refine): Segmenter.from_pretrained(model, device="cpu", refine=refine)
         for way in WAYS
@@ -52,7 +57,6 @@ def row(masked: Path, model: str, most: int) -> dict[str, object]:
     }
     for (way, _), segmenter in segmenters.items():
         segmenter.squares = WAYS[way]
-    listing = scan(masked)
     photos = {ref.name: ref for ref in listing.images}
     names = sorted(listing.masks)
     names = [names[index] for index in evenly_spaced(len(names), min(most, len(names)))]
@@ -70,7 +74,7 @@ def row(masked: Path, model: str, most: int) -> dict[str, object]:
         f"{'network' if refine == 'off' else 'refined'}, {way}": round(float(np.mean(values[way, refine])), 4)
         for way, refine in values
     }
-    return {"photos": masked.name, "images": len(names), "model": Path(model).name, "iou": found}
+    return {"images": len(names), "model": Path(model).name, "iou": found}
 
 
 if __name__ == "__main__":

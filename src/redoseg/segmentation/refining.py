@@ -70,7 +70,7 @@ class Refining:
         background, and where the votes have next to nothing in common with the network's object: they
         are of another one, or of none, and the doubt is 1.
         """
-        own = _resize(masks, photo.shape[1::-1])
+        own = resize_masks(masks, photo.shape[1::-1])
         if (photo == photo[0, 0]).all():
             return Refined(own, 1.0)
         voted, seen = self._vote(photo, masks)
@@ -79,13 +79,13 @@ class Refining:
         if overlap(objects(voted), seen) < _COMMON:
             return Refined(own, 1.0, voted)
         scene = _Scene(photo, _fitting_radius(photo.shape[:2]))
-        settled = scene.settle(_resize(voted, photo.shape[1::-1]), _far_away(own), rounds=1)
+        settled = scene.settle(resize_masks(voted, photo.shape[1::-1]), _far_away(own), rounds=1)
         return Refined(settled, doubt(voted), voted)
 
     def agree(self, refined: Masks, masks: Masks) -> float:
         """The intersection over union, from 0 to 1, of the objects in refined masks (n, H, W) and in the
         network's (n, h, w), cut off at the middle start."""
-        own = _cut(_resize(masks, refined.shape[:0:-1]), self.thresholds[len(self.thresholds) // 2])
+        own = _cut(resize_masks(masks, refined.shape[:0:-1]), self.thresholds[len(self.thresholds) // 2])
         return overlap(objects(refined), objects(own))
 
     def _vote(self, photo: Photo, masks: Masks) -> tuple[Masks | None, NDArray[np.bool_]]:
@@ -93,7 +93,7 @@ class Refining:
         None without any start; and where the network sees an object."""
         size = _fitted(photo.shape[1::-1], _VOTING)
         small: Photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
-        soft = _resize(masks, size)
+        soft = resize_masks(masks, size)
         starts = [start for threshold in self.thresholds if _is_mixed(start := _cut(soft, threshold))]
         if not starts:
             return None, objects(soft)
@@ -190,7 +190,7 @@ def _fitting_radius(shape: tuple[int, ...]) -> int:
     return max(1, round(_RADIUS * math.sqrt(min(shape) / _VOTING)))
 
 
-def _resize(masks: Masks, size: tuple[int, ...]) -> Masks:
+def resize_masks(masks: Masks, size: tuple[int, ...]) -> Masks:
     """masks (n, h, w) -> (n, H, W) for a `size` of (width, height); they still sum to one over n."""
     if masks.shape[:0:-1] == tuple(size):
         return masks

@@ -75,8 +75,8 @@ class Segmenter:
 
         `backend` maps images (B, 3, h, w) float32 in [-1, 1] to masks (B, n, h, w) float32, background first;
         h and w are multiples of 4 from 32, and several threads may call it at once. `size` is the side that
-        the model was trained at. `squares`: it has learned squares, so it is shown some of a photo up to
-        twice as long as wide, and the whole squeezed (`by_squares`); else photos as they are. `refine` finds
+        the model was trained at. `squares`: it has learned square images alone, so a photo up to twice
+        as long as wide is shown to it as squares (`by_squares`), and others as they are. `refine` finds
         the photo's own outlines from the masks; None: they stay. `edges="guided"` only moves the borders
         of masks to the photo's edges, for photos larger than the network's input. Raises ValueError for n
         below 2 or a size that isn't a multiple of 4 from 32, ConfigError for other `edges`, and for both

@@ -9,11 +9,12 @@ squares without any of them make the network see one where none is.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from redoseg.segmentation.refining import resize_masks
 
 Pixels = NDArray[np.uint8]
 Masks = NDArray[np.float32]
@@ -25,7 +26,7 @@ _LONG = 2.0  # times as long as wide: beyond, shown as it is
 def by_squares(
     predict: Callable[[Sequence[Pixels]], Sequence[Masks]], pictures: Sequence[Pixels]
 ) -> list[Masks]:
-    """Masks (n, h, w) of each picture (h, w, 3), by a `predict` that has learned squares alone."""
+    """Masks (n, h, w) in [0, 1] of each picture (h, w, 3) uint8, by a `predict` that has learned squares."""
     parts = [squares_of(picture) for picture in pictures]
     masks = iter(predict([square for squares in parts for square in squares]))
     return [
@@ -46,7 +47,8 @@ def squares_of(pixels: Pixels) -> list[Pixels]:
         pixels[start : start + short] if tall else pixels[:, start : start + short]
         for start in _along(height, width)
     ]
-    return [*squares, _resize(pixels, (short, short))]
+    whole = cv2.resize(pixels, (short, short), interpolation=cv2.INTER_AREA)
+    return [*squares, np.asarray(whole, np.uint8)]
 
 
 def joined(masks: Sequence[Masks], height: int, width: int) -> Masks:
@@ -54,8 +56,10 @@ def joined(masks: Sequence[Masks], height: int, width: int) -> Masks:
     over n if those do."""
     if not _is_cut(height, width):
         return masks[0]
-    whole, along = np.stack([_resize(mask, (width, height)) for mask in masks[-1]]), _along(height, width)
-    return (_blended(masks[:-1], along, height, width) + whole) / 2 if along else whole
+    whole, along = resize_masks(masks[-1], (width, height)), _along(height, width)
+    if along:
+        whole = (whole + _blended(masks[:-1], along, height, width)) / np.float32(2)
+    return whole
 
 
 def _along(height: int, width: int) -> list[int]:
@@ -84,11 +88,3 @@ def _blended(masks: Sequence[Masks], along: Sequence[int], height: int, width: i
         weights[start : start + short] += ramp
     summed /= weights[:, None]
     return summed if height > width else summed.transpose(0, 2, 1)
-
-
-def _resize(picture: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """To a (width, height): without aliasing where it becomes smaller."""
-    shrinks = size[0] * size[1] < picture.shape[0] * picture.shape[1]
-    return np.asarray(
-        cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    )
